@@ -1,0 +1,1 @@
+"""Switchboard: one agent that serves many tenants."""

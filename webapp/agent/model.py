@@ -1,0 +1,68 @@
+"""What the agent asks of a model; no particular model. A test passes its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from webapp.messages import Message, ToolCall, Usage
+
+
+class Cancellation(Protocol):
+    """Says whether the run was called off; a `threading.Event` is one."""
+
+    def is_set(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A function as the model sees it; `parameters` is a JSON Schema object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One question to a model: the messages in order, instructions in front."""
+
+    messages: Sequence[Message]
+    tools: Sequence[ToolSpec] = ()
+    cancel: Cancellation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer, as it comes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """A whole answer: text, or wishes to have tools run, or both."""
+
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+
+class Model(Protocol):
+    """A language model. Both methods raise `ModelError` and its kinds, and nothing else.
+
+    `ContextOverflow` says that the messages are too long for the model; the agent then leaves
+    oldest turns out and asks again.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def complete(self, request: ModelRequest) -> ModelReply:
+        """The whole answer."""
+        ...
+
+    def stream(self, request: ModelRequest) -> Iterator[TextDelta | ModelReply]:
+        """Pieces of text, then the whole answer as the last item."""
+        ...

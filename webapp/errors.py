@@ -1,0 +1,177 @@
+"""Every deliberate failure of Switchboard, as one tree; how they look over HTTP is not here.
+
+    SwitchboardError
+    ├── ConfigurationError        a setting is missing or wrong: the start is refused
+    ├── InvalidInput              what the caller sent cannot be used; names the fields
+    │   ├── MessageTooLong        one message alone does not fit the model's context window
+    │   └── GuardrailRefused      a guardrail said no to the input or to the answer
+    ├── Unauthenticated           no credential, or one that is not known
+    ├── Forbidden                 a credential that may not do this
+    │   └── TenantBlocked         the tenant is blocked
+    ├── NotFound                  there is no such thing for this caller
+    ├── Conflict                  the thing changed, or is being done already
+    ├── IdempotencyMismatch       the same Idempotency-Key came with another body
+    ├── Refused                   a limit said no; says when to try again
+    │   ├── RateLimited           too many requests in the window
+    │   ├── TenantBusy            too many turns of this tenant are waiting
+    │   └── QuotaExhausted        the token budget is used up
+    ├── ModelError                the model failed, or answered what cannot be used
+    │   ├── ModelTimeout          the model did not answer in time
+    │   ├── ContextOverflow       the model says the conversation is too long for it
+    │   └── LoopLimitExceeded     the model went on calling tools past the limit
+    └── StorageUnavailable        the database is locked, full, corrupt or away
+        └── SchemaOutOfDate       the database needs `switchboard db upgrade`
+
+The text of an error is a sentence for the client. It never holds a provider's message, SQL, a key
+or a user's words; what an operator needs to know is chained as the cause and logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class SwitchboardError(Exception):
+    """A failure that was foreseen. `code` is its stable name in snake_case."""
+
+    code = "internal_error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+
+
+class ConfigurationError(SwitchboardError):
+    """A setting is missing or wrong."""
+
+    code = "configuration_error"
+
+
+class InvalidInput(SwitchboardError):
+    """What the caller sent cannot be used; `fields` maps a field's name to a sentence."""
+
+    code = "invalid_input"
+
+    def __init__(
+        self, message: str, *, fields: Mapping[str, str] | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message, code=code)
+        self.fields: dict[str, str] = dict(fields or {})
+
+
+class MessageTooLong(InvalidInput):
+    """One message alone is longer than the model's context window or the limit."""
+
+    code = "message_too_long"
+
+
+class GuardrailRefused(InvalidInput):
+    """A guardrail refused; `guardrail` is its name."""
+
+    code = "guardrail_refused"
+
+    def __init__(self, message: str, *, guardrail: str) -> None:
+        super().__init__(message)
+        self.guardrail = guardrail
+
+
+class Unauthenticated(SwitchboardError):
+    """There is no credential, or it is not known."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(SwitchboardError):
+    """The credential is known and may not do this."""
+
+    code = "forbidden"
+
+
+class TenantBlocked(Forbidden):
+    """An operator has blocked this tenant."""
+
+    code = "tenant_blocked"
+
+
+class NotFound(SwitchboardError):
+    """There is no such thing, or it is not this caller's."""
+
+    code = "not_found"
+
+
+class Conflict(SwitchboardError):
+    """The thing changed meanwhile, or the same request is still running."""
+
+    code = "conflict"
+
+
+class IdempotencyMismatch(SwitchboardError):
+    """An Idempotency-Key was used again with another body."""
+
+    code = "idempotency_mismatch"
+
+
+class Refused(SwitchboardError):
+    """A limit refused the request; `retry_after` is in whole seconds, at least 1."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after: int = 1, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = max(1, retry_after)
+
+
+class RateLimited(Refused):
+    """Too many requests in the window."""
+
+    code = "rate_limited"
+
+
+class TenantBusy(Refused):
+    """Too many turns of this tenant are waiting already."""
+
+    code = "tenant_busy"
+
+
+class QuotaExhausted(Refused):
+    """The tenant's token budget for the day or the month is used up."""
+
+    code = "insufficient_quota"
+
+
+class ModelError(SwitchboardError):
+    """The model's server failed, or answered what cannot be used."""
+
+    code = "model_error"
+
+
+class ModelTimeout(ModelError):
+    """The model did not answer within the time that is set."""
+
+    code = "model_timeout"
+
+
+class ContextOverflow(ModelError):
+    """The conversation is longer than the model's context window."""
+
+    code = "context_overflow"
+
+
+class LoopLimitExceeded(ModelError):
+    """The model asked for tools once more than `max_loops` allows."""
+
+    code = "max_loops_exceeded"
+
+
+class StorageUnavailable(SwitchboardError):
+    """The database is locked, full, corrupt or away; nothing was stored."""
+
+    code = "storage_unavailable"
+
+
+class SchemaOutOfDate(StorageUnavailable):
+    """The database's schema is not the one that this version needs."""
+
+    code = "schema_out_of_date"

@@ -1,0 +1,105 @@
+"""The values that a conversation is made of; not how they are stored or sent to a model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, cast
+from uuid import uuid4
+
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+
+
+def new_message_id() -> str:
+    """A fresh id, `msg-` and a random UUID."""
+    return f"msg-{uuid4()}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to have a function run; `arguments` is the JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def as_dict(self) -> dict[str, object]:
+        """The shape that OpenAI's API and ours use."""
+        return {
+            "id": self.id,
+            "type": "function",
+            "function": {"name": self.name, "arguments": self.arguments},
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, object]) -> ToolCall:
+        """Reads what `as_dict` wrote; raises KeyError or TypeError on anything else."""
+        function = cast("dict[str, object]", data["function"])
+        return cls(str(data["id"]), str(function["name"]), str(function["arguments"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation; a value that never changes.
+
+    `created_at_ms` is milliseconds since 1970-01-01 UTC. Two messages are equal when all their
+    fields are, the id included.
+    """
+
+    role: Role
+    content: str
+    id: str = field(default_factory=new_message_id)
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    created_at_ms: int = field(default_factory=_now_ms)
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(f"role must be one of {', '.join(ROLES)}, not {self.role!r}")
+        if not self.id:
+            object.__setattr__(self, "id", new_message_id())
+
+    @property
+    def created_at(self) -> datetime:
+        """When it came into being, in UTC."""
+        return datetime.fromtimestamp(self.created_at_ms / 1000, UTC)
+
+    @classmethod
+    def system(cls, content: str) -> Message:
+        return cls("system", content)
+
+    @classmethod
+    def user(cls, content: str) -> Message:
+        return cls("user", content)
+
+    @classmethod
+    def assistant(cls, content: str, *, tool_calls: tuple[ToolCall, ...] = ()) -> Message:
+        return cls("assistant", content, tool_calls=tuple(tool_calls))
+
+    @classmethod
+    def tool(cls, content: str, *, tool_call_id: str) -> Message:
+        """The result of the call `tool_call_id`."""
+        return cls("tool", content, tool_call_id=tool_call_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the model's server counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens
+        )

@@ -1,0 +1,5 @@
+"""The database: connecting, units of work, schema; what is stored is each domain's business."""
+
+from webapp.storage.database import Connection, Database, open_database
+
+__all__ = ["Connection", "Database", "open_database"]

@@ -1,0 +1,83 @@
+"""What every domain's store sees of the database; the engines themselves are beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from webapp.errors import ConfigurationError
+
+Result = TypeVar("Result")
+Parameters = Mapping[str, Any]
+
+
+class Rows(Protocol):
+    """What a statement gave: tuples in the order of its columns."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+class Connection(Protocol):
+    """A connection inside a unit of work; SQL in the subset shared by SQLite and PostgreSQL,
+    with `:name` parameters."""
+
+    def execute(self, sql: str, parameters: Parameters = ..., /) -> Rows: ...
+    def executemany(self, sql: str, parameters: Iterable[Parameters], /) -> Rows: ...
+
+
+class Database(Protocol):
+    """Units of work. Each raises `StorageUnavailable` when the database cannot do it."""
+
+    url: str
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """Short reads of one moment: all statements inside see the same state."""
+        ...
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Runs `work` alone in a transaction and returns when its result is on disk.
+
+        When `work` raises, nothing of it is stored and the error goes on to the caller. `work`
+        may share its commit with others that wait at the same moment; it must not block on
+        anything but the database, and never call a model.
+        """
+        ...
+
+    def read_long(self, work: Callable[[Connection], Result]) -> Result:
+        """A read that may take long (a scan, an export): it does not hold up other requests."""
+        ...
+
+    def upgrade(self) -> list[str]:
+        """Makes or migrates the schema; idempotent; gives the names of the steps taken."""
+        ...
+
+    def pending_migrations(self) -> list[str]:
+        """The names of the schema steps that are missing; empty when it is up to date."""
+        ...
+
+    def check(self) -> None:
+        """One cheap question to the database; raises `StorageUnavailable` or `SchemaOutOfDate`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_database(url: str) -> Database:
+    """The database behind `url`; nothing is made or migrated yet."""
+    if url.startswith("sqlite:///"):
+        from webapp.storage.sqlite import SQLiteDatabase
+
+        path = url.removeprefix("sqlite:///")
+        if not path or path == ":memory:":
+            raise ConfigurationError(
+                "SWITCHBOARD_DATABASE_URL must name a file: sqlite:///path/to/switchboard.db."
+            )
+        return SQLiteDatabase(Path(path))
+    raise ConfigurationError(
+        "SWITCHBOARD_DATABASE_URL is not one this version can use: sqlite:///path/to/file.db."
+    )

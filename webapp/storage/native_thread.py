@@ -1,0 +1,23 @@
+"""Runs a blocking call without holding up the other greenlets, when there are any."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+def in_native_thread(work: Callable[[], Result]) -> Result:
+    """Under the gevent worker `work` runs in a real thread of its pool; elsewhere it runs here.
+
+    Asks `sys.modules`, so that a process that never patched itself does not import gevent.
+    """
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is None or not monkey.is_module_patched("threading"):
+        return work()
+    from gevent import get_hub
+
+    result: Result = get_hub().threadpool.apply(work)
+    return result

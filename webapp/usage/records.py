@@ -1,0 +1,31 @@
+"""What is known of one request when it ends, as a value; storing it is store.py's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from webapp.messages import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request that named a tenant. Times in milliseconds; `code` is '' for a success."""
+
+    at_ms: int
+    route: str
+    status: int
+    latency_ms: int
+    request_id: str
+    code: str = ""
+    first_token_ms: int | None = None
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def failed(self) -> bool:
+        """It ended 5xx."""
+        return self.status >= 500
+
+    @property
+    def refused(self) -> bool:
+        """A limit or the queue refused it."""
+        return self.status == 429
