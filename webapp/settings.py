@@ -55,7 +55,7 @@ def _words(text: object) -> object:
 
 
 class Settings(BaseModel):
-    """All settings, checked. A name here in capitals after `SWITCHBOARD_` is the variable's name."""
+    """All settings, checked; a name in capitals after `SWITCHBOARD_` is the variable's name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
