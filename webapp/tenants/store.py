@@ -1,0 +1,71 @@
+"""What every turn asks of the tenants table; lists and changes are in listing.py and changes.py.
+
+User ids are passed in their stored form (see user_ids.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from webapp.storage import Connection
+from webapp.usage.periods import day_number, month_number
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides whether a tenant's next turn may run.
+
+    `budget_day` (20261123) and `budget_month` (202611) say which UTC day and month the token
+    counters belong to; `tokens_of_day` and `tokens_of_month` read them right.
+    """
+
+    number: int
+    blocked: bool
+    rate_limit: str | None
+    token_budget: str | None
+    budget_day: int
+    day_tokens: int
+    budget_month: int
+    month_tokens: int
+
+    def tokens_of_day(self, now_ms: int) -> int:
+        """Tokens used in the UTC day of `now_ms`."""
+        return self.day_tokens if self.budget_day == day_number(now_ms) else 0
+
+    def tokens_of_month(self, now_ms: int) -> int:
+        """Tokens used in the UTC month of `now_ms`."""
+        return self.month_tokens if self.budget_month == month_number(now_ms) else 0
+
+
+def number_of(connection: Connection, stored_id: str) -> int | None:
+    """The tenant's number, or None when there is no such tenant."""
+    row = connection.execute("SELECT id FROM tenants WHERE user_id = :user", {"user": stored_id})
+    found = row.fetchone()
+    return None if found is None else int(found[0])
+
+
+def ensure(connection: Connection, stored_id: str, now_ms: int) -> int:
+    """The tenant's number; makes the tenant on first use. A forgotten one gets a new number."""
+    number = number_of(connection, stored_id)
+    if number is not None:
+        return number
+    # When another writer made it meanwhile, the update that changes nothing returns its number.
+    made = connection.execute(
+        "INSERT INTO tenants (user_id, created_at, last_active_at) VALUES (:user, :now, :now)"
+        " ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id RETURNING id",
+        {"user": stored_id, "now": now_ms},
+    )
+    return int(made.fetchone()[0])
+
+
+def standing(connection: Connection, stored_id: str) -> Standing | None:
+    """One indexed read for each turn; None when there is no such tenant."""
+    row = connection.execute(
+        "SELECT id, blocked_at IS NOT NULL, rate_limit, token_budget,"
+        " budget_day, day_tokens, budget_month, month_tokens"
+        " FROM tenants WHERE user_id = :user",
+        {"user": stored_id},
+    ).fetchone()
+    if row is None:
+        return None
+    return Standing(int(row[0]), bool(row[1]), *row[2:])
