@@ -7,12 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from webapp.messages import Message, ToolCall, Usage
-
-
-class Cancellation(Protocol):
-    """Says whether the run was called off; a `threading.Event` is one."""
-
-    def is_set(self) -> bool: ...
+from webapp.turns import Cancellation as Cancellation
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,111 @@
+"""The queue in which one tenant's turns wait for each other; not what is done in a turn."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from webapp.errors import TenantBusy
+
+CANCEL_POLL_SECONDS = 0.1
+
+
+class Cancellation(Protocol):
+    """Says whether the run was called off; a `threading.Event` is one."""
+
+    def is_set(self) -> bool: ...
+
+
+class TurnQueue(Protocol):
+    """Lets one turn of a tenant in at a time, in order of arrival."""
+
+    def place(
+        self,
+        tenant: str,
+        *,
+        waiting_limit: int | None = None,
+        cancel: Cancellation | None = None,
+    ) -> AbstractContextManager[bool]:
+        """Takes a place in the tenant's line; the block is entered when its turn has come.
+
+        Gives True then, and False when `cancel` was set before; in that case nothing is held and
+        the block must leave at once. At most `waiting_limit` wait behind the running turn (None
+        sets no limit); one more raises `TenantBusy` at once.
+        """
+        ...
+
+
+class LocalTurnQueue:
+    """The queue within one process; different tenants never wait for one another.
+
+    A tenant's line holds a gate for each turn, the running one at its head. A line exists only
+    while somebody stands in it, so that a million tenants cost nothing.
+    """
+
+    def __init__(self) -> None:
+        # The garbage collector may close an abandoned stream, and so leave a line, in a thread
+        # that is just here: a plain lock would then wait for itself for ever.
+        self._mutex = threading.RLock()
+        self._lines: dict[str, deque[threading.Event]] = {}
+
+    @property
+    def busy_tenants(self) -> int:
+        """How many tenants have a turn running at this moment."""
+        return len(self._lines)
+
+    @contextmanager
+    def place(
+        self,
+        tenant: str,
+        *,
+        waiting_limit: int | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Iterator[bool]:
+        """See `TurnQueue.place`. The block may be left in another thread than it was entered in."""
+        gate = threading.Event()
+        first = self._join(tenant, gate, waiting_limit)
+        try:
+            mine = first or _opened(gate, cancel)
+            if mine:
+                yield True
+        finally:
+            self._leave(tenant, gate)
+        if not mine:
+            yield False
+
+    def _join(self, tenant: str, gate: threading.Event, waiting_limit: int | None) -> bool:
+        """Puts the gate at the end of the line; True when it is the only one."""
+        with self._mutex:
+            while True:
+                line = self._lines.setdefault(tenant, deque())
+                if waiting_limit is not None and len(line) > waiting_limit:
+                    raise TenantBusy(
+                        "Too many messages of this user are waiting already; try again in a moment."
+                    )
+                line.append(gate)
+                # A stream that was collected just now may have emptied and removed this line.
+                if self._lines.get(tenant) is line:
+                    return line[0] is gate
+
+    def _leave(self, tenant: str, gate: threading.Event) -> None:
+        """Takes the gate out of the line and opens the one at the head, if it is not open yet."""
+        with self._mutex:
+            line = self._lines[tenant]
+            line.remove(gate)
+            if line:
+                line[0].set()
+            else:
+                self._lines.pop(tenant, None)
+
+
+def _opened(gate: threading.Event, cancel: Cancellation | None) -> bool:
+    """Waits for the gate to open; False when the run is called off first."""
+    if cancel is None:
+        return gate.wait()
+    while not cancel.is_set():
+        if gate.wait(CANCEL_POLL_SECONDS):
+            return True
+    return False
