@@ -19,3 +19,8 @@ def day_number(at_ms: int) -> int:
 def month_number(at_ms: int) -> int:
     """The UTC month likewise: 202611."""
     return day_number(at_ms) // 100
+
+
+def month_after(month: int) -> int:
+    """The month after 202612 is 202701."""
+    return month + 1 if month % 100 < 12 else month + 89

@@ -1,0 +1,124 @@
+"""Writes what a request cost into the tenant's counters, the list of requests and the sums.
+
+Reading is in summary.py, listings in tenants_usage.py, forgetting in retention.py.
+"""
+
+from __future__ import annotations
+
+import json
+
+from webapp.storage import Connection
+from webapp.usage import histogram
+from webapp.usage.periods import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    day_number,
+    month_after,
+)
+from webapp.usage.records import RequestRecord
+
+EVERYONE = 0  # the tenant number of the sums over all tenants
+REQUEST = "request"
+TTFT = "first_token"  # measured on streamed turns
+# A turn that ended just after midnight may be stored after one that began then: it counts in the
+# newer day instead of setting the counter back. Any other day than that is over, or was never.
+_COUNT = """
+    UPDATE tenants SET
+        last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END,
+        request_count = request_count + 1,
+        error_count = error_count + :errors,
+        refused_count = refused_count + :refused,
+        input_tokens = input_tokens + :input,
+        output_tokens = output_tokens + :output,
+        total_tokens = total_tokens + :tokens,
+        p95_ms = :p95,
+        latency_histogram = :histogram,
+        day_tokens = CASE WHEN budget_day IN (:day, :next_day) THEN day_tokens ELSE 0 END + :tokens,
+        budget_day = CASE WHEN budget_day = :next_day THEN budget_day ELSE :day END,
+        month_tokens =
+            CASE WHEN budget_month IN (:month, :next_month) THEN month_tokens ELSE 0 END + :tokens,
+        budget_month = CASE WHEN budget_month = :next_month THEN budget_month ELSE :month END
+    WHERE id = :tenant
+"""
+_REQUEST = """
+    INSERT INTO requests (tenant_id, at, route, status, code, latency_ms, first_token_ms,
+        input_tokens, output_tokens, request_id)
+    VALUES (:tenant, :at, :route, :status, :code, :latency, :first_token,
+        :input, :output, :request_id)
+"""
+# One statement for all five sums. A tenant's last hour is read from the requests themselves.
+_SUMS = """
+    INSERT INTO usage (tenant_id, period, at, measure, code, bucket,
+        requests, errors, rate_limited, input_tokens, output_tokens)
+    VALUES
+        (0, 'minute', :minute_at, :measure, :code, :bucket, 1, :errors, :refused, :input, :output),
+        (0, 'hour', :hour_at, :measure, :code, :bucket, 1, :errors, :refused, :input, :output),
+        (0, 'day', :day_at, :measure, :code, :bucket, 1, :errors, :refused, :input, :output),
+        (:tenant, 'hour', :hour_at, :measure, :code, :bucket,
+            1, :errors, :refused, :input, :output),
+        (:tenant, 'day', :day_at, :measure, :code, :bucket,
+            1, :errors, :refused, :input, :output)
+    ON CONFLICT (tenant_id, period, at, measure, code, bucket) DO UPDATE SET
+        requests = usage.requests + 1,
+        errors = usage.errors + excluded.errors,
+        rate_limited = usage.rate_limited + excluded.rate_limited,
+        input_tokens = usage.input_tokens + excluded.input_tokens,
+        output_tokens = usage.output_tokens + excluded.output_tokens
+"""
+
+
+def record(connection: Connection, tenant: int, record: RequestRecord) -> bool:
+    """Counts one request of the tenant numbered so; False, and nothing, when it is gone.
+
+    Only what reached the agent has a latency: a request that ended 4xx would make the
+    percentiles look better than what users wait for.
+    """
+    known = connection.execute(
+        "SELECT latency_histogram, p95_ms FROM tenants WHERE id = :tenant", {"tenant": tenant}
+    ).fetchone()
+    if known is None:
+        return False
+    remembered, p95 = known
+    timed = not 400 <= record.status < 500
+    if timed:
+        counts = {int(bucket): count for bucket, count in json.loads(remembered).items()}
+        counts = histogram.with_latency(counts, record.latency_ms)
+        remembered, p95 = json.dumps(counts), histogram.percentile(counts, 0.95) or 0
+    at = record.at_ms
+    day, next_day = day_number(at), day_number(at + DAY_MS)
+    values = {
+        "tenant": tenant,
+        "at": at,
+        "route": record.route,
+        "status": record.status,
+        "code": record.code,
+        "latency": record.latency_ms,
+        "first_token": record.first_token_ms,
+        "request_id": record.request_id,
+        "errors": int(record.failed),
+        "refused": int(record.refused),
+        "input": record.usage.input_tokens,
+        "output": record.usage.output_tokens,
+        "tokens": record.usage.total_tokens,
+        "p95": p95,
+        "histogram": remembered,
+        "day": day,
+        "next_day": next_day,
+        "month": day // 100,
+        "next_month": month_after(day // 100),
+        "measure": REQUEST,
+        "bucket": histogram.bucket_of(record.latency_ms) if timed else histogram.NO_LATENCY,
+        "minute_at": at - at % MINUTE_MS,
+        "hour_at": at - at % HOUR_MS,
+        "day_at": at - at % DAY_MS,
+    }
+    connection.execute(_COUNT, values)
+    connection.execute(_REQUEST, values)
+    connection.execute(_SUMS, values)
+    if timed and record.first_token_ms is not None:
+        bucket = histogram.bucket_of(record.first_token_ms)
+        nothing = {"code": "", "errors": 0, "refused": 0, "input": 0, "output": 0}
+        measured = {"measure": TTFT, "bucket": bucket}
+        connection.execute(_SUMS, {**values, **nothing, **measured})
+    return True
