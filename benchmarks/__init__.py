@@ -1,0 +1,1 @@
+"""Measuring Switchboard beside its peers; nothing in here is imported by the application."""
