@@ -32,6 +32,10 @@ NETWORK_TROUBLE = re.compile(
     r"Retrying \(Retry|ConnectionError|ConnectTimeout|ReadTimeout|Max retries exceeded"
     r"|ProxyError|SSLError|Name or service not known|Temporary failure in name resolution"
 )
+NOTHING_FITS = re.compile(
+    r"No matching distribution found for (\S+)"
+    r"|Cannot install (.+?) because these package versions have conflicting"
+)
 
 
 class SetupError(Exception):
@@ -126,7 +130,7 @@ def _venv_version() -> str | None:
     # INSTALLER is the last file but one that pip writes for a package: with it, pip is whole.
     question = (
         "import sys; from importlib.metadata import distribution as d;"
-        "print(sys.prefix); print('%d.%d' % sys.version_info[:2]);"
+        "print('%d.%d' % sys.version_info[:2]);"
         "sys.exit(not d('pip').read_text('INSTALLER'))"
     )
     try:
@@ -135,10 +139,11 @@ def _venv_version() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    prefix, _, version = answer.stdout.strip().rpartition("\n")
-    at_home = Path(prefix).resolve() == VENV.resolve()
+    version = answer.stdout.strip()
+    # A folder that was moved or copied has programs in .venv/bin that start the old place's Python.
+    made_here = f"{VENV}\n" in (VENV / "pyvenv.cfg").read_text(encoding="utf-8")
     new_enough = tuple(map(int, version.split("."))) >= (3, 11)
-    return version if at_home and new_enough else None
+    return version if made_here and new_enough else None
 
 
 def _make_venv() -> None:
@@ -202,11 +207,11 @@ def _why(output: str) -> SetupError:
             "The packages cannot be installed because the package registry cannot be reached:"
             f" check the network and pip's settings, then run this again; {where}"
         )
-    missing = re.search(r"No matching distribution found for (\S+)", output)
+    missing = NOTHING_FITS.search(output)
     if missing:
         return NothingToInstallError(
-            f"The packages cannot be installed because pip found no {missing[1]} for Python"
-            f" {sys.version.split()[0]} on this platform; {where}"
+            f"The packages cannot be installed because pip found no {missing[1] or missing[2]} that"
+            f" fits the pins, Python {sys.version.split()[0]} and this platform; {where}"
         )
     errors = [line for line in output.splitlines() if line.startswith("ERROR: ")]
     reason = errors[-1].removeprefix("ERROR: ").rstrip(".") if errors else "pip failed"
