@@ -168,7 +168,10 @@ def m005_agent_configurations(db: Database) -> None:
 
 @migrations()
 def m006_accounts(db: Database) -> None:
-    """Console accounts and their sessions, REST keys. Secrets are stored as hashes only."""
+    """Console accounts and their sessions, REST keys. Secrets are stored as hashes only.
+
+    `api_keys.users` is `=` and the stored form of one user id, or a prefix and `*`.
+    """
     db.execute("""
         CREATE TABLE admins (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -182,7 +185,8 @@ def m006_accounts(db: Database) -> None:
     """)
     db.execute("""
         CREATE TABLE admin_sessions (
-            token_hash TEXT PRIMARY KEY,
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            token_hash TEXT NOT NULL UNIQUE,
             admin_id INTEGER NOT NULL REFERENCES admins (id) ON DELETE CASCADE,
             created_at INTEGER NOT NULL,
             last_seen_at INTEGER NOT NULL,
@@ -201,8 +205,7 @@ def m006_accounts(db: Database) -> None:
         CREATE TABLE api_keys (
             id TEXT PRIMARY KEY,
             name TEXT NOT NULL,
-            prefix TEXT NOT NULL,
-            secret_hash TEXT NOT NULL UNIQUE,
+            secret_hash TEXT NOT NULL,
             role TEXT NOT NULL,
             users TEXT NOT NULL,
             created_at INTEGER NOT NULL,
@@ -213,6 +216,7 @@ def m006_accounts(db: Database) -> None:
             rotated_from TEXT
         )
     """)
+    db.execute("CREATE INDEX api_keys_by_users ON api_keys (users)")
 
 
 @migrations()
@@ -239,7 +243,8 @@ def m007_audit(db: Database) -> None:
             hash TEXT NOT NULL
         )
     """)
-    db.execute("CREATE INDEX audit_of_tenant ON audit (tenant_id, id)")
+    for column in ("tenant_id", "actor", "action"):
+        db.execute(f"CREATE INDEX audit_by_{column} ON audit ({column}, id)")
     for change in ("UPDATE", "DELETE"):
         db.execute(f"""
             CREATE TRIGGER audit_refuses_{change.lower()} BEFORE {change} ON audit
@@ -249,7 +254,7 @@ def m007_audit(db: Database) -> None:
 
 @migrations()
 def m008_secrets(db: Database) -> None:
-    """Small values that belong to the database itself, such as the check of USER_ID_KEY."""
+    """Small values of the database itself: the check of USER_ID_KEY, the audit log's head."""
     db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
 
 
