@@ -1,4 +1,4 @@
-"""Every deliberate failure of Switchboard, as one tree; how they look over HTTP is not here.
+"""Every deliberate failure of Switchboard, as one tree; the bodies of answers are not here.
 
     SwitchboardError
     ├── ConfigurationError        a setting is missing or wrong: the start is refused
@@ -32,9 +32,10 @@ from collections.abc import Mapping
 
 
 class SwitchboardError(Exception):
-    """A failure that was foreseen. `code` is its stable name in snake_case."""
+    """A failure that was foreseen: `code` is its stable name, `status` the HTTP status it means."""
 
     code = "internal_error"
+    status = 500
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
@@ -53,6 +54,7 @@ class InvalidInput(SwitchboardError):
     """What the caller sent cannot be used; `fields` maps a field's name to a sentence."""
 
     code = "invalid_input"
+    status = 400
 
     def __init__(
         self, message: str, *, fields: Mapping[str, str] | None = None, code: str | None = None
@@ -81,12 +83,14 @@ class Unauthenticated(SwitchboardError):
     """There is no credential, or it is not known."""
 
     code = "unauthenticated"
+    status = 401
 
 
 class Forbidden(SwitchboardError):
     """The credential is known and may not do this."""
 
     code = "forbidden"
+    status = 403
 
 
 class TenantBlocked(Forbidden):
@@ -99,24 +103,28 @@ class NotFound(SwitchboardError):
     """There is no such thing, or it is not this caller's."""
 
     code = "not_found"
+    status = 404
 
 
 class Conflict(SwitchboardError):
     """The thing changed meanwhile, or the same request is still running."""
 
     code = "conflict"
+    status = 409
 
 
 class IdempotencyMismatch(SwitchboardError):
     """An Idempotency-Key was used again with another body."""
 
     code = "idempotency_mismatch"
+    status = 422
 
 
 class Refused(SwitchboardError):
     """A limit refused the request; `retry_after` is in whole seconds, at least 1."""
 
     code = "rate_limited"
+    status = 429
 
     def __init__(self, message: str, *, retry_after: int = 1, code: str | None = None) -> None:
         super().__init__(message, code=code)
@@ -145,12 +153,14 @@ class ModelError(SwitchboardError):
     """The model's server failed, or answered what cannot be used."""
 
     code = "model_error"
+    status = 502
 
 
 class ModelTimeout(ModelError):
     """The model did not answer within the time that is set."""
 
     code = "model_timeout"
+    status = 504
 
 
 class ContextOverflow(ModelError):
@@ -169,6 +179,7 @@ class StorageUnavailable(SwitchboardError):
     """The database is locked, full, corrupt or away; nothing was stored."""
 
     code = "storage_unavailable"
+    status = 503
 
 
 class SchemaOutOfDate(StorageUnavailable):

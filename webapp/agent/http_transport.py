@@ -1,0 +1,225 @@
+"""Carries the openai client's requests over kept-alive connections of the standard library.
+
+The client's own transport costs twice as much for each request and grows dearer with the number
+of open connections; here a free connection is the last one put back, whatever their number.
+It knows nothing of models: retries and the meaning of a status belong to the client above it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx2
+
+IDLE_SECONDS = 30.0
+MAX_IDLE = 1024
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+CHUNK = 64 * 1024
+NO_RETRY = ("x-should-retry", "false")
+HEADERS_LEFT_OUT = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+Origin = tuple[str, str, int]
+
+
+class KeptAliveTransport(httpx2.BaseTransport):
+    """HTTP/1.1 to any origin, one request at a time on a connection.
+
+    Raises the httpx2 errors that the openai client expects. The read time-out bounds the wait for
+    the answer's head and, for an answer that is not a stream of events, the whole answer, so
+    that an upstream which drips a byte now and then cannot hold a turn for ever. Running out of
+    it looks like a 408 that is not to be tried again.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context
+        self._lock = threading.Lock()
+        self._idle: dict[Origin, list[tuple[http.client.HTTPConnection, float]]] = {}
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        timeouts = request.extensions.get("timeout", {})
+        read_timeout: float | None = timeouts.get("read")
+        origin = _origin(request)
+        body = request.read()
+        deadline = None if read_timeout is None else time.monotonic() + read_timeout
+        while True:
+            connection, used_before = self._take(origin, timeouts.get("connect"))
+            try:
+                if connection.sock is not None:
+                    connection.sock.settimeout(read_timeout)
+                _send(connection, request, body)
+                answer = connection.getresponse()
+            except TimeoutError:
+                connection.close()
+                return _timed_out()
+            except (http.client.HTTPException, OSError) as error:
+                connection.close()
+                if used_before and isinstance(
+                    error, http.client.RemoteDisconnected | ConnectionError
+                ):
+                    continue  # the server had closed the kept connection: not this request's fault
+                raise httpx2.ReadError("the connection broke", request=request) from error
+            except BaseException:
+                connection.close()
+                raise
+            return self._response(request, origin, connection, answer, deadline)
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for connections in idle.values():
+            for connection, _ in connections:
+                connection.close()
+
+    def _response(
+        self,
+        request: httpx2.Request,
+        origin: Origin,
+        connection: http.client.HTTPConnection,
+        answer: http.client.HTTPResponse,
+        deadline: float | None,
+    ) -> httpx2.Response:
+        body = _Body(self, request, origin, connection, answer)
+        headers = answer.getheaders()
+        if (answer.getheader("Content-Type") or "").startswith("text/event-stream"):
+            return httpx2.Response(answer.status, headers=headers, stream=body)
+        try:
+            content = body.read_all(deadline)
+        except httpx2.ReadTimeout:
+            return _timed_out()
+        finally:
+            body.close()
+        if _asks_for_long_wait(answer, request):
+            headers = [*headers, NO_RETRY]
+        return httpx2.Response(answer.status, headers=headers, content=content)
+
+    def _take(
+        self, origin: Origin, connect_timeout: float | None
+    ) -> tuple[http.client.HTTPConnection, bool]:
+        now = time.monotonic()
+        with self._lock:
+            idle = self._idle.get(origin, [])
+            while idle:
+                connection, since = idle.pop()
+                if now - since < IDLE_SECONDS:
+                    return connection, True
+                connection.close()
+        return self._connect(origin, connect_timeout), False
+
+    def _connect(self, origin: Origin, timeout: float | None) -> http.client.HTTPConnection:
+        scheme, host, port = origin
+        connection: http.client.HTTPConnection
+        if scheme == "https":
+            context = self._context or httpx2.create_ssl_context()
+            self._context = context
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=timeout)
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise httpx2.ConnectTimeout("no connection in time") from error
+        except OSError as error:
+            raise httpx2.ConnectError("no connection") from error
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def put_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
+        """Keeps a connection whose answer was read to its end."""
+        with self._lock:
+            idle = self._idle.setdefault(origin, [])
+            if len(idle) < MAX_IDLE:
+                idle.append((connection, time.monotonic()))
+                return
+        connection.close()
+
+
+class _Body(httpx2.SyncByteStream):
+    """The answer's bytes as they come; keeps the connection when all of them were read."""
+
+    def __init__(
+        self,
+        transport: KeptAliveTransport,
+        request: httpx2.Request,
+        origin: Origin,
+        connection: http.client.HTTPConnection,
+        answer: http.client.HTTPResponse,
+    ) -> None:
+        self._transport = transport
+        self._request = request
+        self._origin = origin
+        self._connection = connection
+        self._answer = answer
+        self._reusable = False
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        reusable = not self._answer.will_close
+        try:
+            while chunk := self._answer.read1(CHUNK):
+                yield chunk
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout("no whole answer in time", request=self._request) from error
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            raise httpx2.ReadError("the answer broke off", request=self._request) from error
+        if self._answer.length:
+            raise httpx2.RemoteProtocolError("the answer broke off", request=self._request)
+        self._reusable = reusable
+
+    def read_all(self, deadline: float | None) -> bytes:
+        """Every byte, unless they take too long or are too many."""
+        chunks: list[bytes] = []
+        total = 0
+        for chunk in self:
+            total += len(chunk)
+            if total > MAX_ANSWER_BYTES:
+                raise httpx2.RemoteProtocolError("the answer is too large", request=self._request)
+            if deadline is not None and time.monotonic() > deadline:
+                raise httpx2.ReadTimeout("no whole answer in time", request=self._request)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._answer.close()
+        if self._reusable:
+            self._transport.put_back(self._origin, self._connection)
+        else:
+            self._connection.close()
+
+
+def _timed_out() -> httpx2.Response:
+    """A time-out as the client is to see it: it would otherwise wait as long twice more."""
+    return httpx2.Response(408, headers=[NO_RETRY])
+
+
+def _asks_for_long_wait(answer: http.client.HTTPResponse, request: httpx2.Request) -> bool:
+    """The server wants a pause longer than a turn may wait, which the client would obey."""
+    text = answer.getheader("Retry-After")
+    patience = request.extensions.get("timeout", {}).get("read")
+    return bool(text and text.isdecimal() and patience is not None and int(text) > patience)
+
+
+def _origin(request: httpx2.Request) -> Origin:
+    url = request.url
+    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
+
+
+def _send(connection: http.client.HTTPConnection, request: httpx2.Request, body: bytes) -> None:
+    connection.putrequest(
+        request.method,
+        request.url.raw_path.decode("ascii"),
+        skip_host=True,
+        skip_accept_encoding=True,
+    )
+    for name, value in request.headers.raw:
+        if name.lower() not in HEADERS_LEFT_OUT:
+            connection.putheader(name, value)
+    if body or request.method in ("POST", "PUT", "PATCH"):
+        connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body)

@@ -1,0 +1,145 @@
+"""Gives the first answer again to a request that carries the same Idempotency-Key.
+
+A finished answer is kept in the turn's own transaction. While a turn runs, its key is held in
+this process; if two processes run the same key at once, the second one's transaction finds the
+first one's row and stores nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from webapp.chat.values import ChatAnswer, ChatTurn
+from webapp.errors import Conflict, IdempotencyMismatch, InvalidInput
+from webapp.messages import Usage
+from webapp.storage import Connection
+
+KEPT_MS = 24 * 3600 * 1000
+MAX_KEY_CHARS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The key and what came with it, as hashes."""
+
+    user_id: str
+    key: str
+    body: str
+
+
+def fingerprint(turn: ChatTurn) -> Fingerprint | None:
+    """None when the turn carries no key; `InvalidInput` when the key is not one."""
+    key = turn.idempotency_key
+    if key is None:
+        return None
+    if not key or len(key) > MAX_KEY_CHARS or not key.isprintable():
+        sentence = f"Idempotency-Key must be 1 to {MAX_KEY_CHARS} printable characters"
+        raise InvalidInput(sentence, fields={"Idempotency-Key": sentence})
+    body = json.dumps([turn.route, turn.session_id, turn.message])
+    return Fingerprint(turn.user_id, _digest(key), _digest(body))
+
+
+class RunningKeys:
+    """The keys whose turns run in this process at the moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bodies: dict[tuple[str, str], str] = {}
+
+    @contextmanager
+    def hold(self, mark: Fingerprint | None) -> Iterator[None]:
+        """Holds the key for the block; `Conflict` when it is held already."""
+        if mark is None:
+            yield
+            return
+        name = (mark.user_id, mark.key)
+        with self._lock:
+            body = self._bodies.setdefault(name, mark.body)
+            mine = body is mark.body
+        if not mine:
+            _same_body(mark, body)
+            raise Conflict(
+                "A request with this Idempotency-Key is still running.",
+                code="idempotency_in_progress",
+            )
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._bodies[name]
+
+
+def first_answer(
+    connection: Connection, tenant: int, mark: Fingerprint, turn: ChatTurn, now_ms: int
+) -> ChatAnswer | None:
+    """The answer that the key got before, within a day; `IdempotencyMismatch` on another body."""
+    row = connection.execute(
+        "SELECT body_hash, answer FROM idempotency"
+        " WHERE tenant_id = :tenant AND key_hash = :key AND created_at > :since",
+        {"tenant": tenant, "key": mark.key, "since": now_ms - KEPT_MS},
+    ).fetchone()
+    if row is None:
+        return None
+    _same_body(mark, row[0])
+    answer = json.loads(row[1])
+    return ChatAnswer(
+        user_id=turn.user_id,
+        reply=answer["reply"],
+        session_id=turn.session_id,
+        request_id=answer["request_id"],
+        usage=Usage(answer["input_tokens"], answer["output_tokens"]),
+    )
+
+
+def keep(
+    connection: Connection, tenant: int, mark: Fingerprint, answer: ChatAnswer, now_ms: int
+) -> None:
+    """Keeps the answer; `Conflict` when another process kept one for this key meanwhile."""
+    kept = connection.execute(
+        "INSERT INTO idempotency (tenant_id, key_hash, body_hash, answer, created_at)"
+        " VALUES (:tenant, :key, :body, :answer, :now)"
+        " ON CONFLICT (tenant_id, key_hash) DO UPDATE SET body_hash = excluded.body_hash,"
+        " answer = excluded.answer, created_at = excluded.created_at"
+        " WHERE idempotency.created_at <= :since",
+        {
+            "tenant": tenant,
+            "key": mark.key,
+            "body": mark.body,
+            "answer": json.dumps(
+                {
+                    "reply": answer.reply,
+                    "request_id": answer.request_id,
+                    "input_tokens": answer.usage.input_tokens,
+                    "output_tokens": answer.usage.output_tokens,
+                }
+            ),
+            "now": now_ms,
+            "since": now_ms - KEPT_MS,
+        },
+    ).rowcount
+    if not kept:
+        raise Conflict(
+            "A request with this Idempotency-Key was answered meanwhile.",
+            code="idempotency_in_progress",
+        )
+
+
+def prune(connection: Connection, now_ms: int) -> int:
+    """Drops the answers that are past their day; gives their number."""
+    return connection.execute(
+        "DELETE FROM idempotency WHERE created_at <= :since", {"since": now_ms - KEPT_MS}
+    ).rowcount
+
+
+def _same_body(mark: Fingerprint, body: str) -> None:
+    if body != mark.body:
+        raise IdempotencyMismatch("This Idempotency-Key was used with another body before.")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

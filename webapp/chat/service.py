@@ -1,0 +1,289 @@
+"""The use case behind every door: one turn of one tenant, whole or streamed; nothing of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from webapp.agent import Agent, Event, Finished, RunOutput, TextDelta, ToolFinished, ToolStarted
+from webapp.chat.budget import TokenBudget, require_budget
+from webapp.chat.configuration import AgentConfigurations
+from webapp.chat.idempotency import Fingerprint, RunningKeys, fingerprint, first_answer, keep
+from webapp.chat.values import ChatAnswer, ChatTurn
+from webapp.clock import Clock
+from webapp.errors import (
+    Conflict,
+    InvalidInput,
+    MessageTooLong,
+    SwitchboardError,
+    TenantBlocked,
+)
+from webapp.memory import store as conversations
+from webapp.messages import Message, Usage
+from webapp.storage import Connection, Database
+from webapp.tenants import store as tenants
+from webapp.tenants.user_ids import UserIds
+from webapp.turns import TurnQueue
+from webapp.usage import store as usage_store
+from webapp.usage.records import RequestRecord
+
+CLIENT_GONE = 499
+ChatEvent = TextDelta | ToolStarted | ToolFinished | ChatAnswer
+
+
+class ClientGone(SwitchboardError):
+    """The caller hung up before the answer was complete; nothing was stored."""
+
+    code = "client_closed_request"
+    status = CLIENT_GONE
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLimits:
+    """What bounds a turn, from the settings."""
+
+    message_max_chars: int = 32_000
+    memory_max_messages: int = 100
+    waiting_turns: int = 4
+    token_budget: TokenBudget = TokenBudget()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """All that was read at the start of a turn."""
+
+    tenant: int
+    agent: Agent
+    history: list[Message]
+
+
+class ChatService:
+    """Runs turns. What contract §4 promises of a turn is kept here."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        user_ids: UserIds,
+        configurations: AgentConfigurations,
+        queue: TurnQueue,
+        clock: Clock,
+        limits: ChatLimits,
+    ) -> None:
+        self._database = database
+        self._user_ids = user_ids
+        self._configurations = configurations
+        self._queue = queue
+        self._clock = clock
+        self._limits = limits
+        self._running = RunningKeys()
+
+    def reply(self, turn: ChatTurn) -> ChatAnswer:
+        """The whole turn. Raises a `SwitchboardError`; memory is then as it was before."""
+        answer: ChatAnswer | None = None
+        for event in self._recorded(turn, streaming=False):
+            if isinstance(event, ChatAnswer):
+                answer = event
+        if answer is None:
+            raise ClientGone("The caller hung up.")
+        return answer
+
+    def stream(self, turn: ChatTurn) -> Iterator[ChatEvent]:
+        """The turn as it goes; its last item is the `ChatAnswer`, which is on disk by then.
+
+        Closing the iterator early ends the turn and stores nothing of it.
+        """
+        return self._recorded(turn, streaming=True)
+
+    def record_refusal(self, turn: ChatTurn, *, status: int, code: str) -> None:
+        """Counts a request that was refused before it came here, by the limiter."""
+        self._record_failure(turn, status, code)
+
+    # -- one turn -------------------------------------------------------------------------------
+
+    def _recorded(self, turn: ChatTurn, *, streaming: bool) -> Iterator[ChatEvent]:
+        """The turn's events; a failed turn leaves its line in the tenant's metrics."""
+        try:
+            yield from self._turn(turn, streaming=streaming)
+        except GeneratorExit:
+            self._record_failure(turn, CLIENT_GONE, ClientGone.code)
+            raise
+        except SwitchboardError as error:
+            self._record_failure(turn, error.status, error.code)
+            raise
+        except Exception:
+            self._record_failure(turn, 500, SwitchboardError.code)
+            raise
+
+    def _turn(self, turn: ChatTurn, *, streaming: bool) -> Iterator[ChatEvent]:
+        self._check_message(turn.message)
+        mark = fingerprint(turn)
+        stored_id = self._user_ids.stored(turn.user_id)
+        with self._running.hold(mark):
+            earlier = self._earlier_answer(turn, stored_id, mark)
+            if earlier is not None:
+                self._record_replay(turn)
+                yield earlier
+                return
+            place = self._queue.place(
+                turn.user_id, waiting_limit=self._limits.waiting_turns, cancel=turn.cancel
+            )
+            with place as arrived:
+                if not arrived:
+                    raise ClientGone("The caller hung up.")
+                yield from self._run(turn, stored_id, mark, streaming=streaming)
+
+    def _run(
+        self, turn: ChatTurn, stored_id: str, mark: Fingerprint | None, *, streaming: bool
+    ) -> Iterator[ChatEvent]:
+        """The agent's run and the turn's transaction, while the tenant's place is held."""
+        ready = self._prepare(turn, stored_id)
+        question = replace(Message.user(turn.message), created_at_ms=self._clock.now_ms())
+        first_token: float | None = None
+        events = ready.agent.play(question, ready.history, streaming=streaming, cancel=turn.cancel)
+        with closing(events):
+            for event in events:
+                if isinstance(event, Finished):
+                    yield self._commit(turn, ready, event.output, mark, first_token)
+                    return
+                if first_token is None and isinstance(event, TextDelta):
+                    first_token = self._clock.monotonic()
+                yield event
+
+    def _prepare(self, turn: ChatTurn, stored_id: str) -> _Ready:
+        """Everything the turn must know, read at one moment; makes the tenant on first use."""
+        with self._database.read() as connection:
+            agent = self._configurations.agent(connection)
+            standing = tenants.standing(connection, stored_id)
+            if standing is not None:
+                if standing.blocked:
+                    raise TenantBlocked("This user is blocked.", code="tenant_blocked")
+                require_budget(standing, self._limits.token_budget, self._clock.now_ms())
+                history = conversations.history(
+                    connection,
+                    standing.number,
+                    turn.session_id,
+                    newest=agent.context_max_messages,
+                )
+                return _Ready(standing.number, agent, history)
+        number = self._database.write(
+            lambda connection: tenants.ensure(connection, stored_id, self._clock.now_ms())
+        )
+        return _Ready(number, agent, [])
+
+    def _commit(
+        self,
+        turn: ChatTurn,
+        ready: _Ready,
+        output: RunOutput,
+        mark: Fingerprint | None,
+        first_token: float | None,
+    ) -> ChatAnswer:
+        """The turn, its counters, its metrics and its kept answer, in one transaction."""
+        if output.status == "cancelled" or (turn.cancel is not None and turn.cancel.is_set()):
+            raise ClientGone("The caller hung up.")
+        answer = ChatAnswer(
+            turn.user_id, output.content, turn.session_id, turn.request_id, output.usage
+        )
+        record = self._record(turn, usage=output.usage, first_token=first_token)
+
+        def work(connection: Connection) -> None:
+            size = conversations.append(
+                connection,
+                ready.tenant,
+                turn.session_id,
+                output.messages,
+                self._limits.memory_max_messages,
+                record.at_ms,
+            )
+            if size is None:
+                raise Conflict(
+                    "This user was forgotten while the turn was running; nothing was stored.",
+                    code="tenant_forgotten",
+                )
+            usage_store.record(connection, ready.tenant, record)
+            if mark is not None:
+                keep(connection, ready.tenant, mark, answer, record.at_ms)
+
+        self._database.write(work)
+        return answer
+
+    def _earlier_answer(
+        self, turn: ChatTurn, stored_id: str, mark: Fingerprint | None
+    ) -> ChatAnswer | None:
+        if mark is None:
+            return None
+        with self._database.read() as connection:
+            number = tenants.number_of(connection, stored_id)
+            if number is None:
+                return None
+            return first_answer(connection, number, mark, turn, self._clock.now_ms())
+
+    def _check_message(self, message: str) -> None:
+        fault = None
+        if not message.strip():
+            fault = InvalidInput("message cannot be empty")
+        elif len(message) > self._limits.message_max_chars:
+            limit = self._limits.message_max_chars
+            fault = MessageTooLong(f"message too long (max {limit} chars)")
+        elif not message.isascii() and not _is_text(message):
+            fault = InvalidInput("message is not valid Unicode text")
+        if fault is not None:
+            fault.fields["message"] = fault.message
+            raise fault
+
+    # -- metrics --------------------------------------------------------------------------------
+
+    def _record(
+        self,
+        turn: ChatTurn,
+        *,
+        status: int = 200,
+        code: str = "",
+        usage: Usage | None = None,
+        first_token: float | None = None,
+    ) -> RequestRecord:
+        return RequestRecord(
+            at_ms=self._clock.now_ms(),
+            route=turn.route,
+            status=status,
+            code=code,
+            latency_ms=_milliseconds(self._clock.monotonic() - turn.started),
+            first_token_ms=(
+                None if first_token is None else _milliseconds(first_token - turn.started)
+            ),
+            usage=usage or Usage(),
+            request_id=turn.request_id,
+        )
+
+    def _record_failure(self, turn: ChatTurn, status: int, code: str) -> None:
+        """Writes the failed request down; a database that cannot is no second failure."""
+        if code == "tenant_forgotten":
+            return  # it would bring the tenant back
+        record = self._record(turn, status=status, code=code)
+        stored_id = self._user_ids.stored(turn.user_id)
+
+        def work(connection: Connection) -> None:
+            number = tenants.ensure(connection, stored_id, record.at_ms)
+            usage_store.record(connection, number, record)
+
+        try:
+            self._database.write(work)
+        except SwitchboardError:
+            return  # the answer already says what went wrong; /readyz says that the database did
+
+    def _record_replay(self, turn: ChatTurn) -> None:
+        self._record_failure(turn, 200, "")
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,52 @@
+"""What goes into the chat service and what comes out, as values; nothing of HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from webapp.ids import DEFAULT_SESSION
+from webapp.messages import Usage
+from webapp.turns import Cancellation
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTurn:
+    """One turn that a checked caller asks for.
+
+    `route` names the door it came through in the tenant's metrics; `started` is the monotonic
+    clock in seconds when the request came, so that waiting in line counts as latency.
+    """
+
+    user_id: str
+    message: str
+    request_id: str
+    started: float
+    session_id: str = DEFAULT_SESSION
+    route: str = "chat"
+    idempotency_key: str | None = None
+    cancel: Cancellation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """A finished turn; the turn is on disk when this exists."""
+
+    user_id: str
+    reply: str
+    session_id: str
+    request_id: str
+    usage: Usage = field(default_factory=Usage)
+
+    def as_dict(self) -> dict[str, object]:
+        """The body of the REST answer (contract §3)."""
+        return {
+            "user_id": self.user_id,
+            "reply": self.reply,
+            "session_id": self.session_id,
+            "usage": {
+                "input_tokens": self.usage.input_tokens,
+                "output_tokens": self.usage.output_tokens,
+                "total_tokens": self.usage.total_tokens,
+            },
+            "request_id": self.request_id,
+        }
