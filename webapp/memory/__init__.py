@@ -1,1 +1,7 @@
-"""memory"""
+"""What users and the agent said to each other, kept apart by user; see protocol.py."""
+
+from webapp.memory.in_memory import InMemory
+from webapp.memory.protocol import Memory
+from webapp.memory.sqlite import SQLiteMemory
+
+__all__ = ["InMemory", "Memory", "SQLiteMemory"]

@@ -58,7 +58,8 @@ def m001_tenants(db: Database) -> None:
 def m002_sessions_and_messages(db: Database) -> None:
     """Conversations. Messages lie side by side in their order, so a history is one read.
 
-    `seq` grows within a session and is not given twice. Deleting a tenant deletes these too.
+    `seq` grows within a session; only system messages that the cap moves to the front get one
+    below. Deleting a tenant deletes these too.
     """
     db.execute("""
         CREATE TABLE sessions (
@@ -87,6 +88,10 @@ def m002_sessions_and_messages(db: Database) -> None:
             PRIMARY KEY (session, seq)
         ) WITHOUT ROWID
     """)
+    # A tenant's sessions in the order in which they began, for paging.
+    db.execute("CREATE INDEX sessions_of_tenant ON sessions (tenant_id, id)")
+    # Most sessions have no system message; this says so without a look at the others.
+    db.execute("CREATE INDEX messages_system ON messages (session, seq) WHERE role = 'system'")
 
 
 @migrations()

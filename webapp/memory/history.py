@@ -1,0 +1,66 @@
+"""Reads a session as an agent needs it: whole, or the newest turns; paging is in pages.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from webapp.memory.capacity import Outline, cut
+from webapp.memory.rows import message_of
+from webapp.messages import Message
+from webapp.storage import Connection
+
+
+def history(
+    connection: Connection, tenant: int, session_id: str, newest: int | None = None
+) -> list[Message]:
+    """The messages of a session, oldest first; empty when there are none.
+
+    With `newest` (at least 1) the cost does not grow with the session. When that many rows are
+    not the whole session, the result has the newest whole turns among them, or of a newest turn
+    that alone is larger its question and its last answer; in front of them the newest `newest` of
+    the system messages, wherever they stood. So `fit` of the result and a next turn, under a cap
+    up to `newest`, is `fit` of the whole session and that turn.
+    """
+    who = {"tenant": tenant, "session": session_id}
+    if newest is None:
+        rows = connection.execute(f"{_SELECT} ORDER BY seq", who).fetchall()
+        return [message_of(row[1:]) for row in rows]
+    # One row more than is asked for tells whether anything is left out.
+    rows = connection.execute(
+        f"{_SELECT} ORDER BY seq DESC LIMIT :limit", {**who, "limit": newest + 1}
+    ).fetchall()
+    if len(rows) <= newest:
+        return [message_of(row[1:]) for row in reversed(rows)]
+    systems = connection.execute(
+        f"{_SELECT} AND role = 'system' ORDER BY seq DESC LIMIT :limit", {**who, "limit": newest}
+    ).fetchall()
+    others = [row for row in rows[newest - 1 :: -1] if row[2] != "system"]
+    begin = next((index for index, row in enumerate(others) if row[2] == "user"), None)
+    turns = _newest_turn(connection, who, newest) if begin is None else others[begin:]
+    return [message_of(row[1:]) for row in (*reversed(systems), *turns)]
+
+
+def _newest_turn(connection: Connection, who: Mapping[str, Any], cap: int) -> list[Any]:
+    """The rows of the newest turn, or what `fit` leaves of it."""
+    turn = []
+    rows = connection.execute(f"{_ROLES} ORDER BY seq DESC", who)
+    while (row := rows.fetchone()) is not None:
+        turn.append(Outline.of(*row))
+        if row[1] == "user":
+            break
+    kept = cut(turn[::-1], cap)
+    one = f"{_SELECT} AND seq = :seq"
+    return [connection.execute(one, {**who, "seq": row.seq}).fetchone() for row in kept]
+
+
+_SELECT = """
+    SELECT seq, message_id, role, content, tool_calls, tool_call_id, created_at FROM messages
+    WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
+"""
+
+_ROLES = """
+    SELECT seq, role, tool_calls IS NOT NULL FROM messages
+    WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
+        AND role <> 'system'
+"""

@@ -1,0 +1,90 @@
+"""A memory in a SQLite file, for programs that use the agent without the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from webapp.clock import Clock, SystemClock
+from webapp.ids import DEFAULT_SESSION, check_session_id
+from webapp.memory import store
+from webapp.memory.arguments import check_messages, user_or_default
+from webapp.memory.history import history
+from webapp.messages import Message
+from webapp.storage import Connection, Database, open_database
+from webapp.tenants import store as tenants
+from webapp.tenants.user_ids import PlainUserIds, UserIds
+
+DEFAULT_SIZE = 100
+
+
+class SQLiteMemory:
+    """Conversations in the file that Switchboard itself uses, safe to share with it.
+
+    An `add` that has returned is on disk. `max_size` counts the messages of a session; 0 keeps
+    all. Methods raise `StorageUnavailable` when the database cannot do it.
+    """
+
+    def __init__(
+        self,
+        database: str | Path | Database,
+        max_size: int = DEFAULT_SIZE,
+        *,
+        user_ids: UserIds | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Given a path, the file is made or its schema upgraded; a `Database` is used as it is."""
+        self.max_size = max(0, max_size)
+        self._user_ids = user_ids or PlainUserIds(b"")
+        self._clock = clock or SystemClock()
+        self._owned = isinstance(database, str | Path)
+        if isinstance(database, str | Path):
+            self._database = open_database(f"sqlite:///{database}")
+            self._database.upgrade()
+        else:
+            self._database = database
+
+    def add(self, *messages: Message, user_id: str = "", session_id: str = DEFAULT_SESSION) -> None:
+        stored_id = self._stored_id(user_id)
+        session = check_session_id(session_id)
+        check_messages(messages)
+        if not messages:
+            return
+        now = self._clock.now_ms()
+
+        def work(connection: Connection) -> None:
+            number = tenants.ensure(connection, stored_id, now)
+            store.append(connection, number, session, messages, self.max_size, now)
+
+        self._database.write(work)
+
+    def get_messages(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> list[Message]:
+        stored_id, session = self._stored_id(user_id), check_session_id(session_id)
+        with self._database.read() as connection:
+            number = tenants.number_of(connection, stored_id)
+            return [] if number is None else history(connection, number, session)
+
+    def size(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> int:
+        stored_id, session = self._stored_id(user_id), check_session_id(session_id)
+        with self._database.read() as connection:
+            number = tenants.number_of(connection, stored_id)
+            return 0 if number is None else store.size(connection, number, session)
+
+    def clear(self, user_id: str = "") -> int:
+        stored_id = self._stored_id(user_id)
+
+        def work(connection: Connection) -> int:
+            number = tenants.number_of(connection, stored_id)
+            return 0 if number is None else store.clear(connection, number)
+
+        return self._database.write(work)
+
+    def clear_all(self) -> int:
+        return self._database.write(lambda connection: store.clear_all(connection)[0])
+
+    def close(self) -> None:
+        """Closes the file, when this memory opened it."""
+        if self._owned:
+            self._database.close()
+
+    def _stored_id(self, user_id: str) -> str:
+        return self._user_ids.stored(user_or_default(user_id))

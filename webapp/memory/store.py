@@ -1,0 +1,151 @@
+"""The SQL of conversations: append a turn, clear; reading is in history.py and pages.py.
+
+A tenant is its number, a session its name. Nothing here looks at another tenant's rows, and
+every write keeps the counters of `sessions` and `tenants` in step with the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from webapp.memory.arguments import not_unicode
+from webapp.memory.capacity import without_orphans
+from webapp.memory.rows import calls_of, row_of
+from webapp.memory.trimming import trim
+from webapp.messages import Message
+from webapp.storage import Connection
+
+
+def append(
+    connection: Connection,
+    tenant: int,
+    session_id: str,
+    messages: Sequence[Message],
+    cap: int,
+    now_ms: int,
+) -> int | None:
+    """Stores messages at the end of a session and cuts it to `cap` (0 keeps all) as `fit` does.
+
+    Returns the session's new size, or None when the tenant has been forgotten: then nothing is
+    stored. The cost does not grow with the session. Raises `InvalidInput` for a lone surrogate.
+    """
+    if messages and messages[0].role != "user" and any(m.role == "tool" for m in messages):
+        calls = _calls_under_way(connection, tenant, session_id)
+        messages = without_orphans(messages, calls)
+    elif any(m.role == "tool" for m in messages):
+        messages = without_orphans(messages)
+    if not messages:
+        return _size_if_known(connection, tenant, session_id)
+    arriving = {
+        "tenant": tenant,
+        "session": session_id,
+        "number": len(messages),
+        "now": now_ms,
+    }
+    row = connection.execute(_EXTEND_SESSION, arriving).fetchone()
+    if row is None:
+        row = connection.execute(_MAKE_SESSION, arriving).fetchone()
+        if row is None:
+            return None
+    session, size, last_seq = row
+    first_seq = last_seq - len(messages) + 1
+    try:
+        connection.executemany(
+            _INSERT,
+            [row_of(message, session, first_seq + index) for index, message in enumerate(messages)],
+        )
+    except UnicodeEncodeError as error:
+        raise not_unicode() from error
+    gone = 0
+    if 0 < cap < size:
+        gone = trim(connection, session, size, cap)
+        connection.execute(_SHRINK_SESSION, {"id": session, "gone": gone})
+    if gone != len(messages):
+        connection.execute(_COUNT, {"tenant": tenant, "more": len(messages) - gone})
+    return int(size) - gone
+
+
+def size(connection: Connection, tenant: int, session_id: str) -> int:
+    """The number of messages of one session; 0 when there is none."""
+    row = connection.execute(_SIZE, {"tenant": tenant, "session": session_id}).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def clear(connection: Connection, tenant: int) -> int:
+    """Removes the messages of all the tenant's sessions; returns how many there were.
+
+    Session state stays, and with it the session.
+    """
+    who = {"tenant": tenant}
+    gone = connection.execute(
+        "DELETE FROM messages WHERE session IN (SELECT id FROM sessions WHERE tenant_id = :tenant)",
+        who,
+    ).rowcount
+    connection.execute(
+        "DELETE FROM sessions WHERE tenant_id = :tenant AND state IS NULL AND state_version = 0",
+        who,
+    )
+    connection.execute("UPDATE sessions SET message_count = 0 WHERE tenant_id = :tenant", who)
+    connection.execute("UPDATE tenants SET message_count = 0 WHERE id = :tenant", who)
+    return gone
+
+
+def clear_all(connection: Connection) -> tuple[int, int]:
+    """Removes every tenant's messages; returns how many there were, and of how many tenants."""
+    tenants = connection.execute("SELECT COUNT(*) FROM tenants WHERE message_count > 0").fetchone()
+    gone = connection.execute("DELETE FROM messages").rowcount
+    connection.execute("DELETE FROM sessions WHERE state IS NULL AND state_version = 0")
+    connection.execute("UPDATE sessions SET message_count = 0 WHERE message_count > 0")
+    connection.execute("UPDATE tenants SET message_count = 0 WHERE message_count > 0")
+    return gone, int(tenants[0])
+
+
+def _size_if_known(connection: Connection, tenant: int, session_id: str) -> int | None:
+    known = connection.execute("SELECT 1 FROM tenants WHERE id = :tenant", {"tenant": tenant})
+    return None if known.fetchone() is None else size(connection, tenant, session_id)
+
+
+def _calls_under_way(connection: Connection, tenant: int, session_id: str) -> list[str]:
+    """The ids of the calls in the session's newest turn, which the next messages may continue."""
+    rows = connection.execute(_CALLS, {"tenant": tenant, "session": session_id})
+    calls: list[str] = []
+    while (row := rows.fetchone()) is not None and row[0] != "user":
+        calls += [call.id for call in calls_of(row[1])]
+    return calls
+
+
+_CALLS = """
+    SELECT role, tool_calls FROM messages
+    WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
+        AND (role = 'user' OR tool_calls IS NOT NULL)
+    ORDER BY seq DESC
+"""
+
+_EXTEND_SESSION = """
+    UPDATE sessions SET message_count = message_count + :number, last_seq = last_seq + :number,
+        last_active_at = :now
+    WHERE tenant_id = :tenant AND session_id = :session
+    RETURNING id, message_count, last_seq
+"""
+
+# A session goes with its tenant, so only a first message needs to ask whether that still exists.
+_MAKE_SESSION = """
+    INSERT INTO sessions
+        (tenant_id, session_id, created_at, last_active_at, message_count, last_seq)
+    SELECT id, :session, :now, :now, :number, :number FROM tenants WHERE id = :tenant
+    RETURNING id, message_count, last_seq
+"""
+
+_INSERT = """
+    INSERT INTO messages
+        (session, seq, message_id, role, content, tool_calls, tool_call_id, created_at)
+    VALUES (:session, :seq, :message_id, :role, :content, :tool_calls, :tool_call_id, :created_at)
+"""
+
+_SHRINK_SESSION = "UPDATE sessions SET message_count = message_count - :gone WHERE id = :id"
+
+_COUNT = "UPDATE tenants SET message_count = message_count + :more WHERE id = :tenant"
+
+_SIZE = """
+    SELECT message_count FROM sessions WHERE tenant_id = :tenant AND session_id = :session
+"""

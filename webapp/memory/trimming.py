@@ -1,0 +1,81 @@
+"""The cap applied to the rows of one session, without reading what the messages say."""
+
+from __future__ import annotations
+
+from webapp.memory.capacity import Outline, cut, oldest_turns
+from webapp.storage import Connection
+
+# Rows looked at beyond those that must go: mostly the next turn begins among them.
+LOOK_AHEAD = 8
+
+# A seq below which no row lies; rows that change places pass through there.
+FAR_AWAY = 1 << 48
+
+
+def trim(connection: Connection, session: int, size: int, cap: int) -> int:
+    """Deletes what `fit` would leave out of a session of `size` messages; returns how many."""
+    excess = size - cap
+    look = {"session": session, "limit": excess + LOOK_AHEAD}
+    while True:
+        rows = connection.execute(_OLDEST, look).fetchall()
+        systems = 0
+        while systems < len(rows) and rows[systems][1] == "system":
+            systems += 1
+        others = rows[systems:]
+        turns = oldest_turns([role for _, role in others], excess)
+        if turns is not None or len(rows) < look["limit"]:
+            break
+        look["limit"] *= 2
+    if turns is None or _last_system(connection, session) > others[0][0]:
+        return _trim_by_all_roles(connection, session, cap)
+    connection.execute(
+        "DELETE FROM messages WHERE session = :session AND seq >= :first AND seq < :end",
+        {"session": session, "first": others[0][0], "end": others[turns][0]},
+    )
+    return turns
+
+
+def _last_system(connection: Connection, session: int) -> int:
+    row = connection.execute(_NEWEST_SYSTEM, {"session": session}).fetchone()
+    return -FAR_AWAY if row is None else int(row[0])
+
+
+def _trim_by_all_roles(connection: Connection, session: int, cap: int) -> int:
+    """The whole rule: for a newest turn that is too large, and system messages in odd places."""
+    read = connection.execute(_ROLES, {"session": session}).fetchall()
+    rows = [Outline.of(*row) for row in read]
+    kept = cut(rows, cap)
+    staying = {row.seq for row in kept}
+    connection.executemany(
+        "DELETE FROM messages WHERE session = :session AND seq = :seq",
+        [{"session": session, "seq": row.seq} for row in rows if row.seq not in staying],
+    )
+    systems = [row.seq for row in kept if row.role == "system"]
+    others = [row.seq for row in kept if row.role != "system"]
+    if systems and others and systems[-1] > others[0]:
+        _move_before(connection, session, systems, others[0])
+    return len(rows) - len(kept)
+
+
+def _move_before(connection: Connection, session: int, seqs: list[int], place: int) -> None:
+    """Gives the rows `seqs` the last numbers before `place`, in their order."""
+    first = place - len(seqs)
+    move = "UPDATE messages SET seq = :to WHERE session = :session AND seq = :from"
+    aside = [{"session": session, "from": seq, "to": seq - FAR_AWAY} for seq in seqs]
+    back = [
+        {"session": session, "from": step["to"], "to": first + index}
+        for index, step in enumerate(aside)
+    ]
+    connection.executemany(move, [*aside, *back])
+
+
+_OLDEST = "SELECT seq, role FROM messages WHERE session = :session ORDER BY seq LIMIT :limit"
+
+_NEWEST_SYSTEM = """
+    SELECT seq FROM messages WHERE session = :session AND role = 'system'
+    ORDER BY seq DESC LIMIT 1
+"""
+
+_ROLES = """
+    SELECT seq, role, tool_calls IS NOT NULL FROM messages WHERE session = :session ORDER BY seq
+"""
