@@ -1,1 +1,67 @@
-"""agent"""
+"""What an application uses of the agent; each part's module says what it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from webapp.agent.agent import Agent
+from webapp.agent.events import (
+    Event,
+    Finished,
+    ModelAnswered,
+    RunOutput,
+    RunStatus,
+    ToolFinished,
+    ToolStarted,
+    ToolStatus,
+)
+from webapp.agent.guardrails import Guardrail, InputGuardrail, OutputGuardrail
+from webapp.agent.model import (
+    Cancellation,
+    Model,
+    ModelReply,
+    ModelRequest,
+    TextDelta,
+    ToolSpec,
+)
+from webapp.agent.text import check_input
+from webapp.agent.tools import Tool, ToolError, Toolkit, tool
+
+if TYPE_CHECKING:
+    from webapp.agent.openai_model import OpenAIModel
+
+__all__ = [
+    "Agent",
+    "Cancellation",
+    "Event",
+    "Finished",
+    "Guardrail",
+    "InputGuardrail",
+    "Model",
+    "ModelAnswered",
+    "ModelReply",
+    "ModelRequest",
+    "OpenAIModel",
+    "OutputGuardrail",
+    "RunOutput",
+    "RunStatus",
+    "TextDelta",
+    "Tool",
+    "ToolError",
+    "ToolFinished",
+    "ToolSpec",
+    "ToolStarted",
+    "ToolStatus",
+    "Toolkit",
+    "check_input",
+    "tool",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Importing openai takes more than a second, which a test with its own model need not wait.
+    if name == "OpenAIModel":
+        from webapp.agent.openai_model import OpenAIModel
+
+        return OpenAIModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

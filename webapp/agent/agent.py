@@ -1,0 +1,174 @@
+"""The agent: what it is made of, and its turns for users in memory; the loop is in loop.py."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from webapp.agent.context import Context
+from webapp.agent.events import Event, Finished, RunOutput
+from webapp.agent.guardrails import Guardrail, Guardrails
+from webapp.agent.loop import Turn
+from webapp.agent.model import Model, ToolSpec
+from webapp.agent.text import check_input
+from webapp.agent.tools import Tool, Toolkit, by_name
+from webapp.errors import ConfigurationError
+from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
+from webapp.memory import InMemory, Memory
+from webapp.messages import Message
+from webapp.turns import Cancellation, LocalTurnQueue, TurnQueue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Agent:
+    """One agent for all users; immutable, so any number of threads may share it.
+
+    It holds no user: who asks is an argument of each run. `dataclasses.replace` makes another
+    with, say, changed `instructions`; memory and queue stay shared. `max_loops` bounds the calls
+    to the model in one turn, `context_max_messages` what each call is sent, instructions
+    included. Raises `ConfigurationError` for parts that do not fit.
+    """
+
+    name: str
+    # There is no default model; None is here so that leaving it out is answered by a sentence.
+    model: Model = cast("Model", None)  # noqa: RUF009
+    memory: Memory = field(default_factory=InMemory)
+    instructions: str = ""
+    toolkits: Sequence[Toolkit] = ()
+    max_loops: int = 10
+    context_max_messages: int = 100
+    guardrails: Sequence[Guardrail] = ()
+    turns: TurnQueue = field(default_factory=LocalTurnQueue, repr=False)
+    _tools: Mapping[str, Tool[..., Any]] = field(init=False, repr=False)
+    _specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
+    _guards: Guardrails = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not str(self.name or "").strip():
+            raise ConfigurationError("An agent needs a name.")
+        if not callable(getattr(self.model, "complete", None)):
+            raise ConfigurationError(f"The agent '{self.name}' needs a model: pass model=….")
+        if self.max_loops < 1:
+            raise ConfigurationError("max_loops must be at least 1.")
+        if self.context_max_messages < (2 if self.instructions else 1):
+            raise ConfigurationError(
+                "context_max_messages must leave room for the instructions and the question."
+            )
+        tools = by_name(self.toolkits)
+        object.__setattr__(self, "toolkits", tuple(self.toolkits))
+        object.__setattr__(self, "guardrails", tuple(self.guardrails))
+        object.__setattr__(self, "_tools", tools)
+        object.__setattr__(self, "_specs", tuple(tool.spec for tool in tools.values()))
+        object.__setattr__(self, "_guards", Guardrails.of(self.guardrails))
+
+    def run(
+        self,
+        input: str,  # noqa: A002 - the name that users of agents know
+        *,
+        user_id: str,
+        session_id: str = DEFAULT_SESSION,
+        cancel: Cancellation | None = None,
+    ) -> RunOutput:
+        """One turn of a user, stored whole in memory when it is complete, or else not at all.
+
+        The turns of one user run one at a time in order of arrival, so a tool must not run the
+        same user again. Raises `InvalidInput` for a bad id or a blank input, `GuardrailRefused`,
+        and what the model and the memory raise. When `cancel` is set, the output's status is
+        `cancelled` and nothing is stored.
+        """
+        return finish(self._turn(input, user_id, session_id, cancel, streaming=False))
+
+    def stream(
+        self,
+        input: str,  # noqa: A002 - as in `run`
+        *,
+        user_id: str,
+        session_id: str = DEFAULT_SESSION,
+        cancel: Cancellation | None = None,
+    ) -> Generator[Event, None, None]:
+        """The same turn as events, `Finished` as the last, when the turn is stored already.
+
+        Bad arguments are raised here, everything else while iterating. Closing the iterator
+        early abandons the turn: nothing is stored. Where an output guardrail is set, text comes
+        only after each whole answer of the model has passed.
+        """
+        return self._turn(input, user_id, session_id, cancel, streaming=True)
+
+    def play(
+        self,
+        question: Message,
+        history: Sequence[Message],
+        *,
+        streaming: bool,
+        cancel: Cancellation | None = None,
+    ) -> Generator[Event, None, None]:
+        """One turn over a given history, `Finished` as the last event; stores nothing.
+
+        Raises `LoopLimitExceeded` when the model still asks for tools in its last allowed
+        answer, `MessageTooLong` when the turn does not fit the model even without history,
+        `GuardrailRefused`, and the model's own errors.
+        """
+        context = Context.of(self.instructions, history, question, self.context_max_messages)
+        return Turn(
+            model=self.model,
+            tools=self._tools,
+            specs=self._specs,
+            guardrails=self._guards,
+            max_loops=self.max_loops,
+            context=context,
+            messages=[question],
+            streaming=streaming,
+            cancel=cancel,
+        ).play()
+
+    def _turn(
+        self,
+        text: str,
+        user_id: str,
+        session_id: str,
+        cancel: Cancellation | None,
+        *,
+        streaming: bool,
+    ) -> Generator[Event, None, None]:
+        check_user_id(user_id)
+        check_session_id(session_id)
+        check_input(text)
+        return self._in_its_place(text, user_id, session_id, cancel, streaming=streaming)
+
+    def _in_its_place(
+        self,
+        text: str,
+        user_id: str,
+        session_id: str,
+        cancel: Cancellation | None,
+        *,
+        streaming: bool,
+    ) -> Generator[Event, None, None]:
+        with self.turns.place(user_id, cancel=cancel) as mine:
+            question = Message.user(text)
+            if not mine:
+                yield Finished(RunOutput(content="", status="cancelled", messages=(question,)))
+                return
+            history = self.memory.get_messages(user_id=user_id, session_id=session_id)
+            with closing(
+                self.play(question, history, streaming=streaming, cancel=cancel)
+            ) as events:
+                for event in events:
+                    if not isinstance(event, Finished):
+                        yield event
+                        continue
+                    output = event.output
+                    if output.status == "completed":
+                        self.memory.add(*output.messages, user_id=user_id, session_id=session_id)
+        # The place is free by now: whoever stops reading here must not hold up the next turn.
+        yield Finished(output)
+
+
+def finish(events: Iterator[Event]) -> RunOutput:
+    """Runs a turn to its end and gives its output."""
+    for event in events:
+        if isinstance(event, Finished):
+            output = event.output
+    return output

@@ -1,0 +1,123 @@
+"""A tool's arguments: their JSON Schema and their strict check, from a function's type hints."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
+from pydantic_core import ErrorDetails
+
+from webapp.agent import docstrings
+from webapp.errors import ConfigurationError
+
+MAX_FAULTS_TOLD = 5
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class BadArguments(Exception):
+    """What the model gave as arguments cannot be used; the text is a sentence for the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The arguments of one tool. `schema` is a JSON Schema object."""
+
+    tool: str
+    names: tuple[str, ...]
+    schema: Mapping[str, Any]
+    shape: type[BaseModel]
+
+    @classmethod
+    def of(cls, function: Callable[..., object], tool: str) -> Arguments:
+        """Raises `ConfigurationError` for a function that a model cannot call by named values."""
+        names, fields = [], {}
+        told = docstrings.parameters(function)
+        for number, (name, hint, default) in enumerate(_parameters(function, tool)):
+            names.append(name)
+            # The field's own name is a neutral one: a parameter may be called `json` or `copy`.
+            fields[_field(number)] = (
+                Annotated[hint, Field(description=told[name])] if name in told else hint,
+                Field(default, alias=name),
+            )
+        try:
+            shape = create_model(tool, __config__=_STRICT, **fields)  # type: ignore[call-overload]
+            schema = _without_titles(shape.model_json_schema())
+        except PydanticUserError as fault:
+            raise ConfigurationError(
+                f"The types of the tool '{tool}' have no JSON Schema."
+            ) from fault
+        schema.setdefault("properties", {})
+        return cls(tool, tuple(names), schema, shape)
+
+    def read(self, text: str) -> dict[str, Any]:
+        """The checked values by name; raises `BadArguments`. Blank text means no arguments."""
+        try:
+            values = self.shape.model_validate_json(text if text.strip() else "{}")
+        except ValidationError as fault:
+            raise BadArguments(self._sentence(fault)) from None
+        return {name: getattr(values, _field(number)) for number, name in enumerate(self.names)}
+
+    def _sentence(self, fault: ValidationError) -> str:
+        faults = fault.errors(include_url=False, include_context=False, include_input=False)
+        return " ".join(self._one(each) for each in faults[:MAX_FAULTS_TOLD])
+
+    def _one(self, fault: ErrorDetails) -> str:
+        where = ".".join(str(part) for part in fault["loc"])
+        match fault["type"], len(fault["loc"]):
+            case "json_invalid", _:
+                return f"The arguments of {self.tool} are not valid JSON."
+            case _, 0:
+                return f"The arguments of {self.tool} must be a JSON object."
+            case "missing", _:
+                return f"The argument '{where}' of {self.tool} is missing."
+            case "extra_forbidden", _:
+                return f"{self.tool} has no argument '{where[:64]}'."
+            case _:
+                return f"The argument '{where}' of {self.tool} is wrong: {fault['msg']}."
+
+
+def _field(number: int) -> str:
+    return f"argument_{number}"
+
+
+def _parameters(function: Callable[..., object], tool: str) -> list[tuple[str, Any, Any]]:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"The tool '{tool}' is asynchronous; a tool is a plain function.")
+    try:
+        signature = inspect.signature(function)
+        hints = get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, ValueError) as fault:
+        raise ConfigurationError(f"The type hints of the tool '{tool}' cannot be read.") from fault
+    found = []
+    for name, parameter in signature.parameters.items():
+        if parameter.kind not in _NAMED:
+            raise ConfigurationError(
+                f"The parameter '{name}' of the tool '{tool}' cannot be given by name."
+            )
+        if name not in hints:
+            raise ConfigurationError(f"The parameter '{name}' of the tool '{tool}' has no type.")
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        found.append((name, hints[name], default))
+    return found
+
+
+def _without_titles(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema without pydantic's titles, which repeat the names and cost tokens."""
+    cleaned: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key == "title":
+            continue
+        if key in ("properties", "$defs"):
+            cleaned[key] = {name: _without_titles(inner) for name, inner in value.items()}
+        elif isinstance(value, dict) and key not in ("default", "const"):
+            cleaned[key] = _without_titles(value)
+        elif isinstance(value, list) and key in ("anyOf", "allOf", "oneOf", "prefixItems"):
+            cleaned[key] = [_without_titles(inner) for inner in value]
+        else:
+            cleaned[key] = value
+    return cleaned

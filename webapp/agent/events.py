@@ -1,0 +1,67 @@
+"""What an agent reports while a turn runs, and its outcome; not how a turn is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+from uuid import uuid4
+
+from webapp.agent.model import TextDelta
+from webapp.messages import Message, Usage
+
+RunStatus: TypeAlias = Literal["completed", "cancelled"]
+ToolStatus: TypeAlias = Literal["ok", "error"]
+
+
+def new_run_id() -> str:
+    """A fresh id, `run-` and a random UUID."""
+    return f"run-{uuid4()}"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted:
+    """A tool that the model asked for is about to run."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFinished:
+    """A tool has run; `error` says that the model was told of a fault instead of a result."""
+
+    name: str
+    status: ToolStatus
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswered:
+    """One call to the model is over; the tokens it cost, also when the turn fails later on."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutput:
+    """The outcome of one turn.
+
+    `messages` are those of this turn alone, the question first; `usage` is the sum over all the
+    calls to the model, of which there were `model_calls`. A cancelled run has the text that came
+    before it was called off, and nothing of it is stored.
+    """
+
+    content: str
+    run_id: str = field(default_factory=new_run_id)
+    status: RunStatus = "completed"
+    usage: Usage = field(default_factory=Usage)
+    messages: tuple[Message, ...] = ()
+    model_calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of every turn that does not fail."""
+
+    output: RunOutput
+
+
+Event: TypeAlias = TextDelta | ToolStarted | ToolFinished | ModelAnswered | Finished

@@ -1,0 +1,164 @@
+"""One turn from the question to the answer: model, tools, model …; neither memory nor queue."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from webapp.agent.context import Context
+from webapp.agent.events import (
+    Event,
+    Finished,
+    ModelAnswered,
+    RunOutput,
+    RunStatus,
+    ToolFinished,
+    ToolStarted,
+    new_run_id,
+)
+from webapp.agent.executor import run_together
+from webapp.agent.guardrails import Guardrails
+from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta, ToolSpec
+from webapp.agent.replies import usable
+from webapp.agent.text import storable
+from webapp.agent.tools import Tool
+from webapp.errors import ContextOverflow, LoopLimitExceeded, MessageTooLong, ModelError
+from webapp.messages import Message, ToolCall, Usage
+from webapp.turns import Cancellation
+
+
+@dataclass(slots=True)
+class Turn:
+    """A turn under way; `play` may be called once."""
+
+    model: Model
+    tools: Mapping[str, Tool[..., Any]]
+    specs: tuple[ToolSpec, ...]
+    guardrails: Guardrails
+    max_loops: int
+    context: Context
+    messages: list[Message]
+    streaming: bool
+    cancel: Cancellation | None
+    run_id: str = field(default_factory=new_run_id)
+    usage: Usage = field(default_factory=Usage)
+    model_calls: int = 0
+    shown: str = ""
+    held: list[TextDelta] = field(default_factory=list)
+
+    def play(self) -> Generator[Event, None, None]:
+        """The events of the turn, `Finished` as the last; failures are raised."""
+        self.guardrails.check_input(self.messages[0].content)
+        while self.model_calls < self.max_loops:
+            reply = yield from self._ask()
+            if reply is None:
+                break
+            self.messages.append(Message.assistant(reply.content, tool_calls=reply.tool_calls))
+            if self._called_off():
+                break
+            if not reply.tool_calls:
+                yield self._finished("completed", reply.content)
+                return
+            if self.model_calls == self.max_loops:
+                # The tools are not run: nobody would read what they give.
+                raise LoopLimitExceeded(
+                    f"The model went on calling tools after {self.max_loops} answers."
+                )
+            yield from self._run_tools(reply.tool_calls)
+        yield self._finished("cancelled", self.shown)
+
+    def _ask(self) -> Generator[Event, None, ModelReply | None]:
+        """One answer of the model; None when the run was called off."""
+        while not self._called_off():
+            self.shown, self.held = "", []
+            try:
+                reply = yield from self._reply()
+            except ContextOverflow as overflow:
+                self._shorten(overflow)
+                continue
+            except ModelError:
+                if self._called_off():
+                    break
+                raise
+            if reply is None:
+                continue
+            self.model_calls += 1
+            self.usage += reply.usage
+            yield ModelAnswered(reply.usage)
+            reply = usable(reply, {call.id for each in self.messages for call in each.tool_calls})
+            self.guardrails.check_output(reply.content)
+            yield from self.held
+            self.shown = reply.content
+            return reply
+        return None
+
+    def _reply(self) -> Generator[Event, None, ModelReply | None]:
+        """What the model says, piece by piece when streaming; None when called off meanwhile."""
+        request = ModelRequest(self.context.messages(self.messages), self.specs, self.cancel)
+        if not self.streaming:
+            return self.model.complete(request)
+        reply: ModelReply | None = None
+        pieces: list[str] = []
+        items = self.model.stream(request)
+        try:
+            for item in items:
+                if self._called_off():
+                    return None
+                if isinstance(item, ModelReply):
+                    # The rest is read too, so that the model's connection can be used again.
+                    reply = item
+                elif item.text:
+                    pieces.append(item.text)
+                    delta = TextDelta(storable(item.text))
+                    if self.guardrails.outputs:
+                        self.held.append(delta)
+                    else:
+                        self.shown += delta.text
+                        yield delta
+        finally:
+            # A hang-up must end the model's work now and not when the collector comes by.
+            if isinstance(items, Generator):
+                items.close()
+        if reply is None and not self._called_off():
+            raise ModelError("The model's answer broke off.")
+        if reply is not None and not reply.content:
+            return replace(reply, content="".join(pieces))
+        return reply
+
+    def _shorten(self, overflow: ContextOverflow) -> None:
+        """Leaves the older half of the history out; raises when that cannot help."""
+        if self.shown:
+            raise ModelError("The model's answer broke off.") from overflow
+        shorter = self.context.shorter()
+        if shorter is None:
+            raise MessageTooLong(
+                "This message alone is longer than the model can read."
+                if len(self.messages) == 1
+                else "This message and what its tools gave are longer than the model can read."
+            ) from overflow
+        self.context = shorter
+
+    def _run_tools(self, calls: tuple[ToolCall, ...]) -> Iterator[Event]:
+        for call in calls:
+            yield ToolStarted(call.name)
+        results = run_together(self.tools, calls, self.cancel)
+        for call, result in zip(calls, results, strict=True):
+            self.messages.append(Message.tool(result.content, tool_call_id=call.id))
+        for call, result in zip(calls, results, strict=True):
+            yield ToolFinished(call.name, "ok" if result.ok else "error")
+
+    def _called_off(self) -> bool:
+        return self.cancel is not None and self.cancel.is_set()
+
+    def _finished(self, status: RunStatus, content: str) -> Finished:
+        return Finished(
+            RunOutput(
+                content=content,
+                run_id=self.run_id,
+                status=status,
+                usage=self.usage,
+                messages=tuple(self.messages),
+                model_calls=self.model_calls,
+            )
+        )
