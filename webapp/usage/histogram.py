@@ -7,7 +7,7 @@ to an hour, in 159 buckets that add up across minutes, hours and tenants.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 GROWTH = math.log(1.1)
 NO_LATENCY = -1
@@ -32,17 +32,22 @@ def percentile(counts: Mapping[int, int], share: float) -> int | None:
 
     Nearest rank; None when nothing was counted. `NO_LATENCY` is left out.
     """
-    total = sum(count for bucket, count in counts.items() if bucket >= 0)
+    return percentiles(counts, (share,))[0]
+
+
+def percentiles(counts: Mapping[int, int], shares: Sequence[float]) -> list[int | None]:
+    """The same for several shares, smallest first, in one pass."""
+    buckets = sorted(bucket for bucket in counts if bucket >= 0)
+    total = sum(counts[bucket] for bucket in buckets)
     if total <= 0:
-        return None
-    rank = max(1, math.ceil(share * total))
+        return [None] * len(shares)
+    found: list[int | None] = []
     passed = 0
-    for bucket in sorted(counts):
-        if bucket >= 0:
-            passed += counts[bucket]
-            if passed >= rank:
-                return value_of(bucket)
-    return None
+    for bucket in buckets:
+        passed += counts[bucket]
+        while len(found) < len(shares) and passed >= max(1, math.ceil(shares[len(found)] * total)):
+            found.append(value_of(bucket))
+    return found
 
 
 def halved(counts: Mapping[int, int]) -> dict[int, int]:
