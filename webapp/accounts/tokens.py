@@ -1,0 +1,154 @@
+"""Signed tokens (JWT) for one user each: ours are issued and checked, foreign ones checked.
+
+Rules from RFC 7519 and RFC 8725: the algorithm follows from whose key it is and never from the
+token, audience and issuer are always required, and every failure looks the same from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import jwt
+
+from webapp.accounts.jwks import ALGORITHMS, KeySet
+from webapp.accounts.principal import Principal
+from webapp.accounts.roles import Permission
+from webapp.accounts.user_pattern import UserPattern
+from webapp.clock import Clock, SystemClock
+from webapp.errors import ConfigurationError, Conflict, InvalidInput
+from webapp.ids import check_user_id
+
+OWN_ALGORITHM: Final = "HS256"
+MIN_SECRET_CHARS = 32
+DEFAULT_TTL_SECONDS = 900
+MAX_TTL_SECONDS = 86_400
+LEEWAY_SECONDS = 10
+MAX_TOKEN_CHARS = 8192
+KEY_CLAIM = "sb_key"
+
+_REQUIRED = ("exp", "aud", "iss", "sub")
+# Beside its own errors, the library lets these through for payloads of absurd shapes.
+_NO_TOKEN = (jwt.PyJWTError, InvalidInput, ValueError, TypeError, OverflowError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A token that was just signed; `expires_at` is in milliseconds since 1970-01-01 UTC."""
+
+    user_id: str
+    expires_at: int
+    token: str = field(repr=False)
+
+
+class Tokens:
+    """Issues tokens when there is a secret, and checks them against it or a foreign key set."""
+
+    def __init__(
+        self,
+        *,
+        audience: str,
+        issuer: str,
+        secret: str = "",
+        key_set: KeySet | None = None,
+        is_revoked: Callable[[str], bool] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`is_revoked` is asked about the key that a token of ours was issued with."""
+        if secret and len(secret) < MIN_SECRET_CHARS:
+            raise ConfigurationError(
+                f"SWITCHBOARD_JWT_SECRET must have at least {MIN_SECRET_CHARS} characters."
+            )
+        self._audience = audience
+        self._issuer = issuer
+        self._secret = secret.encode("utf-8")
+        self._key_set = key_set
+        self._is_revoked = is_revoked or _never
+        self._clock = clock or SystemClock()
+
+    def issue(
+        self, user_id: object, *, by: Principal, ttl_seconds: int = DEFAULT_TTL_SECONDS
+    ) -> IssuedToken:
+        """A token for this one user. `by` must be allowed to issue it and to speak for the user.
+
+        Raises `Forbidden`, `InvalidInput` for a bad id or a length outside 1 to 86400 seconds,
+        and `Conflict` when there is no secret to sign with.
+        """
+        by.require(Permission.ISSUE_TOKENS)
+        subject = by.speaks_for(check_user_id(user_id))
+        if not self._secret:
+            raise Conflict(
+                "Tokens cannot be issued here, because SWITCHBOARD_JWT_SECRET is not set.",
+                code="tokens_not_configured",
+            )
+        if isinstance(ttl_seconds, bool) or not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
+            sentence = f"ttl_seconds must be between 1 and {MAX_TTL_SECONDS}"
+            raise InvalidInput(sentence, fields={"ttl_seconds": sentence})
+        now = self._clock.now_ms() // 1000
+        claims: dict[str, Any] = {
+            "sub": subject,
+            "aud": self._audience,
+            "iss": self._issuer,
+            "iat": now,
+            "exp": now + ttl_seconds,
+        }
+        if by.kind == "key":
+            claims[KEY_CLAIM] = by.name
+        token = jwt.encode(claims, self._secret, algorithm=OWN_ALGORITHM)
+        return IssuedToken(subject, claims["exp"] * 1000, token)
+
+    def verify(self, presented: str) -> Principal | None:
+        """Whom it speaks for; None when it is no token, forged, expired, or for somebody else."""
+        # The library takes padding, which makes two texts of one token.
+        if len(presented) > MAX_TOKEN_CHARS or presented.count(".") != 2 or "=" in presented:
+            return None
+        try:
+            header = jwt.get_unverified_header(presented)
+            claims = self._checked(presented, header)
+            if claims is None:
+                return None
+            users = UserPattern.only(check_user_id(claims["sub"]))
+        except _NO_TOKEN:
+            return None
+        issued_with = claims.get(KEY_CLAIM)
+        if isinstance(issued_with, str) and header["alg"] == OWN_ALGORITHM:
+            return None if self._is_revoked(issued_with) else _principal(issued_with, users)
+        return _principal(self._issuer, users)
+
+    def _checked(self, presented: str, header: dict[str, Any]) -> dict[str, Any] | None:
+        if header.get("alg") == OWN_ALGORITHM:
+            return self._decode(presented, self._secret, [OWN_ALGORITHM]) if self._secret else None
+        if self._key_set is None or header.get("alg") not in ALGORITHMS:
+            return None
+        key = self._key_set.key(header.get("kid"))
+        # The key's own algorithm is what counts; the library refuses a token that says another.
+        return None if key is None else self._decode(presented, key, [key.algorithm_name])
+
+    def _decode(
+        self, presented: str, key: bytes | jwt.PyJWK, algorithms: list[str]
+    ) -> dict[str, Any]:
+        return jwt.decode(
+            presented,
+            key,
+            algorithms=algorithms,
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=LEEWAY_SECONDS,
+            options={"require": list(_REQUIRED)},
+        )
+
+
+def derived_secret(secret_key: str) -> str:
+    """A signing secret for `dev`, made from the instance's own secret so that none need be set."""
+    return hmac.digest(secret_key.encode("utf-8"), b"switchboard: tokens", hashlib.sha256).hex()
+
+
+def _principal(signed_by: str, users: UserPattern) -> Principal:
+    return Principal("token", signed_by, "chat", users)
+
+
+def _never(_key_id: str) -> bool:
+    return False
