@@ -23,12 +23,14 @@ from typing import TypeVar
 
 from benchmarks.figures import Figures
 from benchmarks.load import Load, describe, name_users, run_load
+from benchmarks.long_memory import Growth, measure_growth
 from benchmarks.peers import Agno, BareFlask, Peer, Setting, Switchboard
 from benchmarks.processes import ServerFailed, usage
 from benchmarks.report import Measured, Row, markdown
 from benchmarks.targets import UpstreamTarget
 
 ALL_HISTORY = 50
+GROWTH = "history"  # the row that compares tenants, not servers
 Named = TypeVar("Named")
 PEERS: tuple[Peer, ...] = (Switchboard(), Agno(), BareFlask("gevent"), BareFlask("gthread"))
 
@@ -158,7 +160,7 @@ def compare(
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
-    names = [row.name for row in ROWS]
+    names = [*(row.name for row in ROWS), GROWTH]
     parser.add_argument("--rows", default=",".join(names), help="of: " + ", ".join(names))
     parser.add_argument("--peers", default=",".join(peer.name for peer in PEERS))
     parser.add_argument("--seconds", type=float, default=8.0, help="of one measurement")
@@ -167,14 +169,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the table to this Markdown file too")
     options = parser.parse_args()
     peers = _chosen(parser, "peer", options.peers, {peer.name: peer for peer in PEERS})
-    rows = _chosen(parser, "row", options.rows, {row.name: row for row in ROWS})
+    known: dict[str, Row | None] = {**{row.name: row for row in ROWS}, GROWTH: None}
+    asked = _chosen(parser, "row", options.rows, known)
+    rows = [row for row in asked if row is not None]
+    growths: list[Growth] = []
     try:
         results = compare(peers, rows, options.rounds, options.seconds, options.warmup)
+        if len(rows) < len(asked):
+            with upstream_stub() as upstream:
+                growths = measure_growth(upstream.base_url(0))
     except ServerFailed as error:
         sys.exit(str(error))
     command = " ".join(["python -m benchmarks.compare", *sys.argv[1:]])
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
-    table = markdown(results, command, machine)
+    table = markdown(results, growths, command, machine)
     print("\n" + table)
     if options.output:
         options.output.write_text(table)

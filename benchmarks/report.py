@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import Figures
+from benchmarks.long_memory import Growth, growth_table
 from benchmarks.processes import Usage
 
 OURS = "switchboard"
@@ -86,11 +87,16 @@ class Goal:
     reached: bool
 
 
-def markdown(results: Sequence[Measured], command: str, machine: str) -> str:
+def markdown(
+    results: Sequence[Measured], growths: Sequence[Growth], command: str, machine: str
+) -> str:
     """Return the whole report."""
-    lines = [f"`{command}`", "", machine, ""]
-    lines += _table(results)
-    goals = goals_of(results)
+    lines = [f"`{command}`", "", machine]
+    if results:
+        lines += ["", *_table(results)]
+    if growths:
+        lines += ["", *growth_table(growths)]
+    goals = goals_of(results, growths)
     if goals:
         lines += ["", "| line to reach | wanted | measured | |", "|---|---|---|---|"]
         lines += [
@@ -126,7 +132,7 @@ def find(results: Sequence[Measured], row: str, peer: str) -> Measured | None:
     return next((one for one in results if one.row.name == row and one.peer == peer), None)
 
 
-def goals_of(results: Sequence[Measured]) -> list[Goal]:
+def goals_of(results: Sequence[Measured], growths: Sequence[Growth] = ()) -> list[Goal]:
     """Return every line to reach for which there are figures."""
     goals: list[Goal] = []
     for row, peer, factor in (
@@ -150,8 +156,12 @@ def goals_of(results: Sequence[Measured]) -> list[Goal]:
         share = waiting.figures.rate / waiting.row.ideal
         title = f"{waiting.row.title}, of the ideal {waiting.row.ideal:.0f}/s"
         goals.append(Goal(title, "≥ 90 %", f"{share:.0%}", share >= 0.9))
+    if growths:
+        most = growths[-1]
+        title = f"a turn with {most.stored:,} stored messages against one with 10"
+        goals.append(Goal(title, "≤ 1.2 ×", f"{most.ratio:.2f} ×", most.ratio <= 1.2))
     ours_fresh = [one.fresh.pss / MEBIBYTE for one in results if one.peer == OURS]
     if ours_fresh:
-        most = max(ours_fresh)
-        goals.append(Goal("memory after start", "≤ 110 MiB", f"{most:.0f} MiB", most <= 110))
+        size = max(ours_fresh)
+        goals.append(Goal("memory after start", "≤ 110 MiB", f"{size:.0f} MiB", size <= 110))
     return goals

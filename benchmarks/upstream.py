@@ -7,12 +7,10 @@ It is a stub for measuring what stands in front of it: no model runs here. Run i
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import socket
-import sys
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -200,13 +198,20 @@ def listen(host: str, port: int, shared: bool) -> socket.socket:
     return listener
 
 
-async def _serve_until_told(answers: Answers, listener: socket.socket) -> None:
+async def _serve_until_told(answers: Answers, listener: socket.socket, ended: int | None) -> None:
     stub = Stub(answers)
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, told.set)
+    if ended is None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, told.set)
+    else:
+        loop.add_reader(ended, told.set)
     server = await loop.create_server(lambda: Connection(stub), sock=listener, backlog=BACKLOG)
+    if ended is None:
+        # Only now: a signal that comes before the handlers are set would be lost.
+        host, port = listener.getsockname()
+        print(f"http://{host}:{port}/v1", flush=True)
     await told.wait()
     server.close()
 
@@ -228,22 +233,16 @@ def main() -> None:
     shared = options.processes > 1
     listener = listen(options.host, options.port, shared)
     port = listener.getsockname()[1]
-    print(f"http://{options.host}:{port}/v1", flush=True)
-    children: list[int] = []
+    # A child ends when this pipe does, which is when its parent ends, however that comes about.
+    ended, alive = os.pipe()
     for _ in range(options.processes - 1):
-        child = os.fork()
-        if child == 0:
-            children = []
+        if os.fork() == 0:
+            os.close(alive)
             listener.close()
             listener = listen(options.host, port, shared)
-            break
-        children.append(child)
-    uvloop.run(_serve_until_told(answers, listener))
-    for child in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
-        os.waitpid(child, 0)
-    sys.exit(0)
+            uvloop.run(_serve_until_told(answers, listener, ended))
+            return
+    uvloop.run(_serve_until_told(answers, listener, None))
 
 
 if __name__ == "__main__":

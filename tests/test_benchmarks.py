@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -16,12 +17,15 @@ import pytest
 
 from benchmarks.answers import Answers, Behaviour
 from benchmarks.figures import Figures, Latency, latency_of, percentile
+from benchmarks.fill import fill
 from benchmarks.framing import FramingError, Message, Partial, take_message
 from benchmarks.load import Load, drive, name_users
+from benchmarks.long_memory import Growth
 from benchmarks.processes import usage
 from benchmarks.report import Measured, Row, goals_of, markdown
 from benchmarks.targets import AgnoTarget, ChatTarget, Target, UpstreamTarget
 from benchmarks.upstream import start
+from webapp.storage import open_database
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "I say the same to everyone."
@@ -250,6 +254,8 @@ def test_several_processes_share_one_port() -> None:
         port = int(process.stdout.readline().strip().removesuffix("/v1").rpartition(":")[2])
         statuses = {post(port, completion())[0] for _ in range(8)}
         process.terminate()
+        # The output ends when the last process that holds it has ended.
+        assert process.stdout.read() == ""
 
     assert statuses == {200}
     assert process.returncode == 0
@@ -393,9 +399,61 @@ def test_the_report_gives_ratios_and_says_which_line_was_missed() -> None:
         Measured("bare-gevent", row, Figures(20000, 10.0), fresh, 1.0, 1.0),
     ]
 
-    text = markdown(results, "the command", "the machine")
-    reached = {goal.title.split(",")[0]: goal.reached for goal in goals_of(results)}
+    growths = [Growth(10, 1.0, 2.0, 0.5, 1.0), Growth(100_000, 1.3, 2.0, 0.5, 1.3)]
+    text = markdown(results, growths, "the command", "the machine")
+    reached = {goal.title.split(",")[0]: goal.reached for goal in goals_of(results, growths)}
 
     assert "9.00 ×" in text
     assert reached["turns/s against agno"] is True
     assert reached["turns/s against bare-gevent"] is False
+    assert reached["a turn with 100"] is False
+
+
+# Filling.
+
+
+def test_a_filled_database_has_the_asked_size_and_its_counters_agree_with_its_rows(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "filled.db"
+    for _ in fill(path, tenants=300, messages=4000, now_ms=1_795_000_000_000):
+        pass
+
+    connection = sqlite3.connect(path)
+    try:
+        counted = connection.execute(
+            "SELECT count(*), sum(message_count), sum(request_count), sum(error_count),"
+            " sum(refused_count), sum(total_tokens) FROM tenants"
+        ).fetchone()
+        stored = connection.execute("SELECT count(*) FROM messages").fetchone()[0]
+        astray = connection.execute(
+            "SELECT count(*) FROM tenants AS t JOIN sessions AS s ON s.tenant_id = t.id"
+            " WHERE t.message_count <> s.message_count OR s.message_count <>"
+            " (SELECT count(*) FROM messages AS m WHERE m.session = s.id)"
+        ).fetchone()[0]
+        sums = connection.execute(
+            "SELECT sum(requests), sum(errors), sum(rate_limited),"
+            " sum(input_tokens + output_tokens) FROM usage"
+            " WHERE period = 'day' GROUP BY tenant_id = 0"
+        ).fetchall()
+        broken = connection.execute("PRAGMA foreign_key_check").fetchall()
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    finally:
+        connection.close()
+
+    assert counted[:2] == (300, 4000)
+    assert stored == 4000
+    assert astray == 0
+    assert sums == [counted[2:], counted[2:]]
+    assert broken == []
+    assert mode == "wal"
+    assert open_database(f"sqlite:///{path}").pending_migrations() == []
+
+
+def test_a_database_that_is_there_already_is_not_filled(tmp_path: Path) -> None:
+    path = tmp_path / "precious.db"
+    path.write_text("mine")
+
+    with pytest.raises(FileExistsError):
+        list(fill(path, tenants=1, messages=2, now_ms=0))
+    assert path.read_text() == "mine"
