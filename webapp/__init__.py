@@ -1,1 +1,62 @@
-"""Switchboard: one agent that serves many tenants."""
+"""Switchboard: one agent that serves many tenants. `create_app` is where the parts meet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from webapp.agent import Model
+    from webapp.clock import Clock
+    from webapp.settings import LoadedSettings
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    loaded: LoadedSettings | None = None,
+    *,
+    model: Model | None = None,
+    clock: Clock | None = None,
+) -> Flask:
+    """The application. Settings come from the environment unless they are handed in.
+
+    `model` and `clock` replace the real ones, for tests. Raises `ConfigurationError`.
+    """
+    # Imported here, so that `from webapp.agent import Agent` does not bring Flask along.
+    from flask import Flask
+
+    from webapp.services import build_services
+    from webapp.settings import load_settings
+    from webapp.web import routes
+    from webapp.web.context import EXTENSION, LIMITS_EXTENSION
+    from webapp.web.limits import Limits
+    from webapp.web.middleware import MIDDLEWARE
+
+    settings = loaded or load_settings()
+    app = Flask(
+        "switchboard",
+        instance_path=str(settings.instance_path.absolute()),
+        root_path=str(_root()),
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/static",
+    )
+    app.extensions[EXTENSION] = build_services(settings, clock=clock, model=model)
+    app.extensions[LIMITS_EXTENSION] = Limits(
+        app,
+        default=settings.values.rate_limit,
+        storage_url=settings.values.rate_limit_storage_url,
+    )
+    for use in MIDDLEWARE:
+        use(app)
+    routes.register(app)
+    return app
+
+
+def _root() -> Path:
+    """Where templates and static lie: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent
+    return package if (package / "templates").is_dir() else package.parent

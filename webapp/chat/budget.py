@@ -1,4 +1,4 @@
-"""Token budgets: how many tokens a tenant may use in a UTC day and month; the counting is usage's."""
+"""Token budgets for a tenant's UTC day and month; the counting itself is usage's business."""
 
 from __future__ import annotations
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 from webapp.agent import Agent
 from webapp.clock import Clock
-from webapp.errors import InvalidInput, NotFound
+from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Connection, Database
 
-COLUMNS = (
-    "id, created_at, created_by, name, model, instructions, context_max_messages, max_loops,"
-    " restored_from"
+SELECT = (
+    "SELECT id, created_at, created_by, name, model, instructions, context_max_messages, max_loops,"
+    " restored_from FROM agent_configurations"
 )
 
 
@@ -83,16 +83,14 @@ class AgentConfigurations:
         return agent
 
     def current(self, connection: Connection) -> AgentConfiguration:
-        row = connection.execute(
-            f"SELECT {COLUMNS} FROM agent_configurations ORDER BY id DESC LIMIT 1"
-        ).fetchone()
+        row = connection.execute(f"{SELECT} ORDER BY id DESC LIMIT 1").fetchone()
         return self.original if row is None else _configuration(row)
 
     def history(self, limit: int = 50) -> list[AgentConfiguration]:
         """The newest first; the settings' own state is always the last."""
         with self._database.read() as connection:
             rows = connection.execute(
-                f"SELECT {COLUMNS} FROM agent_configurations ORDER BY id DESC LIMIT :limit",
+                f"{SELECT} ORDER BY id DESC LIMIT :limit",
                 {"limit": limit},
             ).fetchall()
         return [*map(_configuration, rows), self.original]
@@ -103,7 +101,7 @@ class AgentConfigurations:
             return self.original
         with self._database.read() as connection:
             row = connection.execute(
-                f"SELECT {COLUMNS} FROM agent_configurations WHERE id = :number",
+                f"{SELECT} WHERE id = :number",
                 {"number": number},
             ).fetchone()
         if row is None:
@@ -123,8 +121,6 @@ class AgentConfigurations:
         `expected` is the number that its author saw: when another one is in force by now,
         `Conflict` is raised and nothing changes. `audit` writes in the same transaction.
         """
-        from webapp.errors import Conflict
-
         check(wanted)
         now = self._clock.now_ms()
 

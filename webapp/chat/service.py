@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from webapp.agent import Agent, Event, Finished, RunOutput, TextDelta, ToolFinished, ToolStarted
+from webapp.agent import Agent, Finished, RunOutput, TextDelta, ToolFinished, ToolStarted
 from webapp.chat.budget import TokenBudget, require_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, RunningKeys, fingerprint, first_answer, keep
@@ -16,10 +16,12 @@ from webapp.errors import (
     Conflict,
     InvalidInput,
     MessageTooLong,
+    ModelError,
     SwitchboardError,
     TenantBlocked,
 )
 from webapp.memory import store as conversations
+from webapp.memory.history import history as read_history
 from webapp.messages import Message, Usage
 from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
@@ -29,7 +31,14 @@ from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
 CLIENT_GONE = 499
-ChatEvent = TextDelta | ToolStarted | ToolFinished | ChatAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The turn's place has come and nothing refuses it: from here on only the model can fail."""
+
+
+ChatEvent = Started | TextDelta | ToolStarted | ToolFinished | ChatAnswer
 
 
 class ClientGone(SwitchboardError):
@@ -46,7 +55,7 @@ class ChatLimits:
     message_max_chars: int = 32_000
     memory_max_messages: int = 100
     waiting_turns: int = 4
-    token_budget: TokenBudget = TokenBudget()
+    token_budget: TokenBudget = field(default_factory=TokenBudget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,7 @@ class ChatService:
 
     def reply(self, turn: ChatTurn) -> ChatAnswer:
         """The whole turn. Raises a `SwitchboardError`; memory is then as it was before."""
+        self.check(turn)
         answer: ChatAnswer | None = None
         for event in self._recorded(turn, streaming=False):
             if isinstance(event, ChatAnswer):
@@ -92,9 +102,17 @@ class ChatService:
     def stream(self, turn: ChatTurn) -> Iterator[ChatEvent]:
         """The turn as it goes; its last item is the `ChatAnswer`, which is on disk by then.
 
-        Closing the iterator early ends the turn and stores nothing of it.
+        The first item is `Started`, unless the answer is one that was given before. Closing the
+        iterator early ends the turn and stores nothing of it.
         """
+        self.check(turn)
         return self._recorded(turn, streaming=True)
+
+    def own_rate_limit(self, turn: ChatTurn) -> str | None:
+        """The tenant's own limit, when an operator gave it one; in force at once."""
+        with self._database.read() as connection:
+            standing = tenants.standing(connection, self._user_ids.stored(turn.user_id))
+        return None if standing is None else standing.rate_limit
 
     def record_refusal(self, turn: ChatTurn, *, status: int, code: str) -> None:
         """Counts a request that was refused before it came here, by the limiter."""
@@ -117,7 +135,6 @@ class ChatService:
             raise
 
     def _turn(self, turn: ChatTurn, *, streaming: bool) -> Iterator[ChatEvent]:
-        self._check_message(turn.message)
         mark = fingerprint(turn)
         stored_id = self._user_ids.stored(turn.user_id)
         with self._running.hold(mark):
@@ -132,24 +149,28 @@ class ChatService:
             with place as arrived:
                 if not arrived:
                     raise ClientGone("The caller hung up.")
-                yield from self._run(turn, stored_id, mark, streaming=streaming)
+                answer = yield from self._run(turn, stored_id, mark, streaming=streaming)
+        # The place is free by now: a slow reader must not hold up the tenant's next turn.
+        yield answer
 
     def _run(
         self, turn: ChatTurn, stored_id: str, mark: Fingerprint | None, *, streaming: bool
-    ) -> Iterator[ChatEvent]:
+    ) -> Generator[ChatEvent, None, ChatAnswer]:
         """The agent's run and the turn's transaction, while the tenant's place is held."""
         ready = self._prepare(turn, stored_id)
+        yield Started()
         question = replace(Message.user(turn.message), created_at_ms=self._clock.now_ms())
         first_token: float | None = None
         events = ready.agent.play(question, ready.history, streaming=streaming, cancel=turn.cancel)
         with closing(events):
             for event in events:
                 if isinstance(event, Finished):
-                    yield self._commit(turn, ready, event.output, mark, first_token)
-                    return
-                if first_token is None and isinstance(event, TextDelta):
+                    return self._commit(turn, ready, event.output, mark, first_token)
+                if isinstance(event, TextDelta) and first_token is None:
                     first_token = self._clock.monotonic()
-                yield event
+                if isinstance(event, TextDelta | ToolStarted | ToolFinished):
+                    yield event
+        raise ModelError("The model's answer broke off.")
 
     def _prepare(self, turn: ChatTurn, stored_id: str) -> _Ready:
         """Everything the turn must know, read at one moment; makes the tenant on first use."""
@@ -160,7 +181,7 @@ class ChatService:
                 if standing.blocked:
                     raise TenantBlocked("This user is blocked.", code="tenant_blocked")
                 require_budget(standing, self._limits.token_budget, self._clock.now_ms())
-                history = conversations.history(
+                history = read_history(
                     connection,
                     standing.number,
                     turn.session_id,
@@ -220,7 +241,9 @@ class ChatService:
                 return None
             return first_answer(connection, number, mark, turn, self._clock.now_ms())
 
-    def _check_message(self, message: str) -> None:
+    def check(self, turn: ChatTurn) -> None:
+        """`InvalidInput` when the message is empty, too long or not text; costs nothing."""
+        message = turn.message
         fault = None
         if not message.strip():
             fault = InvalidInput("message cannot be empty")

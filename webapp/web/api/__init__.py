@@ -1,1 +1,1 @@
-"""web/api"""
+"""The REST API: one module an endpoint group."""

@@ -1,0 +1,167 @@
+"""Chooses the implementations and puts them together, once for each application; no Flask here."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from webapp.accounts.jwks import KeySet
+from webapp.accounts.keys import Keys
+from webapp.accounts.tokens import Tokens
+from webapp.agent import Agent, Model
+from webapp.agent.toolkits import calculator, clock
+from webapp.chat.budget import parse_budget
+from webapp.chat.configuration import AgentConfiguration, AgentConfigurations
+from webapp.chat.service import ChatLimits, ChatService
+from webapp.clock import Clock, SystemClock
+from webapp.errors import ConfigurationError, InvalidInput
+from webapp.settings import LoadedSettings, Settings
+from webapp.storage import Database, open_database
+from webapp.tenants.user_ids import PlainUserIds, UserIds
+from webapp.turns import LocalTurnQueue
+
+if TYPE_CHECKING:
+    from webapp.agent.openai_model import OpenAIModel
+
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that lives as long as the application. It holds no request's data."""
+
+    loaded: LoadedSettings
+    database: Database
+    clock: Clock
+    user_ids: UserIds
+    configurations: AgentConfigurations
+    chat: ChatService
+    keys: Keys
+    tokens: Tokens
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.values
+
+    @property
+    def open_to_this_machine(self) -> bool:
+        """`AUTH=open`: whoever reaches the loopback port may do everything; `dev` alone has it."""
+        return self.settings.auth == "open"
+
+
+def build_services(
+    loaded: LoadedSettings, *, clock: Clock | None = None, model: Model | None = None
+) -> Services:
+    """Puts everything together. Opens no connection yet; raises `ConfigurationError`."""
+    settings = loaded.values
+    ticking = clock or SystemClock()
+    database = open_database(settings.database_url)
+    secret = settings.secret_key or secrets.token_hex(32)
+    user_ids = _user_ids(secret)
+    configurations = _configurations(settings, database, ticking, model)
+    keys = Keys(database, user_ids, clock=ticking)
+    return Services(
+        loaded=loaded,
+        database=database,
+        clock=ticking,
+        user_ids=user_ids,
+        configurations=configurations,
+        chat=ChatService(
+            database=database,
+            user_ids=user_ids,
+            configurations=configurations,
+            queue=LocalTurnQueue(),
+            clock=ticking,
+            limits=_chat_limits(settings),
+        ),
+        keys=keys,
+        tokens=_tokens(settings, secret, keys, ticking),
+    )
+
+
+def derived_secret(secret: str, purpose: str) -> bytes:
+    """A secret of its own for each purpose, so that none can stand in for another."""
+    return hmac.digest(secret.encode("utf-8"), purpose.encode("ascii"), "sha256")
+
+
+def _user_ids(secret: str) -> UserIds:
+    return PlainUserIds(derived_secret(secret, "user references"))
+
+
+def _chat_limits(settings: Settings) -> ChatLimits:
+    try:
+        budget = parse_budget(settings.token_budget)
+    except InvalidInput:
+        raise ConfigurationError(
+            "SWITCHBOARD_TOKEN_BUDGET must look like 100000/day;2000000/month."
+        ) from None
+    return ChatLimits(
+        message_max_chars=settings.message_max_chars,
+        memory_max_messages=settings.memory_max_messages,
+        waiting_turns=settings.tenant_queue,
+        token_budget=budget,
+    )
+
+
+def _configurations(
+    settings: Settings, database: Database, ticking: Clock, model: Model | None
+) -> AgentConfigurations:
+    original = AgentConfiguration(
+        name=settings.agent_name,
+        model=settings.model,
+        instructions=settings.instructions,
+        context_max_messages=settings.context_max_messages,
+        max_loops=settings.max_loops,
+    )
+    named = _one_for_all(model) if model is not None else _openai_model(settings).named
+
+    def build(configuration: AgentConfiguration) -> Agent:
+        return Agent(
+            name=configuration.name,
+            model=named(configuration.model),
+            instructions=configuration.instructions,
+            # The embedded model is too small to call tools, and descriptions confuse it.
+            toolkits=() if settings.model == EMBEDDED_MODEL else (calculator(), clock()),
+            max_loops=configuration.max_loops,
+            context_max_messages=configuration.context_max_messages,
+        )
+
+    return AgentConfigurations(database, ticking, original, build)
+
+
+def _one_for_all(model: Model) -> Callable[[str], Model]:
+    return lambda name: model
+
+
+def _openai_model(settings: Settings) -> OpenAIModel:
+    from webapp.agent.openai_model import OpenAIModel
+
+    if not settings.openai_api_key and not settings.openai_base_url:
+        raise ConfigurationError(
+            "There is no model: set OPENAI_API_KEY, or OPENAI_BASE_URL for another server."
+        )
+    return OpenAIModel(
+        settings.model,
+        # A server of one's own often wants no key, but the client insists on some text.
+        api_key=settings.openai_api_key or "none",
+        base_url=settings.openai_base_url or None,
+        timeout=settings.model_timeout,
+        max_retries=settings.model_max_retries,
+    )
+
+
+def _tokens(settings: Settings, secret: str, keys: Keys, ticking: Clock) -> Tokens:
+    own_secret = settings.jwt_secret
+    if not own_secret and not settings.jwt_jwks_url and settings.auth == "open":
+        own_secret = derived_secret(secret, "tokens").hex()
+    return Tokens(
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+        secret=own_secret,
+        key_set=KeySet(settings.jwt_jwks_url, clock=ticking) if settings.jwt_jwks_url else None,
+        is_revoked=keys.is_revoked,
+        clock=ticking,
+    )

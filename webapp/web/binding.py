@@ -1,0 +1,108 @@
+"""Binds a request's body or query to a declared shape; says which field is wrong and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from flask import request
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from webapp.errors import InvalidInput, SwitchboardError
+from webapp.ids import check_session_id, check_user_id
+
+_REASONS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a field of this request",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+}
+
+
+class Shape(BaseModel):
+    """A declared shape of input: no unknown fields, no conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class QueryShape(BaseModel):
+    """The same for a query string, where every value is text that must be converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+BoundShape = TypeVar("BoundShape", bound=BaseModel)
+
+
+def _checked(check: Any) -> AfterValidator:
+    def validate(value: str) -> str:
+        try:
+            check(value)
+        except InvalidInput as error:
+            raise PydanticCustomError("sentence", "{sentence}", {"sentence": str(error)}) from None
+        return value
+
+    return AfterValidator(validate)
+
+
+UserId = Annotated[str, _checked(check_user_id)]
+SessionId = Annotated[str, _checked(check_session_id)]
+
+
+class UnsupportedMediaType(SwitchboardError):
+    """The body is of another type than JSON."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+def bind_json(shape: type[BoundShape]) -> BoundShape:
+    """The body as a `shape`; `InvalidInput` with the fields, or a 413 or 415."""
+    if not request.is_json:
+        raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
+    body = request.get_data(cache=False)
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def bind_query(shape: type[BoundShape]) -> BoundShape:
+    """The query string as a `shape`; a name that comes twice is an error."""
+    values: dict[str, str] = {}
+    for name, texts in request.args.lists():
+        if len(texts) > 1:
+            sentence = f"{name} is given more than once"
+            raise InvalidInput(sentence, fields={name: sentence})
+        if texts[0]:
+            values[name] = texts[0]
+    try:
+        return shape.model_validate(values)
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def invalid(error: ValidationError) -> InvalidInput:
+    """Our error for pydantic's, without the values that were sent."""
+    fields: dict[str, str] = {}
+    for fault in error.errors(include_url=False, include_context=True, include_input=False):
+        if fault["type"] == "json_invalid":
+            return InvalidInput("The body is not valid JSON.", code="invalid_json")
+        if not fault["loc"]:
+            return InvalidInput("The body must be a JSON object.")
+        name = ".".join(str(part) for part in fault["loc"])[:100]
+        fields.setdefault(name, _sentence(name, fault["type"], fault["msg"]))
+    return InvalidInput(next(iter(fields.values())), fields=fields)
+
+
+def _sentence(name: str, kind: str, message: str) -> str:
+    if kind == "sentence":
+        return message
+    reason = _REASONS.get(kind)
+    if reason is None:
+        reason = f"is wrong: {message[:1].lower()}{message[1:]}"
+    return f"{name} {reason}"

@@ -1,0 +1,47 @@
+"""Lets browser apps of the origins in CORS_ORIGINS call the REST API, but not the console."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+from werkzeug.datastructures import HeaderSet
+
+from webapp.web.context import EXTENSION
+
+ALLOWED_METHODS = "GET, POST, PUT, PATCH, DELETE"
+ALLOWED_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, X-Request-Id"
+EXPOSED_HEADERS = (
+    "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, ETag"
+)
+PREFLIGHT_SECONDS = "600"
+
+
+def cors(app: Flask) -> None:
+    """Answers preflights and marks answers, for the named origins and no others."""
+    origins = frozenset(app.extensions[EXTENSION].settings.cors_origins)
+    if not origins:
+        return
+
+    def allowed_origin() -> str | None:
+        origin = request.headers.get("Origin")
+        if origin is None or request.path.startswith("/admin"):
+            return None
+        return origin if origin in origins or "*" in origins else None
+
+    @app.before_request
+    def preflight() -> Response | None:
+        asks = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        return Response(status=204) if asks and allowed_origin() else None
+
+    @app.after_request
+    def mark(response: Response) -> Response:
+        response.vary = HeaderSet([*response.vary, "Origin"])
+        origin = allowed_origin()
+        if origin is None:
+            return response
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+            response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+            response.headers["Access-Control-Max-Age"] = PREFLIGHT_SECONDS
+        return response

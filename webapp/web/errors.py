@@ -1,0 +1,123 @@
+"""Turns every failure into the one error object, or into a page under /admin."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+
+from webapp.errors import Refused, SwitchboardError, Unauthenticated
+from webapp.web.context import context
+
+logger = logging.getLogger("switchboard.errors")
+
+_SENTENCES = {
+    400: "The request cannot be understood.",
+    404: "There is nothing at this address.",
+    405: "This address does not take that method.",
+    413: "The body is too large.",
+    414: "The address is too long.",
+    415: "The body must be JSON, with Content-Type: application/json.",
+    431: "The headers are too large.",
+}
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+def error_body(error: SwitchboardError) -> dict[str, object]:
+    """The error object of contract §3."""
+    body: dict[str, object] = {
+        "error": error.message,
+        "code": error.code,
+        "request_id": context().request_id,
+    }
+    fields = getattr(error, "fields", None)
+    if fields:
+        body["fields"] = fields
+    return body
+
+
+def register(app: Flask) -> None:
+    """Error handlers of the application; they answer for routing faults as well."""
+    app.register_error_handler(SwitchboardError, _deliberate)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def answer_error(error: SwitchboardError) -> Response:
+    """The answer to a deliberate failure, in the dialect of the path."""
+    context().error_code = error.code
+    response: Response
+    if request.path.startswith("/admin"):
+        from webapp.web.admin.errors import error_page
+
+        response = error_page(error)
+    else:
+        response = jsonify(error_body(error))
+        response.status_code = error.status
+    if isinstance(error, Refused):
+        response.headers["Retry-After"] = str(error.retry_after)
+        if error.code == "insufficient_quota":
+            response.headers["x-should-retry"] = "false"
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="switchboard"'
+    return response
+
+
+def _deliberate(error: SwitchboardError) -> Response:
+    if error.status >= 500:
+        cause = error.__cause__
+        logger.warning(
+            "request_failed",
+            extra={
+                "request_id": context().request_id,
+                "code": error.code,
+                "cause": type(cause).__name__ if cause is not None else type(error).__name__,
+            },
+        )
+    return answer_error(error)
+
+
+def _http(error: HTTPException) -> Response:
+    if isinstance(error, RequestEntityTooLarge):
+        # The rest of the body is still on its way: the connection cannot be used again.
+        response = answer_error(_as_error(413))
+        response.headers["Connection"] = "close"
+        return response
+    status = error.code or 500
+    if status < 400:
+        return Response(status=status, headers=dict(error.get_headers()))
+    response = answer_error(_as_error(status))
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
+
+
+def _as_error(status: int) -> SwitchboardError:
+    error = SwitchboardError(
+        _SENTENCES.get(status, "The request cannot be answered."),
+        code=_CODES.get(status, "internal_error" if status >= 500 else "bad_request"),
+    )
+    error.status = status
+    return error
+
+
+def _unforeseen(error: Exception) -> Response:
+    """A defect of ours: the log says where, the client learns only that it happened."""
+    logger.error(
+        "unhandled_error",
+        extra={
+            "request_id": context().request_id,
+            "exception": type(error).__name__,
+            # Only where it happened: an exception's text can quote what a user wrote.
+            "trace": "".join(traceback.format_tb(error.__traceback__)),
+        },
+    )
+    return answer_error(SwitchboardError("Something went wrong here; it has been logged."))

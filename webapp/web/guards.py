@@ -1,0 +1,65 @@
+"""Finds who is asking, and refuses later: two steps, so that bad credentials are limited too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import request
+
+from webapp.accounts.principal import Principal
+from webapp.accounts.roles import Permission
+from webapp.errors import Forbidden, SwitchboardError, Unauthenticated
+from webapp.web.context import caller, context, limits, services
+
+BEARER = "bearer "
+KEY_MARK = "sb_"
+
+
+def find_caller() -> None:
+    """Notes the caller of a REST request, or why there is none; refuses nothing."""
+    if request.path.startswith("/admin"):
+        return  # the console knows its people by their session, see web/admin
+    header = request.headers.get("Authorization", "")
+    here = context()
+    if not header:
+        if services().open_to_this_machine:
+            here.principal = Principal.local()
+        return
+    limiter = limits()
+    address = request.remote_addr or "unknown"
+    try:
+        limiter.require_few_failures(address)
+        here.principal = _principal(header)
+    except Unauthenticated as error:
+        limiter.count_failure(address)
+        here.credential_fault = error
+    except SwitchboardError as error:
+        here.credential_fault = error
+
+
+def _principal(header: str) -> Principal:
+    if header[: len(BEARER)].lower() != BEARER:
+        raise Unauthenticated("Authorization must be: Bearer and a key or a token.")
+    credential = header[len(BEARER) :].strip()
+    if credential.startswith(KEY_MARK):
+        principal = services().keys.verify(credential)
+        if principal is None:
+            raise Unauthenticated("This key is not known, has expired or was revoked.")
+        return principal
+    principal = services().tokens.verify(credential)
+    if principal is None:
+        raise Unauthenticated("This token is not valid here, or has expired.")
+    return principal
+
+
+def require(permission: Permission) -> Callable[[], None]:
+    """A guard for a group of routes, or the first line of one."""
+
+    def guard() -> None:
+        fault = context().credential_fault
+        if fault is not None:
+            raise fault
+        if not caller().may(permission):
+            raise Forbidden("This credential may not do that.")
+
+    return guard

@@ -1,0 +1,176 @@
+"""The chain that every request goes through, in the order of the tuple at the end."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from flask import Flask, Request, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from webapp.errors import InvalidInput
+from webapp.web import context as request_context
+from webapp.web import cors, errors
+from webapp.web.context import context, services
+from webapp.web.guards import find_caller
+
+if TYPE_CHECKING:
+    from webapp.services import Services
+
+access_logger = logging.getLogger("switchboard.access")
+
+API_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class UnknownHost(InvalidInput):
+    """The Host header names a host that this server does not answer for."""
+
+    code = "unknown_host"
+    status = 421
+
+
+def trusted_proxies(app: Flask) -> None:
+    """Believes X-Forwarded-* of as many proxies as the settings say, and of no more."""
+    hops = services_of(app).settings.trusted_proxies
+    if hops:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+        )
+
+
+def request_ids(app: Flask) -> None:
+    """Gives each request its id and the moment it came; sends the id back."""
+
+    @app.before_request
+    def begin() -> None:
+        request_context.begin(time.monotonic())
+
+    @app.after_request
+    def send(response: Response) -> Response:
+        here = context()
+        response.headers["X-Request-Id"] = here.request_id
+        for name, value in here.limit_headers.items():
+            response.headers[name] = value
+        return response
+
+
+def access_log(app: Flask) -> None:
+    """One line a request, when its answer is closed: a stream's length counts as well."""
+
+    @app.after_request
+    def arrange(response: Response) -> Response:
+        if not access_logger.isEnabledFor(logging.INFO):
+            return response
+        here, method, path = context(), request.method, _route(request)
+        log_user_ids = services().settings.log_user_ids
+        reference = services().user_ids.reference
+
+        def write() -> None:
+            user = here.tenant
+            access_logger.info(
+                "request",
+                extra={
+                    "method": method,
+                    "route": path,
+                    "status": response.status_code,
+                    "duration_ms": round((time.monotonic() - here.started) * 1000, 1),
+                    "request_id": here.request_id,
+                    "user": user if user is None or log_user_ids else reference(user),
+                    "caller": here.principal.actor if here.principal else None,
+                    "code": here.error_code,
+                },
+            )
+
+        response.call_on_close(write)
+        return response
+
+
+def hosts(app: Flask) -> None:
+    """Answers only under the hosts that are meant: against DNS rebinding."""
+    settings = services_of(app).settings
+    allowed = frozenset(host.lower() for host in settings.allowed_hosts)
+    loopback_only = services_of(app).open_to_this_machine and not allowed
+
+    @app.before_request
+    def check() -> None:
+        host = _host_name(request.host)
+        if (loopback_only and not _is_loopback(host)) or (allowed and not _matches(host, allowed)):
+            raise UnknownHost("This server does not answer under that host name.")
+
+
+def body_limit(app: Flask) -> None:
+    """Refuses larger bodies before they are read."""
+    app.config["MAX_CONTENT_LENGTH"] = services_of(app).settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = services_of(app).settings.max_body_bytes
+
+
+def security_headers(app: Flask) -> None:
+    """Headers of every REST answer; the console sets its own, which let its own files in."""
+
+    @app.after_request
+    def add(response: Response) -> Response:
+        for name, value in API_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+
+def callers(app: Flask) -> None:
+    """Notes who is asking; refusing is the guards' business, after the limiter."""
+    app.before_request(find_caller)
+
+
+def recovery(app: Flask) -> None:
+    """Error handlers, the last line of defence among them."""
+    errors.register(app)
+
+
+def services_of(app: Flask) -> Services:
+    with app.app_context():
+        return services()
+
+
+def _route(incoming: Request) -> str:
+    """The rule that matched, not the path: a path can hold a user id."""
+    rule = incoming.url_rule
+    return rule.rule if rule is not None else "unmatched"
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().rstrip(".")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _matches(host: str, allowed: frozenset[str]) -> bool:
+    if host in allowed or "*" in allowed:
+        return True
+    return any(name.startswith(".") and host.endswith(name) for name in allowed)
+
+
+MIDDLEWARE = (
+    trusted_proxies,
+    request_ids,
+    access_log,
+    hosts,
+    body_limit,
+    cors.cors,
+    security_headers,
+    callers,
+    recovery,
+)

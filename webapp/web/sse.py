@@ -1,0 +1,98 @@
+"""Writes a turn as server-sent events, with comments that keep the line alive in between.
+
+Source of the format: the HTML standard, "Server-sent events".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response
+
+from webapp.agent import TextDelta, ToolFinished, ToolStarted
+from webapp.chat.service import ChatEvent
+from webapp.chat.values import ChatAnswer
+from webapp.errors import SwitchboardError
+
+logger = logging.getLogger("switchboard.errors")
+
+KEEP_ALIVE_SECONDS = 10.0
+KEEP_ALIVE = b": keep-alive\n\n"
+END = None
+
+
+def event(name: str, data: dict[str, Any]) -> bytes:
+    """One event; the JSON is a single line, so it needs one `data` field."""
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+def stream_response(
+    events: Iterator[ChatEvent], hang_up: threading.Event, request_id: str
+) -> Response:
+    """An answer that sends the turn's events as they come.
+
+    The turn runs in a thread of its own, so that this one can send a comment when the model is
+    silent: only in sending does a server notice that nobody listens. Then `hang_up` is set.
+    """
+    return Response(
+        _pumped(events, hang_up, request_id),
+        mimetype="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+def _pumped(
+    events: Iterator[ChatEvent], hang_up: threading.Event, request_id: str
+) -> Iterator[bytes]:
+    lines: queue.Queue[bytes | None] = queue.Queue()
+
+    def pump() -> None:
+        try:
+            for item in events:
+                line = _line(item)
+                if line:
+                    lines.put(line)
+        except SwitchboardError as error:
+            lines.put(_error(error, request_id))
+        except Exception as error:  # noqa: BLE001  # no handler is left once the head is sent
+            logger.error(
+                "unhandled_error",
+                extra={"request_id": request_id, "exception": type(error).__name__},
+            )
+            lines.put(_error(SwitchboardError("Something went wrong here."), request_id))
+        finally:
+            lines.put(END)
+
+    threading.Thread(target=pump, name="turn", daemon=True).start()
+    try:
+        while True:
+            try:
+                line = lines.get(timeout=KEEP_ALIVE_SECONDS)
+            except queue.Empty:
+                line = KEEP_ALIVE
+            if line is END:
+                return
+            yield line
+    finally:
+        hang_up.set()
+
+
+def _line(item: ChatEvent) -> bytes:
+    if isinstance(item, TextDelta):
+        return event("delta", {"text": item.text})
+    if isinstance(item, ToolStarted):
+        return event("tool", {"name": item.name, "status": "started"})
+    if isinstance(item, ToolFinished):
+        return event("tool", {"name": item.name, "status": item.status})
+    if isinstance(item, ChatAnswer):
+        return event("done", item.as_dict())
+    return b""
+
+
+def _error(error: SwitchboardError, request_id: str) -> bytes:
+    return event("error", {"error": error.message, "code": error.code, "request_id": request_id})

@@ -1,0 +1,5 @@
+"""The WSGI target of the production server: `webapp.wsgi:app`."""
+
+from webapp import create_app
+
+app = create_app()
