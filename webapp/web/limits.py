@@ -41,10 +41,9 @@ class Limits:
             strategy="fixed-window",
             headers_enabled=False,
             swallow_errors=False,
-            auto_check=False,  # its own hook would run before a tenant is known
         )
         self._check: Callable[[], None] = self.limiter.shared_limit(
-            _limit_in_force, scope="turns", key_func=_key
+            _limit_in_force, scope="turns", key_func=_key, exempt_when=_tenant_is_unknown
         )(_passed)
 
     def require_turn(self, reference: str, own_limit: str | None) -> None:
@@ -113,12 +112,17 @@ class Limits:
         logger.warning("limiter_storage_failed", extra={"exception": type(error).__name__})
 
 
+def _tenant_is_unknown() -> bool:
+    """Flask-Limiter remembers the route and asks again before the next request is bound."""
+    return "limit_key" not in g
+
+
 def _key() -> str:
     return str(g.limit_key)
 
 
 def _limit_in_force() -> str:
-    return str(g.limit_in_force)
+    return str(g.get("limit_in_force", ""))
 
 
 def _passed() -> None:
