@@ -23,6 +23,8 @@ from benchmarks.load import Load, drive, name_users
 from benchmarks.long_memory import Growth
 from benchmarks.processes import usage
 from benchmarks.report import Measured, Row, goals_of, markdown
+from benchmarks.scale import Scale
+from benchmarks.scale import report as scale_report
 from benchmarks.targets import AgnoTarget, ChatTarget, Target, UpstreamTarget
 from benchmarks.upstream import start
 from webapp.storage import open_database
@@ -448,6 +450,30 @@ def test_a_filled_database_has_the_asked_size_and_its_counters_agree_with_its_ro
     assert broken == []
     assert mode == "wal"
     assert open_database(f"sqlite:///{path}").pending_migrations() == []
+
+
+def test_the_measurements_of_a_large_database_run_on_a_small_one_and_keep_it_consistent(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "filled.db"
+    for _ in fill(path, tenants=400, messages=2000, now_ms=1_795_000_000_000):
+        pass
+    database = open_database(f"sqlite:///{path}")
+    try:
+        results = list(Scale(database, 2, 1_795_000_000_000).measure(far_page=3))
+        with database.read() as connection:
+            (stored,) = connection.execute("SELECT count(*) FROM messages").fetchone()
+            (counted,) = connection.execute("SELECT sum(message_count) FROM tenants").fetchone()
+    finally:
+        database.close()
+
+    titles = [one.title for one in results]
+    assert len(titles) == len(set(titles))
+    for sort in ("-last_active_at", "user_id", "-message_count", "-request_count", "-error_count"):
+        assert f"tenants by {sort}, first page" in titles
+        assert f"tenants by {sort}, page 3" in titles
+    assert stored == counted == 2000 + 2 * 2
+    assert "30 ms" in scale_report(results, "a heading")
 
 
 def test_a_database_that_is_there_already_is_not_filled(tmp_path: Path) -> None:
