@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from webapp.memory.capacity import Outline, cut
@@ -32,13 +32,12 @@ def history(
     ).fetchall()
     if len(rows) <= newest:
         return [message_of(row[1:]) for row in reversed(rows)]
-    systems = connection.execute(
-        f"{_SELECT} AND role = 'system' ORDER BY seq DESC LIMIT :limit", {**who, "limit": newest}
-    ).fetchall()
+    systems = connection.execute(_SYSTEMS, {**who, "limit": newest}).fetchall()
+    front = _rows(connection, who, [row[0] for row in reversed(systems)])
     others = [row for row in rows[newest - 1 :: -1] if row[2] != "system"]
     begin = next((index for index, row in enumerate(others) if row[2] == "user"), None)
     turns = _newest_turn(connection, who, newest) if begin is None else others[begin:]
-    return [message_of(row[1:]) for row in (*reversed(systems), *turns)]
+    return [message_of(row[1:]) for row in (*front, *turns)]
 
 
 def _newest_turn(connection: Connection, who: Mapping[str, Any], cap: int) -> list[Any]:
@@ -49,9 +48,12 @@ def _newest_turn(connection: Connection, who: Mapping[str, Any], cap: int) -> li
         turn.append(Outline.of(*row))
         if row[1] == "user":
             break
-    kept = cut(turn[::-1], cap)
+    return _rows(connection, who, [row.seq for row in cut(turn[::-1], cap)])
+
+
+def _rows(connection: Connection, who: Mapping[str, Any], seqs: Sequence[int]) -> list[Any]:
     one = f"{_SELECT} AND seq = :seq"
-    return [connection.execute(one, {**who, "seq": row.seq}).fetchone() for row in kept]
+    return [connection.execute(one, {**who, "seq": seq}).fetchone() for seq in seqs]
 
 
 _SELECT = """
@@ -63,4 +65,12 @@ _ROLES = """
     SELECT seq, role, tool_calls IS NOT NULL FROM messages
     WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
         AND role <> 'system'
+"""
+
+# Only numbers are asked for, so that the partial index answers alone.
+_SYSTEMS = """
+    SELECT seq FROM messages
+    WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
+        AND role = 'system'
+    ORDER BY seq DESC LIMIT :limit
 """

@@ -90,8 +90,11 @@ def m002_sessions_and_messages(db: Database) -> None:
     """)
     # A tenant's sessions in the order in which they began, for paging.
     db.execute("CREATE INDEX sessions_of_tenant ON sessions (tenant_id, id)")
-    # Most sessions have no system message; this says so without a look at the others.
-    db.execute("CREATE INDEX messages_system ON messages (session, seq) WHERE role = 'system'")
+    # Most sessions have no system message; this says so without a look at the others. `role` is
+    # in it because SQLite would take the primary key otherwise.
+    db.execute(
+        "CREATE INDEX messages_system ON messages (session, role, seq) WHERE role = 'system'"
+    )
 
 
 @migrations()
