@@ -9,20 +9,13 @@ from functools import partial
 
 import pytest
 
+from tests.fakes import until
 from webapp.errors import TenantBusy
 from webapp.turns import LocalTurnQueue
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Waits until something is so; fails after five seconds."""
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.001)
-
-
-def has_waiting(queue: LocalTurnQueue, number: int, tenant: str = "alice") -> bool:
-    return len(queue._lines.get(tenant, ())) - 1 == number
+def has_waiting(queue: LocalTurnQueue, number: int) -> bool:
+    return queue.waiting("alice") == number
 
 
 def start(work: Callable[..., object], *arguments: object) -> threading.Thread:

@@ -56,6 +56,10 @@ class LocalTurnQueue:
         """How many tenants have a turn running at this moment."""
         return len(self._lines)
 
+    def waiting(self, tenant: str) -> int:
+        """How many turns of the tenant wait behind the one that runs."""
+        return max(0, len(self._lines.get(tenant, ())) - 1)
+
     @contextmanager
     def place(
         self,

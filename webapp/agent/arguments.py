@@ -63,22 +63,25 @@ class Arguments:
         return {name: getattr(values, _field(number)) for number, name in enumerate(self.names)}
 
     def _sentence(self, fault: ValidationError) -> str:
-        faults = fault.errors(include_url=False, include_context=False, include_input=False)
-        return " ".join(self._one(each) for each in faults[:MAX_FAULTS_TOLD])
+        by_argument: dict[str, list[ErrorDetails]] = {}
+        for each in fault.errors(include_url=False, include_context=False, include_input=False):
+            by_argument.setdefault(str(each["loc"][0]) if each["loc"] else "", []).append(each)
+        told = list(by_argument.items())[:MAX_FAULTS_TOLD]
+        return " ".join(self._one(argument[:64], faults) for argument, faults in told)
 
-    def _one(self, fault: ErrorDetails) -> str:
-        where = ".".join(str(part) for part in fault["loc"])
-        match fault["type"], len(fault["loc"]):
-            case "json_invalid", _:
-                return f"The arguments of {self.tool} are not valid JSON."
-            case _, 0:
-                return f"The arguments of {self.tool} must be a JSON object."
-            case "missing", _:
-                return f"The argument '{where}' of {self.tool} is missing."
-            case "extra_forbidden", _:
-                return f"{self.tool} has no argument '{where[:64]}'."
-            case _:
-                return f"The argument '{where}' of {self.tool} is wrong: {fault['msg']}."
+    def _one(self, argument: str, faults: list[ErrorDetails]) -> str:
+        kind, depth = faults[0]["type"], len(faults[0]["loc"])
+        if kind == "json_invalid":
+            return f"The arguments of {self.tool} are not valid JSON."
+        if depth == 0:
+            return f"The arguments of {self.tool} must be a JSON object."
+        if kind == "missing" and depth == 1:
+            return f"The argument '{argument}' of {self.tool} is missing."
+        if kind == "extra_forbidden" and depth == 1:
+            return f"{self.tool} has no argument '{argument}'."
+        # A union gives a fault for each of its types; they are about one and the same value.
+        reasons = "; ".join(each["msg"] for each in faults[:MAX_FAULTS_TOLD])
+        return f"The argument '{argument}' of {self.tool} is wrong: {reasons}."
 
 
 def _field(number: int) -> str:

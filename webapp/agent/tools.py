@@ -67,7 +67,7 @@ class Tool(Generic[P, R]):
             return failure(str(fault))
         except PydanticSerializationError:
             return failure(f"{self.name} gave a result that is neither text nor JSON.")
-        except Exception as fault:  # noqa: BLE001 - whatever a tool does, the turn goes on
+        except (Exception, SystemExit) as fault:  # noqa: BLE001 - no tool ends the turn
             _log.warning(
                 "tool failed", extra={"tool": self.name, "error_type": type(fault).__name__}
             )

@@ -1,0 +1,168 @@
+"""Tests of what a model is sent of a conversation."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fakes import FakeModel, calls, count_model
+from webapp.agent import Agent, ModelRequest
+from webapp.agent.context import Context
+from webapp.errors import ContextOverflow, MessageTooLong
+from webapp.memory import InMemory
+from webapp.messages import Message, ToolCall
+
+
+def turns(number: int) -> list[Message]:
+    return [
+        message
+        for n in range(number)
+        for message in (Message.user(f"u{n}"), Message.assistant(f"a{n}"))
+    ]
+
+
+def told(messages: object) -> list[str]:
+    assert isinstance(messages, list | tuple)
+    return [message.content for message in messages]
+
+
+def test_the_cap_counts_instructions_history_and_question() -> None:
+    model = count_model()
+    memory = InMemory(100)
+    memory.add(*turns(10), user_id="alice")
+    agent = Agent(
+        name="assistant",
+        model=model,
+        memory=memory,
+        instructions="Be brief.",
+        context_max_messages=6,
+    )
+    agent.run("now", user_id="alice")
+    assert told(model.seen[0]) == ["Be brief.", "u8", "a8", "u9", "a9", "now"]
+    assert memory.size(user_id="alice") == 22
+
+
+def test_the_messages_of_the_turn_push_whole_old_turns_out() -> None:
+    model = FakeModel.of(calls(("nothing", {})), "done")
+    agent = Agent(name="assistant", model=model, context_max_messages=5)
+    list(agent.play(Message.user("now"), turns(3), streaming=False))
+    assert told(model.seen[0]) == ["u1", "a1", "u2", "a2", "now"]
+    assert told(model.seen[1])[:3] == ["u2", "a2", "now"]
+    assert len(model.seen[1]) == 5
+
+
+def test_stored_system_messages_stand_behind_the_instructions() -> None:
+    model = count_model()
+    agent = Agent(name="assistant", model=model, instructions="own", context_max_messages=5)
+    history = [Message.system("stored"), *turns(3)]
+    list(agent.play(Message.user("now"), history, streaming=False))
+    assert told(model.seen[0]) == ["own", "stored", "u2", "a2", "now"]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_conversation_that_is_too_long_loses_its_older_half_until_it_fits(
+    streaming: bool,
+) -> None:
+    def short_of_breath(request: ModelRequest) -> str:
+        if len(request.messages) > 6:
+            raise ContextOverflow("too long")
+        return "done"
+
+    model = FakeModel(otherwise=short_of_breath)
+    agent = Agent(name="assistant", model=model, instructions="own")
+    history = [Message.system("stored"), *turns(8)]
+    list(agent.play(Message.user("now"), history, streaming=streaming))
+    assert [len(seen) for seen in model.seen] == [19, 11, 7, 5]
+    assert told(model.seen[-1]) == ["own", "stored", "u7", "a7", "now"]
+
+
+def test_at_last_the_stored_system_messages_are_left_out_too() -> None:
+    def very_short(request: ModelRequest) -> str:
+        if len(request.messages) > 2:
+            raise ContextOverflow("too long")
+        return "done"
+
+    model = FakeModel(otherwise=very_short)
+    agent = Agent(name="assistant", model=model, instructions="own")
+    list(agent.play(Message.user("now"), [Message.system("s"), *turns(1)], streaming=False))
+    assert told(model.seen[-1]) == ["own", "now"]
+
+
+def test_a_question_that_is_too_long_by_itself_is_refused_and_not_stored() -> None:
+    memory = InMemory(100)
+    memory.add(*turns(2), user_id="alice")
+    model = FakeModel(otherwise=ContextOverflow("too long"))
+    agent = Agent(name="assistant", model=model, memory=memory)
+    with pytest.raises(MessageTooLong, match="This message alone"):
+        agent.run("x" * 100_000, user_id="alice")
+    assert [len(seen) for seen in model.seen] == [5, 3, 1]
+    assert memory.size(user_id="alice") == 4
+
+
+def test_overflowing_tool_results_are_named_as_such() -> None:
+    model = FakeModel.of(calls(("nothing", {})), otherwise=ContextOverflow("too long"))
+    with pytest.raises(MessageTooLong, match="its tools gave"):
+        Agent(name="assistant", model=model).run("hi", user_id="alice")
+
+
+def test_calls_without_a_result_are_not_sent() -> None:
+    wish = (ToolCall("one", "add", "{}"), ToolCall("two", "add", "{}"))
+    history = [
+        Message.user("u0"),
+        Message.assistant("thinking", tool_calls=wish),
+        Message.tool("1", tool_call_id="one"),
+        Message.assistant("", tool_calls=wish[:1]),
+        Message.user("u1"),
+        Message.assistant("", tool_calls=wish),
+        Message.tool("1", tool_call_id="one"),
+        Message.tool("2", tool_call_id="two"),
+        Message.assistant("a1"),
+    ]
+    question = Message.user("now")
+    sent = Context.of("", history, question, 100).messages([question])
+    assert told(sent) == ["u0", "thinking", "u1", "", "1", "2", "a1", "now"]
+    assert [len(message.tool_calls) for message in sent] == [0, 0, 0, 2, 0, 0, 0, 0]
+
+
+MESSAGES = st.sampled_from("usac").map(
+    lambda kind: {
+        "u": Message.user("u"),
+        "s": Message.system("s"),
+        "a": Message.assistant("a"),
+        "c": Message.assistant("", tool_calls=(ToolCall("one", "add", "{}"),)),
+    }[kind]
+) | st.just(Message.tool("1", tool_call_id="one"))
+
+
+@given(
+    st.lists(MESSAGES, max_size=30),
+    st.integers(1, 12),
+    st.integers(0, 3),
+    st.sampled_from(["", "i"]),
+)
+def test_the_context_never_exceeds_its_cap_and_never_sends_half_a_call(
+    history: list[Message], cap: int, rounds: int, instructions: str
+) -> None:
+    cap += len(instructions)
+    question = Message.user("now")
+    turn = [question]
+    for n in range(rounds):
+        turn.append(Message.assistant("", tool_calls=(ToolCall(f"now-{n}", "add", "{}"),)))
+        turn.append(Message.tool("2", tool_call_id=f"now-{n}"))
+    context: Context | None = Context.of(instructions, history, question, cap)
+    lengths = []
+    while context is not None:
+        sent = context.messages(turn)
+        assert len(sent) <= cap
+        assert question in sent
+        assert (sent[0].content == "i") is bool(instructions)
+        for index, message in enumerate(sent):
+            if message.tool_calls:
+                assert sent[index + 1].role == "tool"
+            if message.role == "tool":
+                assert sent[index - 1].role in ("assistant", "tool")
+        lengths.append(len(context.history))
+        context = context.shorter()
+    assert lengths == sorted(set(lengths), reverse=True)
+    assert lengths[-1] == 0

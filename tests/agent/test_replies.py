@@ -1,0 +1,46 @@
+"""Tests of what is made of a model's reply before it is used."""
+
+from __future__ import annotations
+
+import pytest
+
+from webapp.agent import ModelReply
+from webapp.agent.replies import MAX_CALLS, usable
+from webapp.errors import ModelError
+from webapp.messages import ToolCall
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("add", "add"), ("a dd!", "a_dd_"), ("", "unnamed"), ("x" * 99, "x" * 64), ("naïve", "na_ve")],
+)
+def test_a_name_is_kept_as_far_as_servers_take_it_back(name: str, kept: str) -> None:
+    assert usable(ModelReply("", (ToolCall("one", name, "{}"),)), ()).tool_calls[0].name == kept
+
+
+def test_ids_differ_from_each_other_and_from_those_of_the_turn() -> None:
+    wishes = tuple(ToolCall(call_id, "add", "{}") for call_id in ("a", "a", "b", "", ""))
+    ids = [call.id for call in usable(ModelReply("", wishes), {"b"}).tool_calls]
+    assert ids[0] == "a"
+    assert len(set(ids)) == 5
+    assert "b" not in ids
+    assert all(ids)
+
+
+def test_arguments_stay_as_the_model_wrote_them() -> None:
+    wish = ToolCall("one", "add", '{"a": 1 ')
+    assert usable(ModelReply("", (wish,)), ()).tool_calls == (wish,)
+
+
+def test_too_many_calls_at_once_are_refused() -> None:
+    wishes = tuple(ToolCall(str(n), "add", "{}") for n in range(MAX_CALLS + 1))
+    assert len(usable(ModelReply("", wishes[1:]), ()).tool_calls) == MAX_CALLS
+    with pytest.raises(ModelError, match="too many tools"):
+        usable(ModelReply("", wishes), ())
+
+
+def test_text_that_cannot_be_stored_is_mended() -> None:
+    wish = ToolCall("o\0ne", "add", '"\ud83d"')
+    reply = usable(ModelReply("a\ud83d\ude00b\udc00", (wish,)), ())
+    assert reply.content == "a😀b\ufffd"
+    assert reply.tool_calls == (ToolCall("o\ufffdne", "add", '"\ufffd"'),)
