@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webapp.accounts.audit import Actor
-from webapp.accounts.credentials import Credentials
 from webapp.accounts.keys import Keys
 from webapp.accounts.principal import Principal
 from webapp.accounts.roles import Permission, check_role
@@ -45,7 +44,7 @@ def signed(
         "aud": "switchboard",
         "iss": "switchboard",
         "iat": now,
-        "exp": now + 60,
+        "exp": now + 3600,
     } | claims
     kept = {name: value for name, value in whole.items() if value is not None}
     return jwt.encode(kept, secret, algorithm=alg, headers=headers)
@@ -184,8 +183,8 @@ def forged() -> dict[str, str]:
         "expiry not a number": hand_made(
             ours, b'{"sub":"alice","aud":"switchboard","iss":"switchboard","exp":NaN}'
         ),
-        "not yet": signed(nbf=now + LEEWAY_SECONDS + 5),
-        "from the future": signed(iat=now + LEEWAY_SECONDS + 5, exp=now + 600),
+        "not yet": signed(nbf=now + 1800),
+        "from the future": signed(iat=now + 1800),
         "no subject": signed(sub=None),
         "empty subject": signed(sub=""),
         "subject number": hand_made(ours, {**claims, "sub": 5}),
@@ -216,9 +215,12 @@ def forged() -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("kind", list(forged()))
+FORGED = forged()
+
+
+@pytest.mark.parametrize("kind", list(FORGED))
 def test_a_forged_token_is_nobody(kind: str) -> None:
-    assert TOKENS.verify(forged()[kind]) is None
+    assert TOKENS.verify(FORGED[kind]) is None
 
 
 def test_the_forgeries_are_made_of_a_token_that_is_good() -> None:
@@ -259,37 +261,19 @@ def test_no_signed_rubbish_makes_it_fail(header: bytes, payload: bytes) -> None:
     assert TOKENS.verify(hand_made({"alg": "HS256"}, payload)) is None
 
 
-def test_the_door_takes_keys_and_tokens_and_nothing_else(
+def test_a_revoked_key_takes_the_tokens_with_it_that_it_issued(
     database: Database, user_ids: PlainUserIds, alice: Actor
 ) -> None:
     keys = Keys(database, user_ids)
     tokens = Tokens(
         audience="switchboard", issuer="switchboard", secret=SECRET, is_revoked=keys.is_revoked
     )
-    door = Credentials(keys, tokens)
     made = keys.create("shop", role="chat", users="*", by=alice)
-    found = door.find(f"Bearer {made.secret}")
-    assert found is not None
-    assert found.kind == "key"
-    token = tokens.issue("bob", by=found).token
-    for header in (f"Bearer {token}", f"bearer {token}"):
-        holder = door.find(header)
-        assert holder is not None
-        assert holder.user_id == "bob"
-    for bad in (
-        None,
-        "",
-        "Bearer",
-        "Bearer ",
-        f"Basic {token}",
-        token,
-        made.secret,
-        f"Bearer  {token}",
-        f"Bearer {token} {token}",
-        f"Bearer {token},{token}",
-        f"Bearer {made.secret} x",
-    ):
-        assert door.find(bad) is None, bad
-
+    holder = keys.verify(made.secret)
+    assert holder is not None
+    token = tokens.issue("bob", by=holder).token
+    local = tokens.issue("bob", by=Principal.local()).token
+    assert tokens.verify(token) is not None
     keys.revoke(made.key.id, by=alice)
-    assert door.find(f"Bearer {token}") is None, "its key was revoked, so it goes too"
+    assert tokens.verify(token) is None
+    assert tokens.verify(local) is not None

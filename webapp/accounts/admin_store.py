@@ -1,0 +1,162 @@
+"""The SQL of console accounts, their sessions and sign-in links; what they mean is elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from webapp.storage import Connection
+
+_BY_NAME = (
+    "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash"
+    " FROM admins WHERE name = :name"
+)
+_EVERY = (
+    "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash"
+    " FROM admins ORDER BY name"
+)
+_INSERT = (
+    "INSERT INTO admins (name, role, password_hash, created_at)"
+    " VALUES (:name, :role, :password_hash, :now) ON CONFLICT (name) DO NOTHING"
+)
+_OTHER_OWNERS = (
+    "SELECT count(*) FROM admins WHERE role = 'owner' AND disabled_at IS NULL AND id <> :id"
+)
+_START_SESSION = (
+    "INSERT INTO admin_sessions (token_hash, admin_id, created_at, last_seen_at, address)"
+    " VALUES (:token_hash, :admin_id, :now, :now, :address)"
+)
+_SESSION = (
+    "SELECT s.id, s.created_at, s.last_seen_at, s.address, a.id, a.name, a.role, a.created_at,"
+    " a.last_sign_in_at, a.disabled_at, a.password_hash"
+    " FROM admin_sessions s JOIN admins a ON a.id = s.admin_id WHERE s.token_hash = :token_hash"
+)
+_SESSIONS_OF = (
+    "SELECT id, created_at, last_seen_at, address FROM admin_sessions WHERE admin_id = :admin_id"
+    " ORDER BY last_seen_at DESC, id DESC"
+)
+_DROP_OLD_SESSIONS = (
+    "DELETE FROM admin_sessions WHERE last_seen_at <= :idle_since OR created_at <= :born_before"
+)
+_USE_LINK = (
+    "DELETE FROM sign_in_links WHERE token_hash = :token_hash AND expires_at > :now"
+    " RETURNING admin_id"
+)
+
+
+def by_name(connection: Connection, name: str) -> Any:
+    return connection.execute(_BY_NAME, {"name": name}).fetchone()
+
+
+def by_id(connection: Connection, admin_id: int) -> Any:
+    return connection.execute(
+        "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash"
+        " FROM admins WHERE id = :id",
+        {"id": admin_id},
+    ).fetchone()
+
+
+def every(connection: Connection) -> list[Any]:
+    return connection.execute(_EVERY).fetchall()
+
+
+def insert(
+    connection: Connection, name: str, role: str, password_hash: str | None, now: int
+) -> bool:
+    """False when the name is taken."""
+    row = {"name": name, "role": role, "password_hash": password_hash, "now": now}
+    return connection.execute(_INSERT, row).rowcount == 1
+
+
+def other_active_owners(connection: Connection, admin_id: int) -> int:
+    return int(connection.execute(_OTHER_OWNERS, {"id": admin_id}).fetchone()[0])
+
+
+def set_disabled(connection: Connection, admin_id: int, at: int | None) -> None:
+    connection.execute(
+        "UPDATE admins SET disabled_at = :at WHERE id = :id", {"id": admin_id, "at": at}
+    )
+
+
+def set_role(connection: Connection, admin_id: int, role: str) -> None:
+    connection.execute(
+        "UPDATE admins SET role = :role WHERE id = :id", {"id": admin_id, "role": role}
+    )
+
+
+def set_password_hash(connection: Connection, admin_id: int, password_hash: str) -> None:
+    connection.execute(
+        "UPDATE admins SET password_hash = :hash WHERE id = :id",
+        {"id": admin_id, "hash": password_hash},
+    )
+
+
+def delete(connection: Connection, admin_id: int) -> None:
+    connection.execute("DELETE FROM admins WHERE id = :id", {"id": admin_id})
+
+
+# -- sessions -------------------------------------------------------------------------------------
+
+
+def start_session(
+    connection: Connection, token_hash: str, admin_id: int, address: str, now: int
+) -> None:
+    row = {"token_hash": token_hash, "admin_id": admin_id, "address": address, "now": now}
+    connection.execute(_START_SESSION, row)
+    connection.execute(
+        "UPDATE admins SET last_sign_in_at = :now WHERE id = :id", {"id": admin_id, "now": now}
+    )
+
+
+def session(connection: Connection, token_hash: str) -> Any:
+    return connection.execute(_SESSION, {"token_hash": token_hash}).fetchone()
+
+
+def sessions_of(connection: Connection, admin_id: int) -> list[Any]:
+    return connection.execute(_SESSIONS_OF, {"admin_id": admin_id}).fetchall()
+
+
+def touch_session(connection: Connection, session_id: int, now: int) -> None:
+    connection.execute(
+        "UPDATE admin_sessions SET last_seen_at = :now WHERE id = :id AND last_seen_at < :now",
+        {"id": session_id, "now": now},
+    )
+
+
+def end_session(connection: Connection, session_id: int, admin_id: int) -> int:
+    return connection.execute(
+        "DELETE FROM admin_sessions WHERE id = :id AND admin_id = :admin_id",
+        {"id": session_id, "admin_id": admin_id},
+    ).rowcount
+
+
+def end_sessions_of(connection: Connection, admin_id: int, *, keep: int | None = None) -> int:
+    """Ends all but `keep`; unused sign-in links go too."""
+    connection.execute(
+        "DELETE FROM sign_in_links WHERE admin_id = :admin_id", {"admin_id": admin_id}
+    )
+    return connection.execute(
+        "DELETE FROM admin_sessions WHERE admin_id = :admin_id AND id <> :keep",
+        {"admin_id": admin_id, "keep": -1 if keep is None else keep},
+    ).rowcount
+
+
+def drop_old(connection: Connection, *, idle_since: int, born_before: int, now: int) -> None:
+    connection.execute(_DROP_OLD_SESSIONS, {"idle_since": idle_since, "born_before": born_before})
+    connection.execute("DELETE FROM sign_in_links WHERE expires_at <= :now", {"now": now})
+
+
+# -- sign-in links --------------------------------------------------------------------------------
+
+
+def add_link(connection: Connection, token_hash: str, admin_id: int, expires_at: int) -> None:
+    connection.execute(
+        "INSERT INTO sign_in_links (token_hash, admin_id, expires_at)"
+        " VALUES (:token_hash, :admin_id, :expires_at)",
+        {"token_hash": token_hash, "admin_id": admin_id, "expires_at": expires_at},
+    )
+
+
+def use_link(connection: Connection, token_hash: str, now: int) -> int | None:
+    """Whose link it was; it is gone afterwards, so of two who come at once one gets in."""
+    row = connection.execute(_USE_LINK, {"token_hash": token_hash, "now": now}).fetchone()
+    return None if row is None else int(row[0])

@@ -1,0 +1,199 @@
+"""Console accounts: made, disabled, given another role or password; signing in is in sign_in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from webapp.accounts import admin_store as store
+from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.passwords import Passwords, check_new_password
+from webapp.accounts.roles import ADMIN_ROLES, Role, check_role
+from webapp.clock import Clock, SystemClock
+from webapp.errors import Conflict, InvalidInput, NotFound
+from webapp.storage import Connection, Database
+
+# Letters that look alike in two scripts would make two accounts of one name.
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@+-]{0,62}[a-z0-9])?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """A console account; times are milliseconds since 1970-01-01 UTC."""
+
+    id: int
+    name: str
+    role: Role
+    created_at: int
+    last_sign_in_at: int | None
+    disabled_at: int | None
+    has_password: bool
+
+    @property
+    def is_active(self) -> bool:
+        return self.disabled_at is None
+
+
+class Admins:
+    """All accounts. Each change is in the audit log by the time that it is made.
+
+    There is always an owner who can act: the last active one cannot be removed, disabled or
+    given another role, which is seen to inside the transaction.
+    """
+
+    def __init__(
+        self, database: Database, passwords: Passwords, *, clock: Clock | None = None
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._clock = clock or SystemClock()
+
+    def create(
+        self, name: str, *, by: Actor, role: str = "owner", password: str | None = None
+    ) -> Admin:
+        """A new account; without a password it signs in by links only.
+
+        Raises `InvalidInput` for a bad name, role or password and `Conflict` for a taken name.
+        """
+        known = check_admin_name(name)
+        kind = check_role(role, among=ADMIN_ROLES)
+        kept = None
+        if password is not None:
+            kept = self._passwords.hash(check_new_password(password, name=known))
+
+        def work(connection: Connection) -> Admin:
+            if not store.insert(connection, known, kind, kept, self._clock.now_ms()):
+                raise Conflict("There is an account of this name already.", code="name_taken")
+            admin = _one(connection, known)
+            self._audit(connection, by, "create_admin", admin, after={"role": kind})
+            return admin
+
+        return self._database.write(work)
+
+    def list(self) -> tuple[Admin, ...]:
+        """Every account, by name."""
+        with self._database.read() as connection:
+            return tuple(admin_of(row) for row in store.every(connection))
+
+    def get(self, name: str) -> Admin:
+        """`NotFound` when there is none."""
+        with self._database.read() as connection:
+            return _one(connection, fold_name(name))
+
+    def disable(self, name: str, *, by: Actor) -> Admin:
+        """The account can no longer sign in, and all its sessions end."""
+
+        def change(connection: Connection, admin: Admin) -> None:
+            if admin.is_active:
+                _keep_an_owner(connection, admin)
+                store.set_disabled(connection, admin.id, self._clock.now_ms())
+                store.end_sessions_of(connection, admin.id)
+                self._audit(connection, by, "disable_admin", admin)
+
+        return self._change(name, change)
+
+    def enable(self, name: str, *, by: Actor) -> Admin:
+        def change(connection: Connection, admin: Admin) -> None:
+            if not admin.is_active:
+                store.set_disabled(connection, admin.id, None)
+                self._audit(connection, by, "enable_admin", admin)
+
+        return self._change(name, change)
+
+    def change_role(self, name: str, role: str, *, by: Actor) -> Admin:
+        """Its next request is made in the new role."""
+        new = check_role(role, among=ADMIN_ROLES)
+
+        def change(connection: Connection, admin: Admin) -> None:
+            if admin.role != new:
+                if admin.is_active:
+                    _keep_an_owner(connection, admin)
+                store.set_role(connection, admin.id, new)
+                figures = {"before": {"role": admin.role}, "after": {"role": new}}
+                self._audit(connection, by, "change_admin_role", admin, **figures)
+
+        return self._change(name, change)
+
+    def set_password(
+        self, name: str, password: str, *, by: Actor, keep_session: int | None = None
+    ) -> Admin:
+        """From now on only this one opens; all sessions end but `keep_session`."""
+        folded = fold_name(name)
+        kept = self._passwords.hash(check_new_password(password, name=folded))
+
+        def change(connection: Connection, admin: Admin) -> None:
+            store.set_password_hash(connection, admin.id, kept)
+            store.end_sessions_of(connection, admin.id, keep=keep_session)
+            self._audit(connection, by, "set_admin_password", admin)
+
+        return self._change(folded, change)
+
+    def has_password(self, name: str, password: str) -> bool:
+        """Whether it is this account's; asked before a person changes their own."""
+        with self._database.read() as connection:
+            row = store.by_name(connection, fold_name(name))
+        return self._passwords.matches(password, row[6] if row else None)
+
+    def remove(self, name: str, *, by: Actor) -> None:
+        """The account is gone; what it did stays in the audit log."""
+
+        def work(connection: Connection) -> None:
+            admin = _one(connection, fold_name(name))
+            if admin.is_active:
+                _keep_an_owner(connection, admin)
+            store.delete(connection, admin.id)
+            self._audit(connection, by, "remove_admin", admin, before={"role": admin.role})
+
+        self._database.write(work)
+
+    def _change(self, name: str, change: Callable[[Connection, Admin], None]) -> Admin:
+        folded = fold_name(name)
+
+        def work(connection: Connection) -> Admin:
+            change(connection, _one(connection, folded))
+            return _one(connection, folded)
+
+        return self._database.write(work)
+
+    def _audit(
+        self, connection: Connection, by: Actor, action: str, admin: Admin, **figures: Any
+    ) -> None:
+        entry = AuditEntry(by, action, target=f"admin:{admin.name}", **figures)
+        record(connection, entry, clock=self._clock)
+
+
+def fold_name(name: str) -> str:
+    """How a name is written in the database: people do not type their own name exactly.
+
+    What can be nobody's name becomes the empty name, which nobody has.
+    """
+    folded = name.strip().lower()
+    return folded if _NAME.fullmatch(folded) else ""
+
+
+def check_admin_name(name: object) -> str:
+    """The folded name: up to 64 of a to z, digits and `. _ @ + -`; an e-mail address will do."""
+    folded = fold_name(name) if isinstance(name, str) else ""
+    if not folded:
+        sentence = "name must be 1 to 64 letters a-z, digits and . _ @ + - inside it"
+        raise InvalidInput(sentence, fields={"name": sentence})
+    return folded
+
+
+def admin_of(row: Any) -> Admin:
+    """The account in a row of the store."""
+    return Admin(*(*row[:6], row[6] is not None))
+
+
+def _one(connection: Connection, folded: str) -> Admin:
+    row = store.by_name(connection, folded)
+    if row is None:
+        raise NotFound("There is no such account.")
+    return admin_of(row)
+
+
+def _keep_an_owner(connection: Connection, admin: Admin) -> None:
+    if admin.role == "owner" and store.other_active_owners(connection, admin.id) == 0:
+        raise Conflict("This is the last active owner; make another one first.", code="last_owner")

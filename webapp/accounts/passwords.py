@@ -1,0 +1,92 @@
+"""Passwords of console accounts: what one must be, and how it is kept and checked; no names."""
+
+from __future__ import annotations
+
+import base64
+import threading
+import unicodedata
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+
+from webapp.errors import InvalidInput
+from webapp.storage.native_thread import in_native_thread
+
+MIN_CHARS = 12
+MAX_CHARS = 1024
+
+# More than OWASP asks at the least for argon2id (19 MiB, 2 passes): about 50 ms of one core. The
+# memory is what several sign-ins at once cost, so it is not larger.
+MEMORY_KIB = 19 * 1024
+PASSES = 3
+LANES = 1
+AT_ONCE = 2
+
+
+class Passwords:
+    """Hashes by argon2id, outside the greenlets' thread, at most `AT_ONCE` at a time."""
+
+    def __init__(
+        self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES, lanes: int = LANES
+    ) -> None:
+        self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
+        self._turns = threading.BoundedSemaphore(AT_ONCE)
+        # It takes as long to check as a real one and no password fits it, so that time does not
+        # tell which names there are.
+        filler = [base64.b64encode(bytes(size)).rstrip(b"=").decode() for size in (16, 32)]
+        self._nobodys = (
+            f"$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${filler[0]}${filler[1]}"
+        )
+
+    def hash(self, password: str) -> str:
+        """What is kept of it."""
+        normal = _normal(password)
+        with self._turns:
+            return in_native_thread(lambda: self._hasher.hash(normal))
+
+    def matches(self, password: str, kept: str | None) -> bool:
+        """Whether it is the one; with nothing kept it takes as long, and is not."""
+        if len(password) > MAX_CHARS:
+            return False
+        normal = _normal(password)
+        with self._turns:
+            return in_native_thread(lambda: self._verify(normal, kept or self._nobodys))
+
+    def is_outdated(self, kept: str) -> bool:
+        """Whether it was hashed with other parameters than today's."""
+        return self._hasher.check_needs_rehash(kept)
+
+    def _verify(self, normal: bytes, kept: str) -> bool:
+        try:
+            return self._hasher.verify(kept, normal)
+        except VerifyMismatchError:
+            return False
+        except (VerificationError, InvalidHashError):
+            # A damaged row opens no door.
+            return False
+
+
+def check_new_password(password: object, *, name: str) -> str:
+    """The password, when it may be one: 12 to 1024 characters, and not the name again.
+
+    Length is what counts (NIST SP 800-63B); there are no rules about digits or signs.
+    """
+    if not isinstance(password, str):
+        raise _bad("password must be a string")
+    normal = unicodedata.normalize("NFKC", password)
+    if len(normal) < MIN_CHARS:
+        raise _bad(f"password too short (min {MIN_CHARS} chars)")
+    if len(password) > MAX_CHARS or len(normal) > MAX_CHARS:
+        raise _bad(f"password too long (max {MAX_CHARS} chars)")
+    if len(set(normal)) < 4 or normal.casefold() == name.casefold():
+        raise _bad("password is too easy to guess")
+    return password
+
+
+def _normal(password: str) -> bytes:
+    # One keyboard sends é as one character and another as two; NIST SP 800-63B says NFKC.
+    return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
+
+
+def _bad(sentence: str) -> InvalidInput:
+    return InvalidInput(sentence, fields={"password": sentence})

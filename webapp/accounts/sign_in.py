@@ -1,0 +1,253 @@
+"""Signing in to the console and staying so: sessions, one-time links, slowed failures; no cookies.
+
+A session is 256 random bits in a cookie and their SHA-256 in the database: whoever reads the
+database cannot sign in with what it finds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from webapp.accounts import admin_store as store
+from webapp.accounts.admins import Admin, admin_of, fold_name
+from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.passwords import Passwords
+from webapp.accounts.principal import Principal
+from webapp.accounts.throttle import FailureThrottle, address_group
+from webapp.clock import Clock, SystemClock
+from webapp.errors import NotFound, StorageUnavailable, Unauthenticated
+from webapp.storage import Connection, Database
+
+TOKEN_BYTES = 32
+MAX_TOKEN_CHARS = 64
+MAX_ADDRESS_CHARS = 64
+IDLE_SECONDS = 1800.0
+ABSOLUTE_SECONDS = 12 * 3600.0
+LINK_SECONDS = 900.0
+SEEN_EVERY_MS = 60_000
+
+FAILURES_OF_NAME = 10
+FAILURES_OF_ADDRESS = 30
+FAILURE_WINDOW_SECONDS = 900.0
+FIRST_DELAY_SECONDS = 0.1
+LONGEST_DELAY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSession:
+    """A browser that is signed in; times are milliseconds since 1970-01-01 UTC."""
+
+    id: int
+    created_at: int
+    last_seen_at: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who is signed in, and through which session."""
+
+    admin: Admin
+    session: AdminSession
+
+    @property
+    def principal(self) -> Principal:
+        return Principal.admin(self.admin.name, self.admin.role)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session that was just begun; `token` goes into the cookie and nowhere else."""
+
+    admin: Admin
+    token: str = field(repr=False)
+
+
+class SignIn:
+    """The console's door."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        absolute_seconds: float = ABSOLUTE_SECONDS,
+        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._idle_ms = round(idle_seconds * 1000)
+        self._absolute_ms = round(absolute_seconds * 1000)
+        self._clock = clock or SystemClock()
+        self._sleep = sleep
+        self._names = FailureThrottle(FAILURES_OF_NAME, FAILURE_WINDOW_SECONDS, clock=clock)
+        self._addresses = FailureThrottle(FAILURES_OF_ADDRESS, FAILURE_WINDOW_SECONDS, clock=clock)
+
+    # -- coming in --------------------------------------------------------------------------------
+
+    def with_password(
+        self, name: str, password: str, *, address: str, request_id: str = ""
+    ) -> NewSession:
+        """A new session. `Unauthenticated` whichever of the two was wrong, and as slowly.
+
+        Each failure of a name makes its next try wait longer; too many, of a name or of an
+        address, raise `RateLimited` before the password is looked at.
+        """
+        folded, place = fold_name(name), address_group(address)
+        self._addresses.enter(place)
+        failures = self._names.enter(folded)
+        if failures:
+            self._sleep(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (failures - 1)))
+        with self._database.read() as connection:
+            row = store.by_name(connection, folded)
+        kept = row[6] if row is not None else None
+        fits = self._passwords.matches(password, kept)
+        if not fits or kept is None or not admin_of(row).is_active:
+            raise Unauthenticated("Name or password is wrong.", code="sign_in_failed")
+        self._names.clear(folded)
+        self._addresses.forgive(place)
+        better = self._passwords.hash(password) if self._passwords.is_outdated(kept) else None
+
+        def work(connection: Connection) -> NewSession:
+            # The password may have been changed, or the account disabled, while it was checked.
+            now = store.by_name(connection, folded)
+            if now is None or now[6] != kept or not admin_of(now).is_active:
+                raise Unauthenticated("Name or password is wrong.", code="sign_in_failed")
+            if better is not None:
+                store.set_password_hash(connection, now[0], better)
+            return self._begin(connection, admin_of(now), "password", address, request_id)
+
+        return self._database.write(work)
+
+    def make_link(self, name: str, *, by: Actor, seconds: float = LINK_SECONDS) -> str:
+        """The secret of a sign-in link, good once and for a short time; an older one goes."""
+
+        def work(connection: Connection) -> str:
+            row = store.by_name(connection, fold_name(name))
+            if row is None or not admin_of(row).is_active:
+                raise NotFound("There is no such active account.")
+            token = secrets.token_urlsafe(TOKEN_BYTES)
+            expires_at = self._clock.now_ms() + round(seconds * 1000)
+            store.add_link(connection, _hash(token), row[0], expires_at)
+            entry = AuditEntry(by, "make_sign_in_link", target=f"admin:{row[1]}")
+            record(connection, entry, clock=self._clock)
+            return token
+
+        return self._database.write(work)
+
+    def with_link(self, token: str, *, address: str, request_id: str = "") -> NewSession:
+        """A new session; `Unauthenticated` for a link that is used, old or invented."""
+        place = address_group(address)
+        self._addresses.enter(place)
+
+        def work(connection: Connection) -> NewSession:
+            admin_id = store.use_link(connection, _hash(token), self._clock.now_ms())
+            row = None if admin_id is None else store.by_id(connection, admin_id)
+            if row is None or not admin_of(row).is_active:
+                raise Unauthenticated(
+                    "This sign-in link was used already or is too old.", code="sign_in_failed"
+                )
+            return self._begin(connection, admin_of(row), "link", address, request_id)
+
+        session = self._database.write(work)
+        self._addresses.forgive(place)
+        return session
+
+    def _begin(
+        self, connection: Connection, admin: Admin, way: str, address: str, request_id: str
+    ) -> NewSession:
+        now = self._clock.now_ms()
+        store.drop_old(
+            connection,
+            idle_since=now - self._idle_ms,
+            born_before=now - self._absolute_ms,
+            now=now,
+        )
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        where = address[:MAX_ADDRESS_CHARS]
+        store.start_session(connection, _hash(token), admin.id, where, now)
+        actor = Actor(f"admin:{admin.name}", admin.role, where, request_id)
+        entry = AuditEntry(actor, "sign_in", after={"with": way})
+        record(connection, entry, clock=self._clock)
+        return NewSession(admin, token)
+
+    # -- staying in -------------------------------------------------------------------------------
+
+    def find(self, token: str | None) -> SignedIn | None:
+        """Who holds this session; None when it is idle too long, too old, ended or unknown."""
+        if not token or len(token) > MAX_TOKEN_CHARS:
+            return None
+        with self._database.read() as connection:
+            row = store.session(connection, _hash(token))
+        if row is None:
+            return None
+        session, admin = AdminSession(*row[:4]), admin_of(row[4:])
+        now = self._clock.now_ms()
+        if now - session.last_seen_at >= self._idle_ms or not admin.is_active:
+            return None
+        if now - session.created_at >= self._absolute_ms:
+            return None
+        if now - session.last_seen_at >= min(SEEN_EVERY_MS, self._idle_ms // 2):
+            self._see(session.id, now)
+        return SignedIn(admin, session)
+
+    def _see(self, session_id: int, now: int) -> None:
+        try:
+            self._database.write(
+                lambda connection: store.touch_session(connection, session_id, now)
+            )
+        except StorageUnavailable:
+            # A page can still be read while the database cannot be written.
+            return
+
+    def sessions(self, admin: Admin) -> tuple[AdminSession, ...]:
+        """Where the account is signed in, the latest first."""
+        now = self._clock.now_ms()
+        with self._database.read() as connection:
+            found = [AdminSession(*row) for row in store.sessions_of(connection, admin.id)]
+        return tuple(
+            session
+            for session in found
+            if now - session.last_seen_at < self._idle_ms
+            and now - session.created_at < self._absolute_ms
+        )
+
+    # -- going out --------------------------------------------------------------------------------
+
+    def sign_out(self, signed_in: SignedIn, *, by: Actor) -> None:
+        """Ends this session."""
+        self.end_session(signed_in.admin, signed_in.session.id, by=by)
+
+    def end_session(self, admin: Admin, session_id: int, *, by: Actor) -> bool:
+        """Ends one session of this account; False when it has no such session."""
+
+        def work(connection: Connection) -> bool:
+            if store.end_session(connection, session_id, admin.id) == 0:
+                return False
+            entry = AuditEntry(by, "sign_out", target=f"admin:{admin.name}")
+            record(connection, entry, clock=self._clock)
+            return True
+
+        return self._database.write(work)
+
+    def sign_out_everywhere(self, admin: Admin, *, by: Actor, keep: int | None = None) -> int:
+        """Ends all sessions of this account but `keep`; gives their number."""
+
+        def work(connection: Connection) -> int:
+            ended = store.end_sessions_of(connection, admin.id, keep=keep)
+            target = f"admin:{admin.name}"
+            entry = AuditEntry(by, "sign_out_everywhere", target=target, after={"ended": ended})
+            record(connection, entry, clock=self._clock)
+            return ended
+
+        return self._database.write(work)
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
