@@ -46,6 +46,11 @@ class Services:
     def settings(self) -> Settings:
         return self.loaded.values
 
+    def warm_up(self) -> None:
+        """Makes the agent and its model now, so that the first turn need not wait for imports."""
+        with self.database.read() as connection:
+            self.configurations.agent(connection)
+
     @property
     def open_to_this_machine(self) -> bool:
         """`AUTH=open`: whoever reaches the loopback port may do everything; `dev` alone has it."""
@@ -116,7 +121,7 @@ def _configurations(
         context_max_messages=settings.context_max_messages,
         max_loops=settings.max_loops,
     )
-    named = _one_for_all(model) if model is not None else _openai_model(settings).named
+    named = _one_for_all(model) if model is not None else _OpenAIModels(settings).named
 
     def build(configuration: AgentConfiguration) -> Agent:
         return Agent(
@@ -133,10 +138,25 @@ def _configurations(
 
 
 def _one_for_all(model: Model) -> Callable[[str], Model]:
-    return lambda name: model
+    return lambda _name: model
 
 
-def _openai_model(settings: Settings) -> OpenAIModel:
+class _OpenAIModels:
+    """The models of one server over one client, made when the first is asked for: a command that
+    runs no turn needs neither the client's slow import nor a key."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._first: OpenAIModel | None = None
+
+    def named(self, name: str) -> Model:
+        if self._first is None:
+            self._first = openai_model(self._settings)
+        return self._first.named(name)
+
+
+def openai_model(settings: Settings) -> OpenAIModel:
+    """The model that the settings name; `ConfigurationError` when they name no server."""
     from webapp.agent.openai_model import OpenAIModel
 
     if not settings.openai_api_key and not settings.openai_base_url:

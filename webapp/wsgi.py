@@ -1,5 +1,22 @@
-"""The WSGI target of the production server: `webapp.wsgi:app`."""
+"""The WSGI target of the production server: `webapp.wsgi:app`, with its logs and its chores."""
+
+from __future__ import annotations
+
+import sys
 
 from webapp import create_app
+from webapp.errors import ConfigurationError
+from webapp.housekeeping import start_housekeeping
+from webapp.observability.logs import configure_logging
+from webapp.settings import load_settings
+from webapp.web.context import EXTENSION
 
-app = create_app()
+try:
+    _loaded = load_settings()
+    configure_logging(_loaded.values.log_format, _loaded.values.log_level)
+    app = create_app(_loaded)
+    app.extensions[EXTENSION].warm_up()
+except ConfigurationError as error:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(4)  # gunicorn takes this for a worker that cannot boot, and stops
+start_housekeeping(app.extensions[EXTENSION])

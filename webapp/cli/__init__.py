@@ -1,1 +1,63 @@
-"""cli"""
+"""The command `switchboard`; each group of commands has its module here."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from webapp.errors import SwitchboardError
+
+COMMANDS = {
+    "dev": "Everything embedded, on this machine alone: the way to begin.",
+    "serve": "The production server.",
+    "db": "Make or migrate the database's schema.",
+    "admins": "Accounts of the console.",
+    "keys": "Keys of the REST API.",
+    "tenants": "List, show, clear, export, import, block tenants.",
+    "cleanup": "Forget the tenants that have been inactive for so long.",
+    "chat": "Talk to the agent in the terminal.",
+    "check": "Test the settings and everything they point at.",
+}
+
+
+class LazyCommands(click.Group):
+    """Imports a command's module when it is called, so that the others cost nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"webapp.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="switchboard")
+def switchboard() -> None:
+    """One agent that serves many tenants."""
+
+
+def main() -> None:
+    """The console script: a foreseen failure is a sentence on standard error and status 1."""
+    try:
+        switchboard.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.stderr.write("Aborted.\n")
+        sys.exit(1)
+    except SwitchboardError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)  # the reader of our output went away, as `head` does

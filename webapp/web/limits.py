@@ -1,21 +1,22 @@
 """Flask-Limiter as Switchboard uses it: per tenant for turns, per address for bad credentials.
 
-Its checks are called by name, after binding, because only then the tenant is known; its own
-headers are off, because it sends Retry-After with every 200.
+The limiter is asked by name, after binding, because only then the tenant is known: its own hook
+runs before the guards, so a stranger could use up somebody else's limit. The headers are ours as
+well, because its own send Retry-After with every 200.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
-from collections.abc import Callable
 
-from flask import Flask, g
-from flask_limiter import Limiter, RateLimitExceeded
-from limits import RateLimitItem, parse
+from flask import Flask
+from flask_limiter import Limiter
+from limits import RateLimitItem, parse, parse_many
 
-from webapp.errors import RateLimited
+from webapp.errors import ConfigurationError, RateLimited
 from webapp.web.context import context
 
 logger = logging.getLogger("switchboard.limits")
@@ -32,38 +33,42 @@ class Limits:
 
     def __init__(self, app: Flask, *, default: str, storage_url: str) -> None:
         self.storage_failures = 0
-        self._default = default
         self._failures: RateLimitItem = parse(FAILURES)
+        self._items = functools.lru_cache(maxsize=1024)(_parsed)
+        try:
+            self._default = self._items(default)
+        except ValueError:
+            raise ConfigurationError(
+                "SWITCHBOARD_RATE_LIMIT must look like 60/minute;2000/day."
+            ) from None
         self.limiter = Limiter(
-            key_func=_key,
+            key_func=_no_key,
             app=app,
             storage_uri=storage_url,
             strategy="fixed-window",
             headers_enabled=False,
             swallow_errors=False,
         )
-        self._check: Callable[[], None] = self.limiter.shared_limit(
-            _limit_in_force, scope="turns", key_func=_key, exempt_when=_tenant_is_unknown
-        )(_passed)
 
     def require_turn(self, reference: str, own_limit: str | None) -> None:
         """Counts one turn of the tenant; `RateLimited` when it is one too many.
 
         `reference` is the tenant's keyed hash, so that no user id lies in the limiter's storage.
         """
-        g.limit_key = reference
-        g.limit_in_force = own_limit or self._default
+        items = self._items(own_limit) if own_limit else self._default
+        strategy = self.limiter.limiter
         try:
-            self._check()
-            self._note_headers()
-        except RateLimitExceeded:
-            self._note_headers()
-            wait = int(context().limit_headers.get("X-RateLimit-Reset", "0")) - time.time()
-            raise RateLimited(
-                "Too many requests of this user; see Retry-After.", retry_after=math.ceil(wait)
-            ) from None
+            for item in items:
+                if not strategy.hit(item, "turns", reference):
+                    wait = self._note_headers(item, reference)
+                    break
+            else:
+                self._note_headers(items[0], reference)
+                return
         except Exception as error:  # noqa: BLE001  # each storage raises its own kinds
             self._storage_failed(error)
+            return
+        raise RateLimited("Too many requests of this user; see Retry-After.", retry_after=wait)
 
     def require_few_failures(self, address: str) -> None:
         """`RateLimited` when the address has shown too many bad credentials in the last minute."""
@@ -98,32 +103,26 @@ class Limits:
         except Exception:  # noqa: BLE001  # as above
             return False
 
-    def _note_headers(self) -> None:
-        current = self.limiter.current_limit
-        if current is not None:
-            context().limit_headers = {
-                "X-RateLimit-Limit": str(current.limit.amount),
-                "X-RateLimit-Remaining": str(max(0, current.remaining)),
-                "X-RateLimit-Reset": str(math.ceil(current.reset_at)),
-            }
+    def _note_headers(self, item: RateLimitItem, reference: str) -> int:
+        """Tells the caller where it stands in the window; gives the seconds until it ends."""
+        stats = self.limiter.limiter.get_window_stats(item, "turns", reference)
+        context().limit_headers = {
+            "X-RateLimit-Limit": str(item.amount),
+            "X-RateLimit-Remaining": str(max(0, stats.remaining)),
+            "X-RateLimit-Reset": str(math.ceil(stats.reset_time)),
+        }
+        return math.ceil(stats.reset_time - time.time())
 
     def _storage_failed(self, error: Exception) -> None:
         self.storage_failures += 1
         logger.warning("limiter_storage_failed", extra={"exception": type(error).__name__})
 
 
-def _tenant_is_unknown() -> bool:
-    """Flask-Limiter remembers the route and asks again before the next request is bound."""
-    return "limit_key" not in g
+def _parsed(text: str) -> tuple[RateLimitItem, ...]:
+    """The limits in `60/minute;2000/day`, the shortest window first; ValueError on others."""
+    return tuple(sorted(parse_many(text)))
 
 
-def _key() -> str:
-    return str(g.limit_key)
-
-
-def _limit_in_force() -> str:
-    return str(g.get("limit_in_force", ""))
-
-
-def _passed() -> None:
-    """What a counted turn calls; the limit is in the decorator around it."""
+def _no_key() -> str:
+    """The limiter insists on one; every check here names its own."""
+    return ""

@@ -1,0 +1,85 @@
+"""`switchboard check`: tests the settings and all they point at; says what to do about a fault."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import click
+from limits.storage import storage_from_string
+
+from webapp.accounts import audit
+from webapp.errors import ConfigurationError, SwitchboardError
+from webapp.services import openai_model
+from webapp.settings import Settings, load_settings
+from webapp.storage import open_database
+
+
+@click.command(name="check")
+def command() -> None:
+    """Tests the settings, the database, the audit log, the limiter's storage and the model."""
+    settings = load_settings().values
+    click.echo("ok     settings")
+    results = [
+        _run("database", lambda: _database(settings)),
+        _run("audit log", lambda: _audit_log(settings)),
+        _run("limiter", lambda: _limiter(settings)),
+        _run("model", lambda: _model(settings)),
+    ]
+    if not all(results):
+        sys.exit(1)
+
+
+def _run(name: str, test: Callable[[], None]) -> bool:
+    try:
+        test()
+    except SwitchboardError as error:
+        click.echo(f"fault  {name}: {error.message}")
+        return False
+    click.echo(f"ok     {name}")
+    return True
+
+
+def _database(settings: Settings) -> None:
+    database = open_database(settings.database_url)
+    try:
+        database.check()
+        database.write(lambda connection: connection.execute("SELECT 1", {}))
+    finally:
+        database.close()
+
+
+def _audit_log(settings: Settings) -> None:
+    database = open_database(settings.database_url)
+    try:
+        database.check()
+        state = database.read_long(audit.verify)
+    finally:
+        database.close()
+    if isinstance(state, audit.BrokenAt):
+        raise SwitchboardError(
+            f"The audit log was changed at entry {state.id}; compare it with a backup."
+        )
+
+
+def _limiter(settings: Settings) -> None:
+    try:
+        up = storage_from_string(settings.rate_limit_storage_url).check()
+    except Exception:  # noqa: BLE001  # each storage raises its own kinds
+        up = False
+    if not up:
+        raise SwitchboardError(
+            "The storage in SWITCHBOARD_RATE_LIMIT_STORAGE_URL does not answer; start it or"
+            " correct the address. Until then limits are not kept."
+        )
+
+
+def _model(settings: Settings) -> None:
+    try:
+        openai_model(settings).check()
+    except ConfigurationError:
+        raise
+    except SwitchboardError as error:
+        raise SwitchboardError(
+            f"{error.message} Check OPENAI_BASE_URL and OPENAI_API_KEY."
+        ) from error

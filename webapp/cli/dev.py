@@ -1,0 +1,95 @@
+"""`switchboard dev`: everything embedded, for this machine alone."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import secrets
+from pathlib import Path
+
+import click
+
+from webapp.cli.serving import require_free_port, run_gunicorn
+from webapp.errors import ConfigurationError
+from webapp.server import EMBEDDED_MODEL_PID, READY_LINE
+from webapp.settings import load_settings
+from webapp.storage import open_database
+
+SECRET_FILE = "secret_key"
+
+
+@click.command(name="dev")
+@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
+def command(host: str, port: int) -> None:
+    """Everything embedded: SQLite in instance/, limits in memory, a small model when no other is
+    set. The REST API answers this machine without a key."""
+    _require_loopback(host)
+    loaded = load_settings()
+    require_free_port(host, port)
+    environment = {"SWITCHBOARD_AUTH": "open"}
+    if not loaded.values.secret_key:
+        environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(_secret_file(loaded.instance_path))
+    embedded = not (loaded.values.openai_api_key or loaded.values.openai_base_url)
+    model_environment = _start_embedded_model() if embedded else {}
+    database = open_database(loaded.values.database_url)
+    database.upgrade()
+    database.close()
+    environment |= model_environment
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    model = model_environment.get("SWITCHBOARD_MODEL", loaded.values.model)
+    environment[READY_LINE] = _welcome(address, model, embedded=embedded)
+    run_gunicorn(["--bind", f"{f'[{host}]' if ':' in host else host}:{port}"], environment)
+
+
+def _require_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigurationError(
+            f"`switchboard dev` answers without a key, so it listens on a loopback address only, "
+            f"not on {host}; use `switchboard serve` for others."
+        )
+
+
+def _secret_file(folder: Path) -> Path:
+    """A secret of this instance, made once, so that sign-ins outlast a restart."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / SECRET_FILE
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_urlsafe(48) + "\n")
+    return path
+
+
+def _start_embedded_model() -> dict[str, str]:
+    from webapp.local_model import EmbeddedModel
+
+    click.echo("Starting the embedded model …")
+    model = EmbeddedModel().start()
+    return {
+        "OPENAI_BASE_URL": model.base_url,
+        "SWITCHBOARD_MODEL": model.model_name,
+        EMBEDDED_MODEL_PID: str(model.pid),
+    }
+
+
+def _welcome(address: str, model: str, *, embedded: bool) -> str:
+    answers = (
+        f"{model}, embedded: a real model, but a very small one;"
+        " set OPENAI_API_KEY or OPENAI_BASE_URL for another"
+        if embedded
+        else model
+    )
+    return (
+        f"\nSwitchboard is ready at {address}\n\n"
+        f"  Model    {answers}\n"
+        f"  Try it   curl -X POST {address}/chat -H 'Content-Type: application/json'"
+        """ -d '{"user_id": "user-a", "message": "My name is Alice"}'\n"""
+        "\nStop it with Ctrl-C.\n"
+    )

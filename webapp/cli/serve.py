@@ -1,0 +1,74 @@
+"""`switchboard serve`: the production server, which refuses to start on a fault it can see."""
+
+from __future__ import annotations
+
+import click
+
+from webapp.cli.serving import run_gunicorn
+from webapp.errors import ConfigurationError, SwitchboardError
+from webapp.settings import MIN_SECRET_CHARS, Settings, load_settings
+from webapp.storage import open_database
+
+
+@click.command(name="serve")
+@click.option("--bind", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256))
+@click.option(
+    "--concurrency",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(1, 100_000),
+    help="Turns at once in a worker.",
+)
+def command(bind: str, workers: int, concurrency: int) -> None:
+    """The production server: gunicorn with gevent workers."""
+    settings = load_settings().values
+    faults = [*_faults(settings, workers), *_database_faults(settings)]
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    run_gunicorn(
+        [
+            *("--bind", bind),
+            *("--workers", str(workers)),
+            *("--worker-connections", str(concurrency)),
+        ],
+        {},
+    )
+
+
+def _faults(settings: Settings, workers: int) -> list[str]:
+    """One sentence for each thing that must not be in production."""
+    faults = []
+    if not settings.secret_key:
+        faults.append(
+            "SWITCHBOARD_SECRET_KEY is not set; make one with:"
+            ' python3 -c "import secrets; print(secrets.token_urlsafe(48))".'
+        )
+    elif len(settings.secret_key) < MIN_SECRET_CHARS or len(set(settings.secret_key)) < 10:
+        faults.append(
+            f"SWITCHBOARD_SECRET_KEY is weak; use at least {MIN_SECRET_CHARS} random characters."
+        )
+    if settings.auth == "open":
+        faults.append("SWITCHBOARD_AUTH=open is for `switchboard dev` only; unset it.")
+    if workers > 1 and settings.rate_limit_storage_url.startswith("memory:"):
+        faults.append(
+            "Several workers need limits that they share; set SWITCHBOARD_RATE_LIMIT_STORAGE_URL"
+            " to redis://… or sqlite:///…, or use --workers 1."
+        )
+    if not settings.openai_api_key and not settings.openai_base_url:
+        faults.append(
+            "There is no model; set OPENAI_API_KEY, or OPENAI_BASE_URL for another server."
+        )
+    return faults
+
+
+def _database_faults(settings: Settings) -> list[str]:
+    try:
+        database = open_database(settings.database_url)
+        try:
+            database.check()
+        finally:
+            database.close()
+    except SwitchboardError as error:
+        return [error.message]
+    return []

@@ -1,0 +1,50 @@
+"""Configuration of gunicorn, given to it as `-c python:webapp.server`; no code of the application.
+
+One worker class is used everywhere: gevent, which holds a thousand waiting turns for half the CPU
+of threads (figures in benchmarks/README.md). It patches the standard library in the worker before
+anything of the application is imported, which is why the application is not preloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+wsgi_app = "webapp.wsgi:app"
+worker_class = "gevent"
+workers = 1
+worker_connections = 1000
+backlog = 2048
+keepalive = 75
+timeout = 60
+graceful_timeout = 30
+limit_request_line = 8190
+errorlog = "-"
+loglevel = "warning"
+accesslog = None
+control_socket_disable = True
+preload_app = False
+# X-Forwarded-* are judged by the application, which knows how many proxies are trusted.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+
+EMBEDDED_MODEL_PID = "EMBEDDED_MODEL_PID"
+READY_LINE = "READY_LINE"
+
+
+def when_ready(_server: Any) -> None:
+    """Says where the server listens; called once the sockets are open."""
+    line = os.environ.get(READY_LINE)  # noqa: TID251  # from our own command, not a setting
+    if line:
+        print(line, flush=True)  # noqa: T201  # this is the terminal's line
+
+
+def on_exit(_server: Any) -> None:
+    """Stops the embedded model; it would also notice by itself, half a second later."""
+    pid = os.environ.get(EMBEDDED_MODEL_PID)  # noqa: TID251  # as above
+    if pid:
+        try:
+            os.kill(int(pid), signal.SIGTERM)
+        except (ProcessLookupError, ValueError):
+            return
