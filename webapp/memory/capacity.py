@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol, TypeVar
 
 from webapp.messages import ToolCall
@@ -47,7 +48,8 @@ def fit(messages: Iterable[Item], cap: int) -> tuple[Item, ...]:
 
     A tool message whose call does not stand before it in its own turn never stays. Otherwise
     nothing goes unless there are more than `cap`; then the system messages are moved to the front,
-    and of those that do not fit beside the newest turn the newest stay.
+    and of those that do not fit beside the newest turn the newest stay. No older turn stays when
+    the newest alone is too large.
     """
     return cut(without_orphans(messages), cap)
 
@@ -57,8 +59,9 @@ def recent(messages: Iterable[Item], cap: int) -> tuple[Item, ...]:
 
     The same rule as `fit`, but a newest turn that is too large and has no answer yet keeps, after
     its question, the latest calls with all their results: without them the model would ask for
-    the same calls again.
+    the same calls again. A cap below 1, which instructions may leave, still lets the question be.
     """
+    cap = max(cap, 1)
     standing = without_orphans(messages)
     return tuple(standing) if len(standing) <= cap else _cut(standing, cap, _under_way)
 
@@ -105,19 +108,17 @@ def _cut(
 ) -> tuple[Item, ...]:
     systems = [message for message in messages if message.role == "system"]
     turns = _turns(messages)
-    kept: list[Item] = []
-    if turns:
-        newest = turns.pop()
-        kept = newest if len(newest) <= cap else shorten(newest, cap)
+    kept = turns.pop() if turns else []
+    if len(kept) > cap:
+        kept, turns = shorten(kept, cap), []
     room = cap - len(kept)
     front = systems[max(0, len(systems) - room) :]
     room -= len(front)
-    for turn in reversed(turns):
-        if len(turn) > room:
-            break
-        kept = turn + kept
-        room -= len(turn)
-    return (*front, *kept)
+    first = len(turns)
+    while first > 0 and len(turns[first - 1]) <= room:
+        first -= 1
+        room -= len(turns[first])
+    return (*front, *chain.from_iterable(turns[first:]), *kept)
 
 
 def _turns(messages: Sequence[Item]) -> list[list[Item]]:

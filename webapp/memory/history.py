@@ -17,10 +17,10 @@ def history(
     """The messages of a session, oldest first; empty when there are none.
 
     With `newest` (at least 1) the cost does not grow with the session. When that many rows are
-    not the whole session, the result has the newest whole turns among them, or of a newest turn
-    that alone is larger its question and its last answer; in front of them the newest `newest` of
-    the system messages, wherever they stood. So `fit` of the result and a next turn, under a cap
-    up to `newest`, is `fit` of the whole session and that turn.
+    not the whole session, the result has the newest whole turns among them, and in front of them
+    the newest `newest` of the system messages, wherever they stood: `fit` of the result and a next
+    turn, under a cap up to `newest`, is `fit` of the whole session and that turn. Only a newest
+    turn that alone is larger is there as its question and its last answer.
     """
     who = {"tenant": tenant, "session": session_id}
     if newest is None:
