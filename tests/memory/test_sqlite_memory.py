@@ -198,6 +198,29 @@ def test_reading_and_clearing_make_no_tenant(tmp_path: Path) -> None:
     database.close()
 
 
+class _StandingClock:
+    def __init__(self) -> None:
+        self.ms = 1000
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic(self) -> float:
+        return self.ms / 1000
+
+
+def test_a_user_of_the_python_api_counts_as_active(database: Database) -> None:
+    clock = _StandingClock()
+    memory = SQLiteMemory(database, clock=clock)
+    for clock.ms in (1000, 5000, 3000):
+        memory.add(Message.user("hello"), user_id="carol")
+    with database.read() as connection:
+        found = connection.execute(
+            "SELECT created_at, last_active_at FROM tenants WHERE user_id = 'carol'"
+        ).fetchall()
+    assert found == [(1000, 5000)]
+
+
 @pytest.mark.parametrize("cap", [0, -5])
 def test_a_cap_of_zero_keeps_all(tmp_path: Path, cap: int) -> None:
     memory = SQLiteMemory(tmp_path / "memory.db", max_size=cap)

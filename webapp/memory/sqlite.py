@@ -54,6 +54,7 @@ class SQLiteMemory:
         def work(connection: Connection) -> None:
             number = tenants.ensure(connection, stored_id, now)
             store.append(connection, number, session, messages, self.max_size, now)
+            tenants.mark_active(connection, number, now)
 
         self._database.write(work)
 

@@ -58,6 +58,14 @@ def ensure(connection: Connection, stored_id: str, now_ms: int) -> int:
     return int(made.fetchone()[0])
 
 
+def mark_active(connection: Connection, number: int, now_ms: int) -> None:
+    """Says that the tenant is in use; recording a request does so by itself."""
+    connection.execute(
+        "UPDATE tenants SET last_active_at = :now WHERE id = :tenant AND last_active_at < :now",
+        {"tenant": number, "now": now_ms},
+    )
+
+
 def standing(connection: Connection, stored_id: str) -> Standing | None:
     """One indexed read for each turn; None when there is no such tenant."""
     row = connection.execute(
