@@ -125,6 +125,24 @@ def test_calls_without_a_result_are_not_sent() -> None:
     assert [len(message.tool_calls) for message in sent] == [0, 0, 0, 2, 0, 0, 0, 0]
 
 
+def test_a_result_that_does_not_follow_its_call_at_once_is_not_sent() -> None:
+    wish = (ToolCall("one", "add", "{}"),)
+    history = [
+        Message.user("u0"),
+        Message.assistant("", tool_calls=wish),
+        Message.system("between"),
+        Message.tool("late", tool_call_id="one"),
+        Message.user("u1"),
+        Message.assistant("", tool_calls=wish),
+        Message.tool("1", tool_call_id="one"),
+        Message.tool("again", tool_call_id="one"),
+        Message.assistant("a1"),
+    ]
+    question = Message.user("now")
+    sent = Context.of("", history, question, 100).messages([question])
+    assert told(sent) == ["u0", "between", "u1", "", "1", "a1", "now"]
+
+
 MESSAGES = st.sampled_from("usac").map(
     lambda kind: {
         "u": Message.user("u"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 
 from webapp.memory.capacity import recent
 from webapp.messages import Message
@@ -48,22 +48,31 @@ class Context:
         return replace(self, history=(*systems, *turns[starts[len(starts) // 2] :]))
 
 
-def _answered(history: Sequence[Message]) -> Iterable[Message]:
-    """The history without calls that have no result, which servers refuse with the whole request.
+def _answered(history: Sequence[Message]) -> Sequence[Message]:
+    """The history with no call but those whose results follow at once, and no other result.
 
-    Such calls come from imports and from messages that an application has added by itself.
+    Servers refuse the whole request otherwise, and would for ever. Such calls come from imports
+    and from messages that an application has added by itself.
     """
-    if not any(message.tool_calls for message in history):
+    if not any(message.tool_calls or message.role == "tool" for message in history):
         return history
     kept: list[Message] = []
-    for index, message in enumerate(history):
-        if message.tool_calls:
-            results = takewhile(lambda after: after.role == "tool", history[index + 1 :])
-            if not {call.id for call in message.tool_calls} <= {
-                result.tool_call_id for result in results
-            }:
-                if message.content:
-                    kept.append(replace(message, tool_calls=()))
-                continue
-        kept.append(message)
+    rest = deque(history)
+    while rest:
+        message = rest.popleft()
+        if message.role == "tool":
+            continue
+        if not message.tool_calls:
+            kept.append(message)
+            continue
+        results: dict[str | None, Message] = {}
+        while rest and rest[0].role == "tool":
+            result = rest.popleft()
+            results.setdefault(result.tool_call_id, result)
+        asked = dict.fromkeys(call.id for call in message.tool_calls)
+        if all(call_id in results for call_id in asked):
+            kept.append(message)
+            kept.extend(results[call_id] for call_id in asked)
+        elif message.content:
+            kept.append(replace(message, tool_calls=()))
     return kept
