@@ -24,3 +24,9 @@ def month_number(at_ms: int) -> int:
 def month_after(month: int) -> int:
     """The month after 202612 is 202701."""
     return month + 1 if month % 100 < 12 else month + 89
+
+
+def iso_utc(at_ms: int) -> str:
+    """ISO 8601 as the API writes times: 2026-11-23T21:00:00.000Z."""
+    at = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"

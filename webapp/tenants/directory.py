@@ -1,0 +1,311 @@
+"""What the people who run Switchboard do with tenants: the use cases of API, console and CLI.
+
+Each change takes `audit`, which is called inside the change's own transaction, so that an act
+and its entry in the audit log are stored together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from webapp.clock import Clock
+from webapp.errors import NotFound
+from webapp.memory import store as conversations
+from webapp.storage import Connection, Database
+from webapp.tenants import changes, listing, rows, store
+from webapp.tenants.changes import Forgotten
+from webapp.tenants.cleanup import Cleanup, forget_inactive
+from webapp.tenants.export import export_lines
+from webapp.tenants.importing import Imported, read_export, store_import
+from webapp.tenants.listing import Page
+from webapp.tenants.notes import Audit, AuditNote
+from webapp.tenants.query import MAX_LIMIT, TenantQuery, cursor_at
+from webapp.tenants.rows import TenantRow
+from webapp.tenants.user_ids import UserIds
+
+MAX_PAGES_READ = 25
+
+
+class Unset:
+    """Says that a field of a change was not given, which is not the same as None."""
+
+
+UNSET: Final = Unset()
+
+
+@dataclass(frozen=True, slots=True)
+class TenantChange:
+    """What is to be changed; a limit of None goes back to the default."""
+
+    blocked: bool | Unset = UNSET
+    rate_limit: str | Unset | None = UNSET
+    token_budget: str | Unset | None = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many tenants there are, and how many of them were active lately."""
+
+    tenants: int
+    active: int
+
+
+class TenantDirectory:
+    """Every tenant, by its readable user id. Reading or clearing an unknown one makes none."""
+
+    def __init__(
+        self,
+        database: Database,
+        user_ids: UserIds,
+        clock: Clock,
+        *,
+        check_token_budget: Callable[[str], object],
+        memory_max_messages: int = 100,
+        encrypted: bool = False,
+    ) -> None:
+        """`check_token_budget` raises `InvalidInput`; with `encrypted` ids are found whole only."""
+        self._cap = memory_max_messages
+        self._database = database
+        self._user_ids = user_ids
+        self._clock = clock
+        self._check_token_budget = check_token_budget
+        self._encrypted = encrypted
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def find(self, user_id: str) -> TenantRow | None:
+        with self._database.read() as connection:
+            return self._find(connection, user_id)
+
+    def get(self, user_id: str) -> TenantRow:
+        """Raises `NotFound`."""
+        return _known(self.find(user_id))
+
+    def number(self, user_id: str) -> int | None:
+        with self._database.read() as connection:
+            return store.number_of(connection, self._user_ids.stored(user_id))
+
+    def named(self, number: int) -> str | None:
+        """The user id behind a tenant's number, as an audit entry has it; None when forgotten."""
+        with self._database.read() as connection:
+            row = rows.find_number(connection, number)
+        return None if row is None else self._user_ids.readable(row.user_id)
+
+    def page(self, query: TenantQuery) -> Page:
+        """A page of the list; `search` and `prefix` are readable, and so are the ids that come.
+
+        With encrypted ids a search finds the very id alone, and a prefix is looked for among the
+        rows: such a page may be short, but its cursor leads on.
+        """
+        narrowed = query.filter
+        if self._encrypted and narrowed.search:
+            narrowed = replace(narrowed, search="", only=self._user_ids.stored(narrowed.search))
+        elif narrowed.only is not None:
+            narrowed = replace(narrowed, only=self._user_ids.stored(narrowed.only))
+        query = replace(query, filter=narrowed)
+        if self._encrypted and narrowed.prefix:
+            return self._with_prefix(query)
+        # One or two characters have no index: such a search may read every id.
+        if 0 < len(narrowed.search) < 3:
+            return self._readable(self._database.read_long(self._reader(query)))
+        with self._database.read() as connection:
+            return self._readable(self._reader(query)(connection))
+
+    def census(self, active_within_ms: int) -> Census:
+        """Counts index entries: some milliseconds for a million tenants."""
+        since = self._clock.now_ms() - active_within_ms
+        with self._database.read() as connection:
+            return Census(rows.count(connection), rows.count_active(connection, since))
+
+    # -- acting on one --------------------------------------------------------------------------
+
+    def update(
+        self, user_id: str, change: TenantChange, *, audit: Audit | None = None
+    ) -> TenantRow:
+        """Changes what is given and nothing else; raises `NotFound` or `InvalidInput`."""
+        self._check_change(change)
+
+        def work(connection: Connection) -> TenantRow:
+            before = _known(self._find(connection, user_id))
+            if not isinstance(change.blocked, Unset):
+                changes.set_blocked(connection, before.number, change.blocked, self._clock.now_ms())
+            if not isinstance(change.rate_limit, Unset):
+                changes.set_rate_limit(connection, before.number, change.rate_limit)
+            if not isinstance(change.token_budget, Unset):
+                changes.set_token_budget(connection, before.number, change.token_budget)
+            after = _known(self._find(connection, user_id))
+            was, became = _differences(before, after)
+            if audit is not None and became:
+                audit(connection, AuditNote(_action(became), before.number, was, became))
+            return after
+
+        return self._database.write(work)
+
+    def clear(self, user_id: str, *, audit: Audit | None = None) -> int:
+        """Removes all messages of the tenant; 0 for one that is not known."""
+
+        def work(connection: Connection) -> int:
+            number = store.number_of(connection, self._user_ids.stored(user_id))
+            if number is None:
+                return 0
+            cleared = conversations.clear(connection, number)
+            if audit is not None:
+                audit(connection, AuditNote("clear_tenant", number, {"messages": cleared}))
+            return cleared
+
+        return self._database.write(work)
+
+    def forget(self, user_id: str, *, audit: Audit | None = None) -> Forgotten:
+        """Deletes the tenant and all that is its; raises `NotFound`."""
+
+        def work(connection: Connection) -> Forgotten:
+            number = store.number_of(connection, self._user_ids.stored(user_id))
+            gone = None if number is None else changes.forget(connection, number)
+            if gone is None:
+                raise _unknown()
+            if audit is not None:
+                audit(connection, AuditNote("forget_tenant", number, gone.as_dict()))
+            return gone
+
+        return self._database.write(work)
+
+    def export(self, user_id: str, *, conversations: bool = True) -> Iterator[bytes]:
+        """Everything about the tenant as JSON Lines, read while it is sent; raises `NotFound`."""
+        return export_lines(
+            self._database,
+            self.get(user_id),
+            self._clock.now_ms(),
+            conversations=conversations,
+        )
+
+    def import_(
+        self, user_id: str, lines: Iterable[bytes], *, audit: Audit | None = None
+    ) -> Imported:
+        """Reads an export into the tenant, which may be another than it came from.
+
+        All of it or, with `InvalidInput` or `Conflict`, nothing.
+        """
+        contents = read_export(lines)
+        if contents.tenant is not None:
+            self._check_change(
+                TenantChange(
+                    rate_limit=contents.tenant.rate_limit, token_budget=contents.tenant.token_budget
+                )
+            )
+
+        def work(connection: Connection) -> Imported:
+            number, imported = store_import(
+                connection,
+                self._user_ids.stored(user_id),
+                contents,
+                self._clock.now_ms(),
+                cap=self._cap,
+            )
+            if audit is not None:
+                figures = {"sessions": imported.sessions, "messages": imported.messages}
+                audit(connection, AuditNote("import_tenant", number, after=figures))
+            return imported
+
+        return self._database.write(work)
+
+    # -- acting on all --------------------------------------------------------------------------
+
+    def clear_all(self, *, audit: Audit | None = None) -> tuple[int, int]:
+        """Removes every message in one transaction; how many, and of how many tenants."""
+
+        def work(connection: Connection) -> tuple[int, int]:
+            cleared, tenants = conversations.clear_all(connection)
+            if audit is not None:
+                figures = {"messages": cleared, "tenants": tenants}
+                audit(connection, AuditNote("clear_all", before=figures))
+            return cleared, tenants
+
+        return self._database.write(work)
+
+    def cleanup(
+        self,
+        inactive_after: float,
+        *,
+        dry_run: bool = False,
+        audit: Audit | None = None,
+        progress: Callable[[Cleanup], None] | None = None,
+    ) -> Cleanup:
+        """Forgets the tenants that were silent for `inactive_after` seconds; see cleanup.py."""
+        before = self._clock.now_ms() - round(inactive_after * 1000)
+        return forget_inactive(
+            self._database, before, dry_run=dry_run, audit=audit, progress=progress
+        )
+
+    def _check_change(self, change: TenantChange) -> None:
+        if isinstance(change.rate_limit, str):
+            changes.check_rate_limit(change.rate_limit)
+        if isinstance(change.token_budget, str):
+            self._check_token_budget(change.token_budget)
+
+    # -- readable ids ---------------------------------------------------------------------------
+
+    def _find(self, connection: Connection, user_id: str) -> TenantRow | None:
+        row = rows.find(connection, self._user_ids.stored(user_id))
+        return None if row is None else replace(row, user_id=user_id)
+
+    def _reader(self, query: TenantQuery) -> Callable[[Connection], Page]:
+        return lambda connection: listing.page(connection, query, self._clock.now_ms())
+
+    def _readable(self, page: Page) -> Page:
+        return replace(
+            page,
+            rows=tuple(self._read(row) for row in page.rows),
+            exact=None if page.exact is None else self._read(page.exact),
+        )
+
+    def _read(self, row: TenantRow) -> TenantRow:
+        return replace(row, user_id=self._user_ids.readable(row.user_id))
+
+    def _with_prefix(self, query: TenantQuery) -> Page:
+        prefix, wanted = query.filter.prefix, query.limit
+        query = replace(query, filter=replace(query.filter, prefix=""), limit=MAX_LIMIT)
+        found: list[TenantRow] = []
+        for _ in range(MAX_PAGES_READ):
+            with self._database.read() as connection:
+                page = self._reader(query)(connection)
+            for index, row in enumerate(page.rows):
+                readable = self._read(row)
+                if readable.user_id.startswith(prefix):
+                    found.append(readable)
+                if len(found) == wanted:
+                    last = index == len(page.rows) - 1 and page.next_cursor is None
+                    return Page(tuple(found), None if last else cursor_at(query, row, forward=True))
+            query = replace(query, cursor=page.next_cursor)
+            if page.next_cursor is None:
+                break
+        return Page(tuple(found), query.cursor)
+
+
+def _known(row: TenantRow | None) -> TenantRow:
+    if row is None:
+        raise _unknown()
+    return row
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such tenant.")
+
+
+def _action(became: dict[str, Any]) -> str:
+    if list(became) == ["blocked"]:
+        return "block_tenant" if became["blocked"] else "unblock_tenant"
+    return "change_tenant"
+
+
+def _differences(before: TenantRow, after: TenantRow) -> tuple[dict[str, Any], dict[str, Any]]:
+    names = [
+        name
+        for name in ("blocked", "rate_limit", "token_budget")
+        if getattr(before, name) != getattr(after, name)
+    ]
+    return (
+        {name: getattr(before, name) for name in names},
+        {name: getattr(after, name) for name in names},
+    )

@@ -1,0 +1,22 @@
+"""What an act on a tenant hands to the audit log, in its own transaction; no log is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from webapp.storage import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class AuditNote:
+    """What an act was, in figures and settings; never a user's words or name."""
+
+    action: str
+    tenant: int | None = None
+    before: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, Any] = field(default_factory=dict)
+
+
+Audit = Callable[[Connection, AuditNote], None]

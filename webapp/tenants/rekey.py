@@ -1,0 +1,103 @@
+"""Encrypts the user ids of an existing database, and checks at the start that the key fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from webapp.errors import ConfigurationError
+from webapp.storage import Connection, Database
+from webapp.tenants import rekey_store as store
+from webapp.tenants.encrypted_user_ids import EncryptedUserIds
+from webapp.tenants.user_ids import UserIds
+
+BATCH = 500
+ENCRYPTING = "encrypting"
+ENCRYPTED = "encrypted"
+
+Progress = Callable[[int, int], None]
+"""Called with how many ids are done and how many there are."""
+
+
+def check_user_id_key(database: Database, user_ids: UserIds) -> None:
+    """Raises `ConfigurationError` when the key in the settings is not the database's.
+
+    A database without any tenant takes the key that it first meets.
+    """
+    key_check = user_ids.key_check if isinstance(user_ids, EncryptedUserIds) else None
+    with database.read() as connection:
+        state, known = _state(connection)
+        has_ids = store.has_plain_ids(connection)
+    if key_check is None:
+        if known is not None:
+            raise ConfigurationError(
+                "SWITCHBOARD_USER_ID_KEY is missing: the user ids in this database are encrypted."
+            )
+        return
+    if known is not None and known != key_check:
+        raise ConfigurationError(
+            "SWITCHBOARD_USER_ID_KEY is not the key that this database's user ids were encrypted"
+            " with."
+        )
+    if state != ENCRYPTED and has_ids:
+        raise ConfigurationError(
+            "SWITCHBOARD_USER_ID_KEY is set, but user ids in this database are still plain; stop"
+            " every server of it and run: switchboard db encrypt-user-ids."
+        )
+    if state != ENCRYPTED:
+        database.write(lambda connection: _take_key(connection, key_check))
+
+
+def encrypt_user_ids(
+    database: Database,
+    user_ids: EncryptedUserIds,
+    *,
+    progress: Progress | None = None,
+    batch: int = BATCH,
+) -> int:
+    """Encrypts every id that is still plain; gives their number.
+
+    Each batch is a transaction, so it can be stopped at any moment and run again. No server may
+    use the database meanwhile. At the end the file is rewritten, so that no plain id stays in a
+    free page of it. Raises `ConfigurationError` when it was begun with another key.
+    """
+
+    def begin(connection: Connection) -> int:
+        _, known = _state(connection)
+        if known is not None and known != user_ids.key_check:
+            raise ConfigurationError(
+                "SWITCHBOARD_USER_ID_KEY is not the key that encrypting was begun with."
+            )
+        store.note(connection, f"{ENCRYPTING} {user_ids.key_check}")
+        return store.count_plain(connection)
+
+    total = database.write(begin)
+    done = 0
+
+    def step(connection: Connection) -> int:
+        return store.encrypt_some(connection, user_ids.stored, batch)
+
+    while changed := database.write(step):
+        done += changed
+        if progress is not None:
+            progress(done, max(total, done))
+
+    database.write(store.rebuild_search)
+    database.compact()
+    # Said last: whoever is stopped before this line runs the command again and compacts again.
+    database.write(lambda connection: store.note(connection, f"{ENCRYPTED} {user_ids.key_check}"))
+    return done
+
+
+def _take_key(connection: Connection, key_check: str) -> None:
+    # Another process may have made a tenant, or taken another key, since the question.
+    if store.has_plain_ids(connection) or _state(connection)[1] not in (None, key_check):
+        raise ConfigurationError(
+            "SWITCHBOARD_USER_ID_KEY could not be taken: another process uses this database."
+        )
+    store.note(connection, f"{ENCRYPTED} {key_check}")
+
+
+def _state(connection: Connection) -> tuple[str, str | None]:
+    """Whether the ids are encrypted, and the check value of their key; ("", None) when not."""
+    state, _, key_check = store.noted(connection).partition(" ")
+    return state, key_check or None
