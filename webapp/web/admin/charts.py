@@ -51,7 +51,10 @@ def traffic_chart(series: Sequence[Point], *, title: str = "Requests and errors"
     counts = [
         (point.totals.requests, point.totals.errors, point.totals.rate_limited) for point in series
     ]
-    top, steps = _scale(max((count[0] for count in counts), default=0), whole=True)
+    top, steps = _scale(
+        max((max(asked, failed + refused) for asked, failed, refused in counts), default=0),
+        whole=True,
+    )
     body = [_grid(steps)]
     step = WIDTH / max(len(counts), 1)
     gap = min(step * 0.25, 3.0)
