@@ -166,13 +166,13 @@ class ModelTimeout(ModelError):
 class ContextOverflow(ModelError):
     """The conversation is longer than the model's context window."""
 
-    code = "context_overflow"
+    code = "model_error"
 
 
 class LoopLimitExceeded(ModelError):
     """The model asked for tools once more than `max_loops` allows."""
 
-    code = "max_loops_exceeded"
+    code = "model_error"
 
 
 class StorageUnavailable(SwitchboardError):

@@ -79,7 +79,7 @@ class Settings(BaseModel):
     model_max_retries: int = Field(default=2, ge=0, le=10)
     max_loops: int = Field(default=10, ge=1, le=100)
     memory_max_messages: int = Field(default=100, ge=0)
-    context_max_messages: int = Field(default=100, ge=1)
+    context_max_messages: int = Field(default=100, ge=2)
     message_max_chars: int = Field(default=32_000, ge=1)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
     tenant_queue: int = Field(default=4, ge=0, le=1000)

@@ -22,6 +22,8 @@ from webapp.messages import Message, ToolCall, Usage
 
 OVERFLOW_MARKS = ("context_length_exceeded", "exceed_context_size_error")
 CONNECT_SECONDS = 10.0
+# What reading a JSON of an unexpected shape, or of absurd depth, raises.
+UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 JSON_HEADERS: Any = {"headers": {"Content-Type": "application/json"}}
 
 
@@ -67,7 +69,7 @@ class OpenAIModel:
         response = self._post(request, stream=False)
         try:
             return _read_reply(json.loads(response.content))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise ModelError("The model gave an answer that cannot be read.") from error
 
     def stream(self, request: ModelRequest) -> Iterator[TextDelta | ModelReply]:
@@ -80,13 +82,17 @@ class OpenAIModel:
                     yield TextDelta(text)
         except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
             raise _transport_failure(error) from error
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except UNREADABLE as error:
             raise ModelError("The model gave an answer that cannot be read.") from error
         finally:
             response.close()
         if not assembly.complete:
             raise ModelError("The model's answer broke off.")
         yield assembly.reply()
+
+    def close(self) -> None:
+        """Closes the kept connections, those of `named` models included."""
+        self.client.close()
 
     def check(self) -> None:
         """Asks the server for its models; raises `ModelError` when it does not answer."""

@@ -41,8 +41,8 @@ def check(configuration: AgentConfiguration) -> None:
         fields["model"] = "model must have 1 to 200 characters"
     if len(configuration.instructions) > 32_000:
         fields["instructions"] = "instructions cannot be longer than 32,000 characters"
-    if not 1 <= configuration.context_max_messages <= 10_000:
-        fields["context_max_messages"] = "context_max_messages must be from 1 to 10,000"
+    if not 2 <= configuration.context_max_messages <= 10_000:
+        fields["context_max_messages"] = "context_max_messages must be from 2 to 10,000"
     if not 1 <= configuration.max_loops <= 100:
         fields["max_loops"] = "max_loops must be from 1 to 100"
     if fields:

@@ -6,7 +6,15 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
-from webapp.agent import Agent, Finished, RunOutput, TextDelta, ToolFinished, ToolStarted
+from webapp.agent import (
+    Agent,
+    Finished,
+    ModelAnswered,
+    RunOutput,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+)
 from webapp.chat.budget import TokenBudget, require_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, RunningKeys, fingerprint, first_answer, keep
@@ -56,6 +64,14 @@ class ChatLimits:
     memory_max_messages: int = 100
     waiting_turns: int = 4
     token_budget: TokenBudget = field(default_factory=TokenBudget)
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What a turn has used so far, so that one that fails is counted as well."""
+
+    usage: Usage = field(default_factory=Usage)
+    first_token: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,25 +132,26 @@ class ChatService:
 
     def record_refusal(self, turn: ChatTurn, *, status: int, code: str) -> None:
         """Counts a request that was refused before it came here, by the limiter."""
-        self._record_failure(turn, status, code)
+        self._record_failure(turn, status, code, _Spent())
 
     # -- one turn -------------------------------------------------------------------------------
 
     def _recorded(self, turn: ChatTurn, *, streaming: bool) -> Iterator[ChatEvent]:
         """The turn's events; a failed turn leaves its line in the tenant's metrics."""
+        spent = _Spent()
         try:
-            yield from self._turn(turn, streaming=streaming)
+            yield from self._turn(turn, spent, streaming=streaming)
         except GeneratorExit:
-            self._record_failure(turn, CLIENT_GONE, ClientGone.code)
+            self._record_failure(turn, CLIENT_GONE, ClientGone.code, spent)
             raise
         except SwitchboardError as error:
-            self._record_failure(turn, error.status, error.code)
+            self._record_failure(turn, error.status, error.code, spent)
             raise
         except Exception:
-            self._record_failure(turn, 500, SwitchboardError.code)
+            self._record_failure(turn, 500, SwitchboardError.code, spent)
             raise
 
-    def _turn(self, turn: ChatTurn, *, streaming: bool) -> Iterator[ChatEvent]:
+    def _turn(self, turn: ChatTurn, spent: _Spent, *, streaming: bool) -> Iterator[ChatEvent]:
         mark = fingerprint(turn)
         stored_id = self._user_ids.stored(turn.user_id)
         with self._running.hold(mark):
@@ -149,25 +166,32 @@ class ChatService:
             with place as arrived:
                 if not arrived:
                     raise ClientGone("The caller hung up.")
-                answer = yield from self._run(turn, stored_id, mark, streaming=streaming)
+                answer = yield from self._run(turn, stored_id, mark, spent, streaming=streaming)
         # The place is free by now: a slow reader must not hold up the tenant's next turn.
         yield answer
 
     def _run(
-        self, turn: ChatTurn, stored_id: str, mark: Fingerprint | None, *, streaming: bool
+        self,
+        turn: ChatTurn,
+        stored_id: str,
+        mark: Fingerprint | None,
+        spent: _Spent,
+        *,
+        streaming: bool,
     ) -> Generator[ChatEvent, None, ChatAnswer]:
         """The agent's run and the turn's transaction, while the tenant's place is held."""
         ready = self._prepare(turn, stored_id)
         yield Started()
         question = replace(Message.user(turn.message), created_at_ms=self._clock.now_ms())
-        first_token: float | None = None
         events = ready.agent.play(question, ready.history, streaming=streaming, cancel=turn.cancel)
         with closing(events):
             for event in events:
                 if isinstance(event, Finished):
-                    return self._commit(turn, ready, event.output, mark, first_token)
-                if isinstance(event, TextDelta) and first_token is None:
-                    first_token = self._clock.monotonic()
+                    return self._commit(turn, ready, event.output, mark, spent)
+                if isinstance(event, ModelAnswered):
+                    spent.usage += event.usage
+                elif isinstance(event, TextDelta) and spent.first_token is None:
+                    spent.first_token = self._clock.monotonic()
                 if isinstance(event, TextDelta | ToolStarted | ToolFinished):
                     yield event
         raise ModelError("The model's answer broke off.")
@@ -199,7 +223,7 @@ class ChatService:
         ready: _Ready,
         output: RunOutput,
         mark: Fingerprint | None,
-        first_token: float | None,
+        spent: _Spent,
     ) -> ChatAnswer:
         """The turn, its counters, its metrics and its kept answer, in one transaction."""
         if output.status == "cancelled" or (turn.cancel is not None and turn.cancel.is_set()):
@@ -207,7 +231,7 @@ class ChatService:
         answer = ChatAnswer(
             turn.user_id, output.content, turn.session_id, turn.request_id, output.usage
         )
-        record = self._record(turn, usage=output.usage, first_token=first_token)
+        record = self._record(turn, spent)
 
         def work(connection: Connection) -> None:
             size = conversations.append(
@@ -250,8 +274,8 @@ class ChatService:
         elif len(message) > self._limits.message_max_chars:
             limit = self._limits.message_max_chars
             fault = MessageTooLong(f"message too long (max {limit} chars)")
-        elif not message.isascii() and not _is_text(message):
-            fault = InvalidInput("message is not valid Unicode text")
+        elif "\x00" in message or not (message.isascii() or _is_text(message)):
+            fault = InvalidInput("message is not valid text")
         if fault is not None:
             fault.fields["message"] = fault.message
             raise fault
@@ -261,30 +285,28 @@ class ChatService:
     def _record(
         self,
         turn: ChatTurn,
+        spent: _Spent,
         *,
         status: int = 200,
         code: str = "",
-        usage: Usage | None = None,
-        first_token: float | None = None,
     ) -> RequestRecord:
+        first = spent.first_token
         return RequestRecord(
             at_ms=self._clock.now_ms(),
             route=turn.route,
             status=status,
             code=code,
             latency_ms=_milliseconds(self._clock.monotonic() - turn.started),
-            first_token_ms=(
-                None if first_token is None else _milliseconds(first_token - turn.started)
-            ),
-            usage=usage or Usage(),
+            first_token_ms=(None if first is None else _milliseconds(first - turn.started)),
+            usage=spent.usage,
             request_id=turn.request_id,
         )
 
-    def _record_failure(self, turn: ChatTurn, status: int, code: str) -> None:
+    def _record_failure(self, turn: ChatTurn, status: int, code: str, spent: _Spent) -> None:
         """Writes the failed request down; a database that cannot is no second failure."""
         if code == "tenant_forgotten":
             return  # it would bring the tenant back
-        record = self._record(turn, status=status, code=code)
+        record = self._record(turn, spent, status=status, code=code)
         stored_id = self._user_ids.stored(turn.user_id)
 
         def work(connection: Connection) -> None:
@@ -297,7 +319,7 @@ class ChatService:
             return  # the answer already says what went wrong; /readyz says that the database did
 
     def _record_replay(self, turn: ChatTurn) -> None:
-        self._record_failure(turn, 200, "")
+        self._record_failure(turn, 200, "", _Spent())
 
 
 def _milliseconds(seconds: float) -> int:

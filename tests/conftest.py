@@ -1,0 +1,67 @@
+"""Fixtures that many tests share: settings, an application over a fresh database, its client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.fakes import FakeModel, HandClock, count_model
+from webapp import create_app
+from webapp.agent import Model
+from webapp.services import Services
+from webapp.settings import LoadedSettings, load_settings
+from webapp.web.context import EXTENSION
+
+MakeApp = Callable[..., Flask]
+SECRET = "a-secret-of-the-tests-0123456789-abcdef"
+
+
+def settings_for(folder: Path, **changes: str) -> LoadedSettings:
+    """Settings as `dev` has them, with the given variables (without their prefix) changed."""
+    values = {"AUTH": "open", "SECRET_KEY": SECRET, "RATE_LIMIT": "100000/minute", **changes}
+    environment = {f"SWITCHBOARD_{name}": value for name, value in values.items()}
+    return load_settings(environment, folder)
+
+
+def services_of(app: Flask) -> Services:
+    services = app.extensions[EXTENSION]
+    assert isinstance(services, Services)
+    return services
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return count_model()
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, model: FakeModel) -> Iterator[MakeApp]:
+    """Makes applications over `tmp_path`: `make_app(RATE_LIMIT="2/minute", model=…)`."""
+    made: list[Flask] = []
+
+    def make(
+        model: Model = model, clock: HandClock | None = None, migrated: bool = True, **changes: str
+    ) -> Flask:
+        app = create_app(settings_for(tmp_path, **changes), model=model, clock=clock)
+        if migrated:
+            services_of(app).database.upgrade()
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        services_of(app).database.close()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
