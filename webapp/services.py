@@ -8,8 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from webapp.accounts.admins import Admins
 from webapp.accounts.jwks import KeySet
 from webapp.accounts.keys import Keys
+from webapp.accounts.passwords import Passwords
+from webapp.accounts.sign_in import SignIn
 from webapp.accounts.tokens import Tokens
 from webapp.agent import Agent, Model
 from webapp.agent.toolkits import calculator, clock
@@ -20,6 +23,7 @@ from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError, InvalidInput
 from webapp.settings import LoadedSettings, Settings
 from webapp.storage import Database, open_database
+from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids import PlainUserIds, UserIds
 from webapp.turns import LocalTurnQueue
 
@@ -41,6 +45,10 @@ class Services:
     chat: ChatService
     keys: Keys
     tokens: Tokens
+    directory: TenantDirectory
+    admins: Admins
+    sign_in: SignIn
+    console_secret: bytes
 
     @property
     def settings(self) -> Settings:
@@ -68,6 +76,7 @@ def build_services(
     user_ids = _user_ids(secret)
     configurations = _configurations(settings, database, ticking, model)
     keys = Keys(database, user_ids, clock=ticking)
+    passwords = Passwords()
     return Services(
         loaded=loaded,
         database=database,
@@ -84,6 +93,10 @@ def build_services(
         ),
         keys=keys,
         tokens=_tokens(settings, secret, keys, ticking),
+        directory=TenantDirectory(database, user_ids, ticking, check_token_budget=parse_budget),
+        admins=Admins(database, passwords, clock=ticking),
+        sign_in=SignIn(database, passwords, idle_seconds=settings.session_idle, clock=ticking),
+        console_secret=derived_secret(secret, "console"),
     )
 
 
