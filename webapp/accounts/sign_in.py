@@ -179,8 +179,11 @@ class SignIn:
 
     # -- staying in -------------------------------------------------------------------------------
 
-    def find(self, token: str | None) -> SignedIn | None:
-        """Who holds this session; None when it is idle too long, too old, ended or unknown."""
+    def find(self, token: str | None, *, active: bool = True) -> SignedIn | None:
+        """Who holds this session; None when it is idle too long, too old, ended or unknown.
+
+        What a page fetches by itself is asked with `active=False` and keeps nobody signed in.
+        """
         if not token or len(token) > MAX_TOKEN_CHARS:
             return None
         with self._database.read() as connection:
@@ -193,7 +196,7 @@ class SignIn:
             return None
         if now - session.created_at >= self._absolute_ms:
             return None
-        if now - session.last_seen_at >= min(SEEN_EVERY_MS, self._idle_ms // 2):
+        if active and now - session.last_seen_at >= min(SEEN_EVERY_MS, self._idle_ms // 2):
             self._see(session.id, now)
         return SignedIn(admin, session)
 
