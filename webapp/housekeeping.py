@@ -41,7 +41,7 @@ def run_once(services: Services) -> None:
             forgotten = services.directory.cleanup(settings.inactive_after)
             logger.info("inactive_tenants_forgotten", extra={"tenants": forgotten.tenants})
         now = services.clock.now_ms()
-        prune(services.database, now, round(settings.request_retention * 1000))
+        prune(services.database, now, settings.request_retention)
         services.database.write(lambda connection: idempotency.prune(connection, now))
     except SwitchboardError as error:
         logger.warning("housekeeping_failed", extra={"code": error.code})

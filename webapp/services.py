@@ -54,6 +54,14 @@ class Services:
     def settings(self) -> Settings:
         return self.loaded.values
 
+    def require_sound_database(self) -> None:
+        """Raises `StorageUnavailable`, `SchemaOutOfDate`, or `ConfigurationError` when the user
+        ids in it are not those of `USER_ID_KEY`."""
+        from webapp.tenants.rekey import check_user_id_key
+
+        self.database.check()
+        check_user_id_key(self.database, self.user_ids)
+
     def warm_up(self) -> None:
         """Makes the agent and its model now, so that the first turn need not wait for imports."""
         with self.database.read() as connection:
@@ -73,7 +81,7 @@ def build_services(
     ticking = clock or SystemClock()
     database = open_database(settings.database_url)
     secret = settings.secret_key or secrets.token_hex(32)
-    user_ids = _user_ids(secret)
+    user_ids = _user_ids(settings, secret)
     configurations = _configurations(settings, database, ticking, model)
     keys = Keys(database, user_ids, clock=ticking)
     passwords = Passwords()
@@ -93,7 +101,14 @@ def build_services(
         ),
         keys=keys,
         tokens=_tokens(settings, secret, keys, ticking),
-        directory=TenantDirectory(database, user_ids, ticking, check_token_budget=parse_budget),
+        directory=TenantDirectory(
+            database,
+            user_ids,
+            ticking,
+            check_token_budget=parse_budget,
+            memory_max_messages=settings.memory_max_messages,
+            encrypted=bool(settings.user_id_key),
+        ),
         admins=Admins(database, passwords, clock=ticking),
         sign_in=SignIn(database, passwords, idle_seconds=settings.session_idle, clock=ticking),
         console_secret=derived_secret(secret, "console"),
@@ -105,8 +120,13 @@ def derived_secret(secret: str, purpose: str) -> bytes:
     return hmac.digest(secret.encode("utf-8"), purpose.encode("ascii"), "sha256")
 
 
-def _user_ids(secret: str) -> UserIds:
-    return PlainUserIds(derived_secret(secret, "user references"))
+def _user_ids(settings: Settings, secret: str) -> UserIds:
+    reference_key = derived_secret(secret, "user references")
+    if not settings.user_id_key:
+        return PlainUserIds(reference_key)
+    from webapp.tenants.encrypted_user_ids import EncryptedUserIds
+
+    return EncryptedUserIds(settings.user_id_key, reference_key)
 
 
 def _chat_limits(settings: Settings) -> ChatLimits:

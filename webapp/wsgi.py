@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from webapp import create_app
-from webapp.errors import ConfigurationError
+from webapp.errors import SwitchboardError
 from webapp.housekeeping import start_housekeeping
 from webapp.observability.logs import configure_logging
 from webapp.settings import load_settings
@@ -15,8 +15,9 @@ try:
     _loaded = load_settings()
     configure_logging(_loaded.values.log_format, _loaded.values.log_level)
     app = create_app(_loaded)
+    app.extensions[EXTENSION].require_sound_database()
     app.extensions[EXTENSION].warm_up()
-except ConfigurationError as error:
+except SwitchboardError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(4)  # gunicorn takes this for a worker that cannot boot, and stops
 start_housekeeping(app.extensions[EXTENSION])

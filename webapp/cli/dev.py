@@ -9,13 +9,15 @@ from pathlib import Path
 
 import click
 
+from webapp.accounts.audit import Actor
 from webapp.cli.serving import require_free_port, run_gunicorn
 from webapp.errors import ConfigurationError
 from webapp.server import EMBEDDED_MODEL_PID, READY_LINE
-from webapp.settings import load_settings
-from webapp.storage import open_database
+from webapp.services import build_services
+from webapp.settings import LoadedSettings, load_settings
 
 SECRET_FILE = "secret_key"
+DEV_ADMIN = "dev"
 
 
 @click.command(name="dev")
@@ -32,14 +34,13 @@ def command(host: str, port: int) -> None:
         environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(_secret_file(loaded.instance_path))
     embedded = not (loaded.values.openai_api_key or loaded.values.openai_base_url)
     model_environment = _start_embedded_model() if embedded else {}
-    database = open_database(loaded.values.database_url)
-    database.upgrade()
-    database.close()
     environment |= model_environment
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    address = f"http://{place}"
     model = model_environment.get("SWITCHBOARD_MODEL", loaded.values.model)
-    environment[READY_LINE] = _welcome(address, model, embedded=embedded)
-    run_gunicorn(["--bind", f"{f'[{host}]' if ':' in host else host}:{port}"], environment)
+    link = f"{address}/admin/login/link?token={_prepare_database(loaded)}"
+    environment[READY_LINE] = _welcome(address, model, link, embedded=embedded)
+    run_gunicorn(["--bind", place], environment)
 
 
 def _require_loopback(host: str) -> None:
@@ -67,6 +68,19 @@ def _secret_file(folder: Path) -> Path:
     return path
 
 
+def _prepare_database(loaded: LoadedSettings) -> str:
+    """The schema, the owner's account, and a sign-in link's token for it."""
+    services = build_services(loaded)
+    services.database.upgrade()
+    services.require_sound_database()
+    actor = Actor.command_line()
+    if DEV_ADMIN not in {admin.name for admin in services.admins.list()}:
+        services.admins.create(DEV_ADMIN, by=actor, role="owner")
+    token = services.sign_in.make_link(DEV_ADMIN, by=actor)
+    services.database.close()
+    return token
+
+
 def _start_embedded_model() -> dict[str, str]:
     from webapp.local_model import EmbeddedModel
 
@@ -79,7 +93,7 @@ def _start_embedded_model() -> dict[str, str]:
     }
 
 
-def _welcome(address: str, model: str, *, embedded: bool) -> str:
+def _welcome(address: str, model: str, link: str, *, embedded: bool) -> str:
     answers = (
         f"{model}, embedded: a real model, but a very small one;"
         " set OPENAI_API_KEY or OPENAI_BASE_URL for another"
@@ -89,6 +103,7 @@ def _welcome(address: str, model: str, *, embedded: bool) -> str:
     return (
         f"\nSwitchboard is ready at {address}\n\n"
         f"  Model    {answers}\n"
+        f"  Console  {link}\n           (signs you in once, within the next minutes)\n"
         f"  Try it   curl -X POST {address}/chat -H 'Content-Type: application/json'"
         """ -d '{"user_id": "user-a", "message": "My name is Alice"}'\n"""
         "\nStop it with Ctrl-C.\n"

@@ -6,8 +6,8 @@ import click
 
 from webapp.cli.serving import run_gunicorn
 from webapp.errors import ConfigurationError, SwitchboardError
-from webapp.settings import MIN_SECRET_CHARS, Settings, load_settings
-from webapp.storage import open_database
+from webapp.services import build_services
+from webapp.settings import MIN_SECRET_CHARS, LoadedSettings, Settings, load_settings
 
 
 @click.command(name="serve")
@@ -22,8 +22,8 @@ from webapp.storage import open_database
 )
 def command(bind: str, workers: int, concurrency: int) -> None:
     """The production server: gunicorn with gevent workers."""
-    settings = load_settings().values
-    faults = [*_faults(settings, workers), *_database_faults(settings)]
+    loaded = load_settings()
+    faults = [*_faults(loaded.values, workers), *_database_faults(loaded)]
     if faults:
         raise ConfigurationError("\n".join(faults))
     run_gunicorn(
@@ -62,13 +62,13 @@ def _faults(settings: Settings, workers: int) -> list[str]:
     return faults
 
 
-def _database_faults(settings: Settings) -> list[str]:
+def _database_faults(loaded: LoadedSettings) -> list[str]:
     try:
-        database = open_database(settings.database_url)
+        services = build_services(loaded)
         try:
-            database.check()
+            services.require_sound_database()
         finally:
-            database.close()
+            services.database.close()
     except SwitchboardError as error:
         return [error.message]
     return []

@@ -25,7 +25,7 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # Finding out where a line was written costs more than writing it.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # type: ignore[attr-defined]  # the documented way, see logging's HOWTO
+    logging._srcfile = None  # the documented way, see logging's HOWTO
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
