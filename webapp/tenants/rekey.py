@@ -21,12 +21,12 @@ Progress = Callable[[int, int], None]
 def check_user_id_key(database: Database, user_ids: UserIds) -> None:
     """Raises `ConfigurationError` when the key in the settings is not the database's.
 
-    A database without any tenant takes the key that it first meets.
+    A database without any user id takes the key that it first meets.
     """
     key_check = user_ids.key_check if isinstance(user_ids, EncryptedUserIds) else None
     with database.read() as connection:
         state, known = _state(connection)
-        has_ids = store.has_plain_ids(connection)
+        has_ids = state != ENCRYPTED and store.has_plain_ids(connection)
     if key_check is None:
         if known is not None:
             raise ConfigurationError(
@@ -38,7 +38,7 @@ def check_user_id_key(database: Database, user_ids: UserIds) -> None:
             "SWITCHBOARD_USER_ID_KEY is not the key that this database's user ids were encrypted"
             " with."
         )
-    if state != ENCRYPTED and has_ids:
+    if state == ENCRYPTING or has_ids:
         raise ConfigurationError(
             "SWITCHBOARD_USER_ID_KEY is set, but user ids in this database are still plain; stop"
             " every server of it and run: switchboard db encrypt-user-ids."
@@ -54,7 +54,7 @@ def encrypt_user_ids(
     progress: Progress | None = None,
     batch: int = BATCH,
 ) -> int:
-    """Encrypts every id that is still plain; gives their number.
+    """Encrypts every id that is still plain; gives the number of tenants that it changed.
 
     Each batch is a transaction, so it can be stopped at any moment and run again. No server may
     use the database meanwhile. At the end the file is rewritten, so that no plain id stays in a
@@ -68,24 +68,31 @@ def encrypt_user_ids(
                 "SWITCHBOARD_USER_ID_KEY is not the key that encrypting was begun with."
             )
         store.note(connection, f"{ENCRYPTING} {user_ids.key_check}")
-        return store.count_plain(connection)
+        store.encrypt_keys(connection, user_ids.stored)
+        return store.count_tenants(connection)
 
     total = database.write(begin)
-    done = 0
-
-    def step(connection: Connection) -> int:
-        return store.encrypt_some(connection, user_ids.stored, batch)
-
-    while changed := database.write(step):
+    done, after = 0, 0
+    while True:
+        changed, after = database.write(_step(user_ids, after, batch))
+        if not changed:
+            break
         done += changed
         if progress is not None:
-            progress(done, max(total, done))
-
+            progress(done, total)
     database.write(store.rebuild_search)
     database.compact()
     # Said last: whoever is stopped before this line runs the command again and compacts again.
     database.write(lambda connection: store.note(connection, f"{ENCRYPTED} {user_ids.key_check}"))
     return done
+
+
+def _step(
+    user_ids: EncryptedUserIds, after: int, batch: int
+) -> Callable[[Connection], tuple[int, int]]:
+    return lambda connection: store.encrypt_tenants(
+        connection, user_ids.stored, after=after, limit=batch
+    )
 
 
 def _take_key(connection: Connection, key_check: str) -> None:

@@ -8,10 +8,14 @@ from webapp.storage import Connection
 
 _NAME = "user_ids"
 
-# A stored form begins with a slash, which no id does; `0` is the character after it, so the
-# conditions can use the unique index. Keys for one user hold `=` and the id.
-_PLAIN_TENANTS = "user_id < '/' OR user_id >= '0'"
-_PLAIN_KEYS = "(users >= '=' AND users < '=/') OR (users >= '=0' AND users < '>')"
+# A stored form begins with a slash, which no id does. Keys for one user hold `=` and the id.
+_PLAIN_TENANT = "SELECT 1 FROM tenants WHERE substr(user_id, 1, 1) <> '/'"
+_PLAIN_KEY = "SELECT 1 FROM api_keys WHERE users LIKE '=%' AND substr(users, 2, 1) <> '/'"
+_TENANTS_AFTER = (
+    "SELECT id, user_id FROM tenants WHERE id > :after AND substr(user_id, 1, 1) <> '/'"
+    " ORDER BY id LIMIT :limit"
+)
+_KEYS = "SELECT id, users FROM api_keys WHERE users LIKE '=%' AND substr(users, 2, 1) <> '/'"
 
 
 def noted(connection: Connection) -> str:
@@ -31,42 +35,36 @@ def note(connection: Connection, value: str) -> None:
 
 
 def has_plain_ids(connection: Connection) -> bool:
-    row = connection.execute(
-        f"SELECT EXISTS (SELECT 1 FROM tenants WHERE {_PLAIN_TENANTS})"  # noqa: S608 - constants
-        f" OR EXISTS (SELECT 1 FROM api_keys WHERE {_PLAIN_KEYS})"
-    ).fetchone()
-    return bool(row[0])
+    found = (connection.execute(f"{question} LIMIT 1") for question in (_PLAIN_TENANT, _PLAIN_KEY))
+    return any(rows.fetchone() is not None for rows in found)
 
 
-def count_plain(connection: Connection) -> int:
-    row = connection.execute(
-        f"SELECT (SELECT count(*) FROM tenants WHERE {_PLAIN_TENANTS})"  # noqa: S608 - constants
-        f" + (SELECT count(*) FROM api_keys WHERE {_PLAIN_KEYS})"
-    ).fetchone()
-    return int(row[0])
+def count_tenants(connection: Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM tenants").fetchone()[0])
 
 
-def encrypt_some(connection: Connection, stored: Callable[[str], str], limit: int) -> int:
-    """Encrypts up to `limit` tenants' ids, then those of keys; gives how many it changed."""
-    rows = connection.execute(
-        f"SELECT id, user_id FROM tenants WHERE {_PLAIN_TENANTS} LIMIT :limit",  # noqa: S608
-        {"limit": limit},
-    ).fetchall()
+def encrypt_tenants(
+    connection: Connection, stored: Callable[[str], str], *, after: int, limit: int
+) -> tuple[int, int]:
+    """Encrypts up to `limit` ids of tenants numbered above `after`.
+
+    Gives how many there were and the number to go on from.
+    """
+    found = connection.execute(_TENANTS_AFTER, {"after": after, "limit": limit}).fetchall()
     connection.executemany(
         "UPDATE tenants SET user_id = :stored WHERE id = :id",
-        [{"id": number, "stored": stored(user_id)} for number, user_id in rows],
+        [{"id": number, "stored": stored(user_id)} for number, user_id in found],
     )
-    if rows:
-        return len(rows)
-    keys = connection.execute(
-        f"SELECT id, users FROM api_keys WHERE {_PLAIN_KEYS} LIMIT :limit",  # noqa: S608
-        {"limit": limit},
-    ).fetchall()
+    return len(found), found[-1][0] if found else after
+
+
+def encrypt_keys(connection: Connection, stored: Callable[[str], str]) -> None:
+    """Encrypts the user of each key that is for one user; there are few of them."""
+    found = connection.execute(_KEYS).fetchall()
     connection.executemany(
         "UPDATE api_keys SET users = :users WHERE id = :id",
-        [{"id": key_id, "users": "=" + stored(users[1:])} for key_id, users in keys],
+        [{"id": key_id, "users": "=" + stored(users[1:])} for key_id, users in found],
     )
-    return len(keys)
 
 
 def rebuild_search(connection: Connection) -> None:
