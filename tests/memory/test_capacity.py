@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from webapp.memory.capacity import fit, recent
@@ -64,7 +64,7 @@ def standing(conversation: Sequence[Message]) -> list[Message]:
 
 
 @given(messages, caps)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_is_said_the_rule_of_the_contract_holds(said: list[Message], cap: int) -> None:
     kept = fit(said, cap)
     valid = standing(said)
@@ -103,14 +103,14 @@ def test_whatever_is_said_the_rule_of_the_contract_holds(said: list[Message], ca
 
 
 @given(messages, caps)
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_cutting_twice_is_cutting_once(said: list[Message], cap: int) -> None:
     kept = fit(said, cap)
     assert fit(kept, cap) == kept
 
 
 @given(messages, caps)
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_a_model_is_sent_never_exceeds_the_cap(said: list[Message], cap: int) -> None:
     sent = recent(said, cap)
     assert len(sent) <= cap

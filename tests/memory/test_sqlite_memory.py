@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -64,7 +64,7 @@ def rows_match_counters(connection: Connection) -> None:
 
 
 @given(st.lists(added, max_size=12), st.integers(1, 12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_are_cut_as_the_rule_cuts_messages(
     database: Database, adds: list[list[Message]], cap: int
 ) -> None:
@@ -84,7 +84,7 @@ def test_rows_are_cut_as_the_rule_cuts_messages(
 
 
 @given(st.lists(added, max_size=8), st.integers(1, 10), st.integers(1, 10))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_cap_that_was_lowered_cuts_what_was_kept_before(
     database: Database, adds: list[list[Message]], cap: int, lower: int
 ) -> None:
@@ -108,7 +108,7 @@ def test_a_cap_that_was_lowered_cuts_what_was_kept_before(
 
 
 @given(st.lists(added, max_size=8), st.integers(1, 10), st.integers(1, 10))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_newest_turns_are_enough_for_the_next_one(
     database: Database, adds: list[list[Message]], newest: int, cap: int
 ) -> None:
@@ -165,7 +165,13 @@ def test_it_behaves_as_the_memory_in_the_process_does(database: Database) -> Non
                 rows_match_counters(connection)
 
     run_state_machine_as_test(
-        Twins, settings=settings(max_examples=25, stateful_step_count=12, deadline=None)
+        Twins,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
     )
 
 

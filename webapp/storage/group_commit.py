@@ -10,28 +10,27 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any
+
+from webapp.errors import StorageUnavailable
 
 MAX_BATCH = 128
-
-Batch = TypeVar("Batch")
 
 
 class Unit:
     """One unit of work, and what became of it."""
 
-    __slots__ = ("error", "finished", "leads", "ready", "result", "work")
+    __slots__ = ("error", "leads", "ready", "result", "work")
 
     def __init__(self, work: Callable[[Any], Any]) -> None:
         self.work = work
         self.result: Any = None
         self.error: BaseException | None = None
-        self.finished = False
         self.leads = False
         self.ready = threading.Event()
 
 
-class GroupCommit(Generic[Batch]):
+class GroupCommit:
     """Queues units and has one of the waiting threads run them in batches."""
 
     def __init__(self, run_batch: Callable[[list[Unit]], None]) -> None:
@@ -40,21 +39,27 @@ class GroupCommit(Generic[Batch]):
         self._lock = threading.Lock()
         self._waiting: list[Unit] = []
         self._led = False
+        self._running: int | None = None
 
     def submit(self, work: Callable[[Any], Any]) -> Any:
         """Runs `work` in some batch; returns its result or raises its error."""
         unit = Unit(work)
         with self._lock:
+            if self._running == threading.get_ident():
+                raise RuntimeError("a unit of work cannot wait for another one")
             self._waiting.append(unit)
             unit.leads = not self._led
             self._led = True
-        if not unit.leads:
-            unit.ready.wait()
-        if unit.leads:
-            try:
+        try:
+            if unit.leads:
                 time.sleep(0)  # whoever is ready now joins this batch
-            finally:
-                self._lead()
+            else:
+                unit.ready.wait()
+        except BaseException:
+            self._leave(unit)
+            raise
+        if unit.leads:
+            self._lead()
         if unit.error is not None:
             raise unit.error
         return unit.result
@@ -62,16 +67,47 @@ class GroupCommit(Generic[Batch]):
     def _lead(self) -> None:
         with self._lock:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            self._running = threading.get_ident()
         try:
             self._run_batch(batch)
+        except BaseException as error:
+            # The leader's thread is being ended. Its followers learn that they must try again.
+            for unit in batch:
+                unit.error = unit.error or _interrupted(error)
+            raise
         finally:
             with self._lock:
-                heir = self._waiting[0] if self._waiting else None
-                self._led = heir is not None
+                self._running = None
+                heir = self._appoint_heir()
             for unit in batch:
-                if not unit.finished and unit.error is None:
-                    unit.error = RuntimeError("the commit was interrupted")
                 unit.ready.set()
             if heir is not None:
-                heir.leads = True
                 heir.ready.set()
+
+    def _leave(self, unit: Unit) -> None:
+        """Takes back a unit whose caller was ended while it waited (a greenlet was killed).
+
+        Without this a later leader would hand the queue to a thread that is no longer there.
+        """
+        heir = None
+        with self._lock:
+            if unit in self._waiting:
+                self._waiting.remove(unit)
+                if unit.leads:
+                    heir = self._appoint_heir()
+        if heir is not None:
+            heir.ready.set()
+
+    def _appoint_heir(self) -> Unit | None:
+        """Who leads next; the caller holds the lock, and wakes the heir after letting it go."""
+        heir = self._waiting[0] if self._waiting else None
+        self._led = heir is not None
+        if heir is not None:
+            heir.leads = True
+        return heir
+
+
+def _interrupted(cause: BaseException) -> StorageUnavailable:
+    error = StorageUnavailable("The database was interrupted; nothing was stored.")
+    error.__cause__ = cause
+    return error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,13 +33,14 @@ class SQLiteDatabase:
     not inside SQLite, where it would stop every greenlet of the process.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, lock_patience: float = LOCK_PATIENCE_SECONDS) -> None:
+        """`lock_patience` is how many seconds a write waits for another process's."""
         self.path = path.absolute()
         self.url = f"sqlite:///{self.path}"
-        self._lock = threading.Lock()
         self._readers: list[sqlite3.Connection] = []
         self._writer: sqlite3.Connection | None = None
-        self._commits: GroupCommit[Unit] = GroupCommit(self._run_batch)
+        self._lock_patience = lock_patience
+        self._commits = GroupCommit(self._run_batch)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -49,8 +49,13 @@ class SQLiteDatabase:
             with _translated():
                 connection.execute("BEGIN")
                 yield connection
-        finally:
+        except StorageUnavailable:
+            connection.close()  # the next reader shall not inherit what went wrong
+            raise
+        except BaseException:
             self._give_back(connection)
+            raise
+        self._give_back(connection)
 
     def read_long(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         def run() -> Result:
@@ -66,10 +71,13 @@ class SQLiteDatabase:
     def upgrade(self) -> list[str]:
         from webapp.storage.migrations import migrations
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        _create_private(self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _create_private(self.path)
+        except OSError as error:
+            raise StorageUnavailable("The database file cannot be created.") from error
         with _translated(), self._schema_connection() as connection:
-            _begin_immediate(connection)
+            _begin_immediate(connection, self._lock_patience)
             try:
                 database = sqlite_utils.Database(connection)
                 steps = [step.name for step in migrations.pending(database)]
@@ -94,10 +102,21 @@ class SQLiteDatabase:
         if self.pending_migrations():
             raise SchemaOutOfDate("The database's schema is old; run: switchboard db upgrade.")
 
+    def compact(self) -> None:
+        def run() -> None:
+            with _translated(), self._schema_connection() as connection:
+                connection.execute("PRAGMA busy_timeout = 5000")  # a thread of its own may wait
+                connection.execute("VACUUM")
+                # The old pages lie in the write-ahead log until it is emptied.
+                busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy:
+                    raise StorageUnavailable("The database is in use; try again.")
+
+        in_native_thread(run)
+
     def close(self) -> None:
-        with self._lock:
-            connections = [*self._readers, self._writer]
-            self._readers, self._writer = [], None
+        connections = [*self._readers, self._writer]
+        self._readers, self._writer = [], None
         for connection in connections:
             if connection is not None:
                 connection.close()
@@ -106,28 +125,36 @@ class SQLiteDatabase:
 
     def _run_batch(self, units: list[Unit]) -> None:
         try:
-            with _translated():
-                writer = self._writer_connection()
-                _begin_immediate(writer)
-        except StorageUnavailable as error:
+            writer = self._writer_connection()
+            _begin_immediate(writer, self._lock_patience)
+        except sqlite3.Error as error:
+            if not _is_busy(error):
+                self._drop_writer()
             for unit in units:
-                unit.error = error
+                unit.error = _failure(error)
             return
         try:
             for unit in units:
                 _run_unit(writer, unit)
-                if not writer.in_transaction:
-                    # SQLite rolls everything back by itself when the disk is full or fails.
-                    raise sqlite3.OperationalError("the transaction was rolled back")
             writer.execute("COMMIT")
         except sqlite3.Error as error:
-            failure = StorageUnavailable(_sentence(error))
-            failure.__cause__ = error
             for unit in units:
-                unit.error = unit.error or failure
+                unit.error = unit.error or _failure(error)
         finally:
-            if writer.in_transaction:
-                writer.execute("ROLLBACK")
+            self._end_transaction(writer)
+
+    def _end_transaction(self, writer: sqlite3.Connection) -> None:
+        if not writer.in_transaction:
+            return
+        try:
+            writer.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._drop_writer()  # closing rolls back as well, and the next batch opens anew
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
 
     def _writer_connection(self) -> sqlite3.Connection:
         # Only the leader of a batch comes here, so one connection is enough and never shared.
@@ -137,23 +164,30 @@ class SQLiteDatabase:
 
     # -- the read side --------------------------------------------------------------------------
 
+    # Taking from a list and putting back are atomic; a lock here would be one of greenlets, which
+    # does not reach into the native threads of long reads.
+
     def _take_reader(self) -> sqlite3.Connection:
-        with self._lock:
-            if self._readers:
-                return self._readers.pop()
+        try:
+            return self._readers.pop()
+        except IndexError:
+            pass
         with _translated():
             connection = _connect(self.path)
             connection.execute("PRAGMA query_only = ON")
             return connection
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        with self._lock:
-            if len(self._readers) < KEPT_READERS:
-                self._readers.append(connection)
-                return
-        connection.close()
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            connection.close()
+            return
+        if len(self._readers) < KEPT_READERS:
+            self._readers.append(connection)
+        else:
+            connection.close()
 
     @contextmanager
     def _schema_connection(self) -> Iterator[sqlite3.Connection]:
@@ -165,20 +199,21 @@ class SQLiteDatabase:
 
 
 def _run_unit(writer: sqlite3.Connection, unit: Unit) -> None:
+    """Runs one unit behind a savepoint; raises when the whole transaction is lost."""
     writer.execute("SAVEPOINT unit")
     try:
         unit.result = unit.work(writer)
-        unit.finished = True
     except sqlite3.Error as error:
-        unit.error = StorageUnavailable(_sentence(error))
-        unit.error.__cause__ = error
+        unit.error = _failure(error)
+        if not writer.in_transaction:
+            # SQLite takes everything back by itself when the disk is full or fails.
+            raise
     except BaseException as error:  # noqa: BLE001
         # Whatever it is, it belongs to the unit's own caller, who gets it raised.
         unit.error = error
-    if unit.error is not None and writer.in_transaction:
+    if unit.error is not None:
         writer.execute("ROLLBACK TO unit")
-    if writer.in_transaction:
-        writer.execute("RELEASE unit")
+    writer.execute("RELEASE unit")
 
 
 def _connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
@@ -191,26 +226,29 @@ def _connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         check_same_thread=False,  # handed from thread to thread, never used by two at once
         cached_statements=256,
     )
-    connection.execute("PRAGMA busy_timeout = 1000")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA busy_timeout = 0")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
+    try:
+        connection.execute("PRAGMA busy_timeout = 1000")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def _begin_immediate(connection: sqlite3.Connection) -> None:
-    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+def _begin_immediate(connection: sqlite3.Connection, patience: float) -> None:
+    deadline = time.monotonic() + patience
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
         time.sleep(LOCK_RETRY_SECONDS)
 
@@ -226,12 +264,26 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StorageUnavailable(_sentence(error)) from error
+        raise _failure(error) from error
+
+
+def _failure(error: sqlite3.Error) -> StorageUnavailable:
+    """A fresh error for each who gets it raised: a traceback belongs to one thread."""
+    failure = StorageUnavailable(_sentence(error))
+    failure.__cause__ = error
+    return failure
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else -1
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return _primary_code(error) == sqlite3.SQLITE_BUSY
 
 
 def _sentence(error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if isinstance(code, int) else None
     return {
         sqlite3.SQLITE_BUSY: "The database is locked by another process; try again.",
         sqlite3.SQLITE_FULL: "The disk of the database is full; nothing was stored.",
@@ -239,4 +291,4 @@ def _sentence(error: sqlite3.Error) -> str:
         sqlite3.SQLITE_NOTADB: "The database file is damaged; nothing was stored.",
         sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened.",
         sqlite3.SQLITE_READONLY: "The database file cannot be written.",
-    }.get(primary if primary is not None else -1, "The database could not do this.")
+    }.get(_primary_code(error), "The database could not do this.")
