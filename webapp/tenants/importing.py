@@ -124,7 +124,7 @@ def read_export(lines: Iterable[bytes]) -> Contents:
             raise _wrong(number, f"is wrong at {place}") from None
     if end is None or contents.tenant is None:
         raise _wrong(number + 1, "is missing: the export was cut off")
-    if (end.sessions, end.messages) != (len(contents.sessions), contents.message_count):
+    if end.messages != contents.message_count or end.sessions > len(contents.sessions):
         raise _wrong(number, "names other numbers of sessions and messages than there are")
     return contents
 
@@ -181,8 +181,10 @@ def _take(contents: Contents, kind: str, value: dict[str, Any], number: int) -> 
         contents.sessions[session.session_id] = session
     elif kind == "message":
         message = _Message.model_validate(value)
-        if message.session_id not in contents.sessions or contents.message_count >= MAX_MESSAGES:
-            raise _wrong(number, "is of a session that is not there, or one message too many")
+        if contents.message_count >= MAX_MESSAGES:
+            raise _wrong(number, "is one message too many")
+        # A session that began while its tenant was exported has messages and no line.
+        contents.sessions.setdefault(message.session_id, _Session(session_id=message.session_id))
         contents.messages.setdefault(message.session_id, []).append(_message(message))
         contents.message_count += 1
     elif kind not in ("request", "usage"):

@@ -1,0 +1,188 @@
+"""Ranks the tenants by what happened in a window of time; takes long on a busy day's millions.
+
+Call it through `read_long`, and keep what it gave for a minute. The last hour is read from the
+requests themselves, as summary.py does.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from webapp.errors import InvalidInput
+from webapp.storage import Connection
+from webapp.usage.figures import Totals
+from webapp.usage.requests import first_since
+from webapp.usage.summary import totals
+from webapp.usage.windows import Window
+
+MAX_LIMIT = 200
+SORTS = ("requests", "errors", "rate_limited", "tokens", "p50", "p95", "p99", "first_token")
+
+
+@dataclass(frozen=True, slots=True)
+class RankedTenant:
+    """A tenant's number, its id in the stored form, and its figures in the window."""
+
+    number: int
+    user_id: str
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class RankingPage:
+    """Tenants in order, and the cursor of the next ones."""
+
+    rows: tuple[RankedTenant, ...]
+    next_cursor: str | None = None
+
+
+def top_tenants(
+    connection: Connection, window: Window, now_ms: int, by: str = "requests", limit: int = 5
+) -> tuple[RankedTenant, ...]:
+    """The tenants with the most `requests`, `errors` or another of `SORTS`; none with 0."""
+    page = per_tenant(connection, window, now_ms, sort=f"-{by}", limit=limit)
+    return tuple(row for row in page.rows if by != "errors" or row.totals.errors)
+
+
+def per_tenant(
+    connection: Connection,
+    window: Window,
+    now_ms: int,
+    *,
+    sort: str = "-requests",
+    limit: int = 50,
+    cursor: str | None = None,
+) -> RankingPage:
+    """The tenants with any request in the window, by one of `SORTS`, with `-` downwards.
+
+    The first token and the percentiles sort those without a measurement as the smallest.
+    Figures move between two pages; the cursor is a place in their order.
+    """
+    column = sort.removeprefix("-")
+    if column not in SORTS or not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInput(
+            f"sort must be one of {', '.join(SORTS)}, and limit from 1 to {MAX_LIMIT}",
+            fields={"sort": f"sort must be one of {', '.join(SORTS)}"},
+        )
+    direction, beyond = ("DESC", "<") if sort.startswith("-") else ("ASC", ">")
+    since = window.since(now_ms)
+    values: dict[str, Any] = {"limit": limit + 1, "since": since, "period": window.period}
+    if window.period == "minute":
+        values["first"] = first_since(connection, since)
+    if cursor is not None:
+        values["value"], values["number"] = _read(cursor, sort, window)
+    measure, share = _PERCENTILES.get(column, ("", 0))
+    ranking = _BY_PERCENTILE if share else _BY_SUM
+    found = connection.execute(
+        ranking.format(
+            source=_FROM_REQUESTS if window.period == "minute" else _FROM_SUMS,
+            sum=_SUMS.get(column),
+            share=share,
+            measure=measure,
+            page=_PAGE.format(
+                keyset="" if cursor is None else _KEYSET.format(beyond=beyond),
+                direction=direction,
+            ),
+        ),
+        values,
+    ).fetchall()
+    more = len(found) > limit
+    ranked = tuple(
+        RankedTenant(number, user_id, totals(connection, number, window, now_ms))
+        for number, user_id, _ in found[:limit]
+    )
+    return RankingPage(ranked, _write(found[limit - 1], sort, window) if more else None)
+
+
+_SUMS = {
+    "requests": "requests",
+    "errors": "errors",
+    "rate_limited": "rate_limited",
+    "tokens": "input_tokens + output_tokens",
+}
+_PERCENTILES = {
+    "p50": ("request", 50),
+    "p95": ("request", 95),
+    "p99": ("request", 99),
+    "first_token": ("first_token", 50),
+}
+# What a percentile is of: the bucket's number, or for the last hour the milliseconds themselves.
+_FROM_SUMS = """
+    SELECT tenant_id, measure, bucket AS value, requests, errors, rate_limited, input_tokens,
+        output_tokens
+    FROM usage WHERE period = :period AND at >= :since AND tenant_id > 0
+"""
+_FROM_REQUESTS = """
+    SELECT tenant_id, 'request' AS measure,
+        CASE WHEN status BETWEEN 400 AND 499 THEN -1 ELSE latency_ms END AS value,
+        1 AS requests, CASE WHEN status >= 500 THEN 1 ELSE 0 END AS errors,
+        CASE WHEN status = 429 THEN 1 ELSE 0 END AS rate_limited, input_tokens, output_tokens
+    FROM requests WHERE id >= :first AND at >= :since
+    UNION ALL
+    SELECT tenant_id, 'first_token', first_token_ms, 1, 0, 0, 0, 0
+    FROM requests WHERE id >= :first AND at >= :since AND first_token_ms IS NOT NULL
+        AND status NOT BETWEEN 400 AND 499
+"""
+_KEYSET = "WHERE sorted {beyond} :value OR sorted = :value AND tenant_id {beyond} :number"
+_PAGE = """
+    page AS (
+        SELECT tenant_id, sorted FROM ranked {keyset}
+        ORDER BY sorted {direction}, tenant_id {direction} LIMIT :limit
+    )
+    SELECT tenant_id, user_id, sorted FROM page JOIN tenants ON tenants.id = tenant_id
+    ORDER BY sorted {direction}, tenant_id {direction}
+"""
+_BY_SUM = """
+    WITH ranked AS (
+        SELECT tenant_id, SUM({sum}) AS sorted FROM ({source}) AS source
+        WHERE measure = 'request' GROUP BY tenant_id
+    ),
+    {page}
+"""
+# Requests that are not of the measure weigh nothing, but their tenants are ranked too.
+_BY_PERCENTILE = """
+    WITH weighed AS (
+        SELECT tenant_id, value,
+            SUM(CASE WHEN measure = '{measure}' AND value >= 0 THEN requests ELSE 0 END) AS weight
+        FROM ({source}) AS source GROUP BY tenant_id, value
+    ),
+    running AS (
+        SELECT tenant_id, value, weight,
+            SUM(weight) OVER (PARTITION BY tenant_id ORDER BY value
+                ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS passed,
+            SUM(weight) OVER (PARTITION BY tenant_id) AS total
+        FROM weighed
+    ),
+    ranked AS (
+        SELECT tenant_id, COALESCE(MIN(
+            CASE WHEN weight > 0 AND passed * 100 >= total * {share} THEN value END
+        ), -1) AS sorted FROM running GROUP BY tenant_id
+    ),
+    {page}
+"""
+
+
+def _write(row: tuple[Any, ...], sort: str, window: Window) -> str:
+    place = json.dumps([sort, window.name, row[-1], row[0]])
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _read(cursor: str, sort: str, window: Window) -> tuple[int, int]:
+    sentence = "cursor belongs to another list; leave it out to begin again"
+    foreign = InvalidInput(sentence, fields={"cursor": sentence})
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        of_sort, of_window, value, number = place
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        raise foreign from None
+    if (of_sort, of_window) != (sort, window.name):
+        raise foreign
+    for part in (value, number):
+        if type(part) is not int or abs(part) >= 2**63:
+            raise foreign
+    return value, number

@@ -1,0 +1,60 @@
+"""Forgets old requests and old fine-grained sums; tenants are forgotten in tenants/cleanup.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from webapp.storage import Connection, Database
+from webapp.usage.periods import DAY_MS, HOUR_MS
+
+BATCH = 2000
+# Each must reach back over its window and the time before it; see windows.py.
+KEPT_MS = {"minute": 3 * HOUR_MS, "hour": 15 * DAY_MS}
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows went."""
+
+    requests: int = 0
+    sums: int = 0
+
+
+def prune(database: Database, now_ms: int, request_retention: float) -> Pruned:
+    """Deletes requests older than `request_retention` seconds and sums that no window shows.
+
+    Goes in small transactions, so that turns get in between. Sums by day are kept: they are
+    small, and they go with their tenant.
+    """
+    requests = sums = 0
+    before = now_ms - round(request_retention * 1000)
+    while gone := database.write(lambda connection: _prune_requests(connection, before)):
+        requests += gone
+    for period, kept_ms in KEPT_MS.items():
+        while gone := database.write(
+            lambda connection, period=period, until=now_ms - kept_ms: _prune_sums(  # type: ignore[misc]
+                connection, period, until
+            )
+        ):
+            sums += gone
+    return Pruned(requests, sums)
+
+
+def _prune_requests(connection: Connection, before_ms: int) -> int:
+    # The oldest have the smallest numbers, so this reads no further than what it deletes.
+    return connection.execute(
+        "DELETE FROM requests WHERE at < :before AND id IN"
+        " (SELECT id FROM requests ORDER BY id LIMIT :batch)",
+        {"before": before_ms, "batch": BATCH},
+    ).rowcount
+
+
+def _prune_sums(connection: Connection, period: str, before_ms: int) -> int:
+    old = connection.execute(
+        "SELECT tenant_id, at FROM usage WHERE period = :period AND at < :before LIMIT :batch",
+        {"period": period, "before": before_ms, "batch": BATCH},
+    ).fetchall()
+    keys = [{"tenant": row[0], "period": period, "at": row[1]} for row in dict.fromkeys(old)]
+    return connection.executemany(
+        "DELETE FROM usage WHERE tenant_id = :tenant AND period = :period AND at = :at", keys
+    ).rowcount
