@@ -46,7 +46,7 @@ def check_rate_limit(text: str) -> str:
         limits = parse_many(text)
     except ValueError:
         limits = []
-    if not limits or any(limit.amount < 0 or limit.multiples < 1 for limit in limits):
+    if not limits or any(limit.amount < 1 or limit.multiples < 1 for limit in limits):
         raise InvalidInput(sentence, fields={"rate_limit": sentence})
     return text
 

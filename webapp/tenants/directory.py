@@ -101,6 +101,8 @@ class TenantDirectory:
         """
         narrowed = query.filter
         if self._encrypted and narrowed.search:
+            if narrowed.only not in (None, narrowed.search):
+                return Page(())
             narrowed = replace(narrowed, search="", only=self._user_ids.stored(narrowed.search))
         elif narrowed.only is not None:
             narrowed = replace(narrowed, only=self._user_ids.stored(narrowed.only))

@@ -139,7 +139,7 @@ def store_import(
 ) -> tuple[int, Imported]:
     """Stores it under the tenant; its number and what came.
 
-    `Conflict` when a session of that name is there already: two conversations are not mixed.
+    `Conflict` when a session of that name is in use already: two conversations are not mixed.
     Sessions longer than `cap` (0: any length) keep their newest turns.
     """
     known = store.number_of(connection, stored_id)
@@ -154,7 +154,9 @@ def store_import(
         made = connection.execute(
             "INSERT INTO sessions (tenant_id, session_id, created_at, last_active_at, state,"
             " state_version) VALUES (:tenant, :session, :now, :now, :state, :version)"
-            " ON CONFLICT (tenant_id, session_id) DO NOTHING",
+            " ON CONFLICT (tenant_id, session_id) DO UPDATE SET state = excluded.state,"
+            " state_version = sessions.state_version + excluded.state_version"
+            " WHERE sessions.message_count = 0 AND sessions.state IS NULL",
             {
                 "tenant": number,
                 "session": name,
@@ -164,7 +166,9 @@ def store_import(
             },
         )
         if made.rowcount == 0:
-            raise Conflict("The tenant has a session of that name already; clear it first.")
+            raise Conflict(
+                "The tenant has a session of the same name that is in use; nothing was imported."
+            )
         messages = contents.messages.get(name, [])
         if messages:
             kept += conversations.append(connection, number, name, messages, cap, now_ms) or 0

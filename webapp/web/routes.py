@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from webapp.accounts.roles import Permission
-from webapp.web.api import chat, health
+from webapp.web.api import chat, health, metrics, tenants, transfers
 from webapp.web.guards import require
 
 
@@ -18,7 +18,39 @@ def register(app: Flask) -> None:
     turns = group("chat", Permission.RUN_TURNS)
     turns.post("/chat")(chat.chat)
 
-    for blueprint in (open_to_all, turns):
+    look = group("tenants", Permission.READ_TENANTS, "/api")
+    look.get("/tenants")(tenants.list_tenants)
+    look.get("/tenants/<user_id>")(tenants.get_tenant)
+    look.get("/tenants/<user_id>/sessions")(tenants.list_sessions)
+
+    read = group("conversations", Permission.READ_CONVERSATIONS, "/api")
+    read.get("/tenants/<user_id>/messages")(tenants.list_messages)
+
+    watch = group("metrics", Permission.READ_METRICS, "/api")
+    watch.get("/metrics")(metrics.all_metrics)
+    watch.get("/tenants/<user_id>/metrics")(metrics.tenant_metrics)
+
+    change = group("change_tenant", Permission.CHANGE_TENANT, "/api")
+    change.patch("/tenants/<user_id>")(tenants.change_tenant)
+
+    clear = group("clear_tenant", Permission.CLEAR_TENANT, "/api")
+    clear.delete("/tenants/<user_id>/messages")(tenants.clear_messages)
+
+    forget = group("forget_tenant", Permission.FORGET_TENANT, "/api")
+    forget.delete("/tenants/<user_id>")(tenants.forget_tenant)
+
+    take_out = group("export_tenant", Permission.EXPORT_TENANT, "/api")
+    take_out.get("/tenants/<user_id>/export")(transfers.export_tenant)
+
+    take_in = group("import_tenant", Permission.IMPORT_TENANT, "/api")
+    take_in.post("/tenants/<user_id>/import")(transfers.import_tenant)
+
+    clear_all = group("clear_all", Permission.CLEAR_ALL, "/api")
+    clear_all.delete("/tenants/messages")(tenants.clear_all)
+
+    reading = (look, read, watch)
+    acting = (change, clear, forget, take_out, take_in, clear_all)
+    for blueprint in (open_to_all, turns, *reading, *acting):
         app.register_blueprint(blueprint)
 
 

@@ -1,0 +1,70 @@
+"""What happened in a window of time, for one tenant or for all, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify
+
+from webapp.errors import Forbidden, NotFound
+from webapp.usage.figures import UsageSummary
+from webapp.usage.periods import iso_utc
+from webapp.usage.store import EVERYONE
+from webapp.usage.summary import summary
+from webapp.usage.windows import window_named
+from webapp.web.api.tenants import tenant_of_path
+from webapp.web.binding import QueryShape, bind_query
+from webapp.web.context import caller, services
+
+
+class MetricsQuery(QueryShape):
+    """The query of both; 24 hours unless it says otherwise."""
+
+    window: str = "24h"
+
+
+def tenant_metrics(user_id: str) -> Response:
+    """One tenant's figures."""
+    number = services().directory.number(tenant_of_path(user_id))
+    if number is None:
+        raise NotFound("There is no such tenant.")
+    return _metrics(number)
+
+
+def all_metrics() -> Response:
+    """The figures of all tenants together, which a key for some of them must not learn."""
+    if not caller().users.is_all:
+        raise Forbidden("This credential may not see the figures of all users.")
+    return _metrics(EVERYONE)
+
+
+def _metrics(tenant: int) -> Response:
+    window = window_named(bind_query(MetricsQuery).window)
+    with services().database.read() as connection:
+        figures = summary(connection, tenant, window, services().clock.now_ms())
+    return jsonify(_fields(figures))
+
+
+def _fields(figures: UsageSummary) -> dict[str, Any]:
+    totals = figures.totals
+    return {
+        "requests": totals.requests,
+        "errors": totals.errors,
+        "rate_limited": totals.rate_limited,
+        "input_tokens": totals.input_tokens,
+        "output_tokens": totals.output_tokens,
+        "latency_ms": {
+            "p50": totals.latency.p50,
+            "p95": totals.latency.p95,
+            "p99": totals.latency.p99,
+        },
+        "series": [
+            {
+                "at": iso_utc(point.at_ms),
+                "requests": point.totals.requests,
+                "errors": point.totals.errors,
+                "tokens": point.totals.tokens,
+            }
+            for point in figures.series
+        ],
+    }

@@ -1,0 +1,193 @@
+"""/api/tenants: list, look at, limit, block, clear and forget tenants; see transfers.py too."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from flask import Response, jsonify
+from pydantic import Field, StringConstraints
+
+from webapp.errors import Forbidden, InvalidInput
+from webapp.ids import check_user_id
+from webapp.memory.pages import sessions_of
+from webapp.tenants.conversation import ConversationPage, conversation
+from webapp.tenants.directory import UNSET, TenantChange
+from webapp.tenants.export import message_fields
+from webapp.tenants.query import DEFAULT_SORT, TenantFilter, TenantQuery
+from webapp.tenants.rows import TenantRow
+from webapp.usage.periods import iso_utc
+from webapp.web.audited import audited
+from webapp.web.binding import QueryShape, SessionId, Shape, bind_json, bind_query
+from webapp.web.context import caller, context, services
+
+Limit = Annotated[int, Field(ge=1, le=200)]
+Search = Annotated[str, StringConstraints(max_length=255)]
+LONGEST_CURSOR = 4096
+
+
+class TenantsQuery(QueryShape):
+    """The query of GET /api/tenants."""
+
+    search: Search = ""
+    sort: str = DEFAULT_SORT
+    limit: Limit = 50
+    cursor: str | None = Field(default=None, max_length=LONGEST_CURSOR)
+    blocked: bool | None = None
+    has_errors: bool = False
+
+
+class TenantPatch(Shape):
+    """The body of PATCH /api/tenants/{user_id}; null goes back to the default."""
+
+    blocked: bool = False
+    rate_limit: str | None = None
+    token_budget: str | None = None
+
+
+class MessagesQuery(QueryShape):
+    """The query of GET /api/tenants/{user_id}/messages."""
+
+    session_id: SessionId | None = None
+    limit: Limit = 50
+    cursor: str | None = Field(default=None, max_length=LONGEST_CURSOR)
+
+
+class ClearAll(Shape):
+    """The body of DELETE /api/tenants/messages: it is not done by accident."""
+
+    confirm: Literal["clear all tenants"]
+
+
+def tenant_of_path(user_id: str) -> str:
+    """The tenant in the path, when the caller may look at it; `NotFound` when not."""
+    context().tenant = caller().looks_at(check_user_id(user_id))
+    return user_id
+
+
+def list_tenants() -> Response:
+    """A page of the tenants that the caller's credential may look at."""
+    asked = bind_query(TenantsQuery)
+    pattern = caller().users
+    query = TenantQuery(
+        TenantFilter(
+            search=asked.search,
+            blocked=asked.blocked,
+            has_errors=asked.has_errors,
+            prefix=pattern.text if pattern.is_prefix else "",
+            only=None if pattern.is_prefix else pattern.text,
+        ),
+        asked.sort,
+        asked.limit,
+        asked.cursor,
+    )
+    page = services().directory.page(query)
+    return jsonify(
+        {
+            "tenants": [_listed(tenant) for tenant in page.rows],
+            "next_cursor": page.next_cursor,
+        }
+    )
+
+
+def get_tenant(user_id: str) -> Response:
+    """One tenant."""
+    return jsonify(_shown(services().directory.get(tenant_of_path(user_id))))
+
+
+def change_tenant(user_id: str) -> Response:
+    """Blocks, unblocks or limits one tenant; answers with the tenant as it is now."""
+    user_id = tenant_of_path(user_id)
+    asked = bind_json(TenantPatch)
+    if not asked.model_fields_set:
+        raise InvalidInput("The body must name blocked, rate_limit or token_budget.")
+    given: dict[str, Any] = {name: getattr(asked, name) for name in asked.model_fields_set}
+    change = TenantChange(
+        blocked=given.get("blocked", UNSET),
+        rate_limit=given.get("rate_limit", UNSET),
+        token_budget=given.get("token_budget", UNSET),
+    )
+    return jsonify(_shown(services().directory.update(user_id, change, audit=audited())))
+
+
+def forget_tenant(user_id: str) -> Response:
+    """Deletes the tenant and all that is its; answers with what went."""
+    gone = services().directory.forget(tenant_of_path(user_id), audit=audited())
+    return jsonify(gone.as_dict())
+
+
+def list_messages(user_id: str) -> Response:
+    """The tenant's memory, oldest first; of one session, or of all, each in one piece."""
+    user_id = tenant_of_path(user_id)
+    if services().settings.hide_conversations:
+        raise Forbidden("Conversations are hidden on this server.", code="conversations_hidden")
+    asked = bind_query(MessagesQuery)
+    number = services().directory.number(user_id)
+    page = ConversationPage(())
+    if number is not None:
+        with services().database.read() as connection:
+            page = conversation(
+                connection, number, asked.session_id, limit=asked.limit, cursor=asked.cursor
+            )
+    return jsonify(
+        {
+            "messages": [message_fields(stored) for stored in page.messages],
+            "next_cursor": page.next_cursor,
+        }
+    )
+
+
+def list_sessions(user_id: str) -> Response:
+    """The tenant's sessions, the most recently active first; at most a thousand."""
+    number = services().directory.number(tenant_of_path(user_id))
+    sessions = []
+    if number is not None:
+        with services().database.read() as connection:
+            sessions = sessions_of(connection, number)
+    return jsonify(
+        {
+            "sessions": [
+                {
+                    "session_id": session.session_id,
+                    "message_count": session.message_count,
+                    "created_at": iso_utc(session.created_at_ms),
+                    "last_active_at": iso_utc(session.last_active_at_ms),
+                    "has_state": session.has_state,
+                }
+                for session in sessions
+            ]
+        }
+    )
+
+
+def clear_messages(user_id: str) -> Response:
+    """Clears one tenant's memory; a tenant that is not known has nothing to clear."""
+    user_id = tenant_of_path(user_id)
+    return jsonify({"cleared": services().directory.clear(user_id, audit=audited())})
+
+
+def clear_all() -> Response:
+    """Clears every tenant's memory, once the caller has said so in words."""
+    bind_json(ClearAll)
+    cleared, tenants = services().directory.clear_all(audit=audited())
+    return jsonify({"cleared": cleared, "tenants": tenants})
+
+
+def _listed(tenant: TenantRow) -> dict[str, Any]:
+    return {
+        "user_id": tenant.user_id,
+        "message_count": tenant.message_count,
+        "request_count": tenant.request_count,
+        "error_count": tenant.error_count,
+        "last_active_at": iso_utc(tenant.last_active_at),
+        "blocked": tenant.blocked,
+    }
+
+
+def _shown(tenant: TenantRow) -> dict[str, Any]:
+    return _listed(tenant) | {
+        "rate_limit": tenant.rate_limit,
+        "token_budget": tenant.token_budget,
+        "input_tokens": tenant.input_tokens,
+        "output_tokens": tenant.output_tokens,
+        "created_at": iso_utc(tenant.created_at),
+    }

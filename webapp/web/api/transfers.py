@@ -1,0 +1,66 @@
+"""A tenant's data out of here and into here, as JSON Lines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from flask import Response, jsonify, request
+
+from webapp.errors import SwitchboardError
+from webapp.storage import Connection
+from webapp.tenants.importing import MAX_LINE_BYTES
+from webapp.tenants.notes import AuditNote
+from webapp.web.api.tenants import tenant_of_path
+from webapp.web.audited import audited
+from webapp.web.binding import UnsupportedMediaType
+from webapp.web.context import context, services
+
+logger = logging.getLogger("switchboard.errors")
+
+MEDIA_TYPE = "application/x-ndjson"
+TAKEN_TYPES = frozenset({MEDIA_TYPE, "application/jsonl", "application/json-lines"})
+MAX_IMPORT_BYTES = 64 * 1024 * 1024
+
+
+def export_tenant(user_id: str) -> Response:
+    """Everything about one tenant, sent while it is read; the audit log notes it first."""
+    user_id = tenant_of_path(user_id)
+    here = services()
+    tenant = here.directory.get(user_id)
+    lines = here.directory.export(user_id, conversations=not here.settings.hide_conversations)
+    write = audited()
+
+    def note(connection: Connection) -> None:
+        figures = {"messages": tenant.message_count}
+        write(connection, AuditNote("export_tenant", tenant.number, figures))
+
+    here.database.write(note)
+    return Response(
+        _until_broken(lines, context().request_id),
+        mimetype=MEDIA_TYPE,
+        headers={"Content-Disposition": 'attachment; filename="tenant.jsonl"'},
+    )
+
+
+def import_tenant(user_id: str) -> Response:
+    """Reads an export into the tenant, all of it or nothing."""
+    user_id = tenant_of_path(user_id)
+    if request.mimetype not in TAKEN_TYPES:
+        raise UnsupportedMediaType(f"The body must be JSON Lines, with Content-Type: {MEDIA_TYPE}.")
+    request.max_content_length = MAX_IMPORT_BYTES
+    imported = services().directory.import_(user_id, _lines(), audit=audited())
+    return jsonify({"sessions": imported.sessions, "messages": imported.messages})
+
+
+def _lines() -> Iterator[bytes]:
+    while line := request.stream.readline(MAX_LINE_BYTES + 1):
+        yield line
+
+
+def _until_broken(lines: Iterator[bytes], request_id: str) -> Iterator[bytes]:
+    """The head of the answer is sent by now: a failure leaves the export without its last line."""
+    try:
+        yield from lines
+    except SwitchboardError as error:
+        logger.warning("export_broken", extra={"request_id": request_id, "code": error.code})

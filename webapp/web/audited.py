@@ -1,0 +1,24 @@
+"""Writes the REST callers' acts into the audit log; the console writes its people's itself."""
+
+from __future__ import annotations
+
+from flask import request
+
+from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.storage import Connection
+from webapp.tenants.notes import Audit, AuditNote
+from webapp.web.context import caller, context, services
+
+
+def audited() -> Audit:
+    """What an act on a tenant calls in its own transaction, for the caller of this request."""
+    actor = Actor.of(caller(), address=request.remote_addr or "", request_id=context().request_id)
+    clock = services().clock
+
+    def write(connection: Connection, note: AuditNote) -> None:
+        entry = AuditEntry(
+            actor, note.action, tenant_id=note.tenant, before=note.before, after=note.after
+        )
+        record(connection, entry, clock=clock)
+
+    return write
