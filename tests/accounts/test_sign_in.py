@@ -183,6 +183,16 @@ def test_a_session_ends_when_it_is_idle(door: SignIn, clock: StillClock) -> None
     assert door.find(token) is None
 
 
+def test_a_page_that_refreshes_itself_does_not_keep_a_session_alive(
+    door: SignIn, clock: StillClock
+) -> None:
+    token = door.with_password("alice", PASSWORD, address=HERE).token
+    clock.forward(IDLE_SECONDS - 1)
+    assert door.find(token, active=False) is not None
+    clock.forward(1)
+    assert door.find(token, active=False) is None
+
+
 def test_a_session_ends_after_its_longest_time_however_busy(
     door: SignIn, clock: StillClock
 ) -> None:

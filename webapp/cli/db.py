@@ -1,16 +1,17 @@
-"""`switchboard db`: the schema."""
+"""`switchboard db`: the schema, and the form of user ids in it."""
 
 from __future__ import annotations
 
 import click
 
+from webapp.cli import user_ids
 from webapp.settings import load_settings
 from webapp.storage import open_database
 
 
 @click.group(name="db")
 def command() -> None:
-    """Make or migrate the database's schema."""
+    """Make or migrate the database's schema; encrypt user ids."""
 
 
 @command.command()
@@ -22,3 +23,6 @@ def upgrade() -> None:
     for step in steps:
         click.echo(f"done: {step}")
     click.echo("The schema is up to date.")
+
+
+command.add_command(user_ids.command)

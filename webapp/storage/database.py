@@ -48,6 +48,11 @@ class Database(Protocol):
         """
         ...
 
+    def write_long(self, work: Callable[[Connection], Result]) -> Result:
+        """`write` for work of seconds, such as clearing all tenants: other writes wait for it,
+        but reads and whatever else this process does go on."""
+        ...
+
     def read_long(self, work: Callable[[Connection], Result]) -> Result:
         """A read that may take long (a scan, an export): it does not hold up other requests."""
         ...
@@ -62,6 +67,10 @@ class Database(Protocol):
 
     def check(self) -> None:
         """One cheap question to the database; raises `StorageUnavailable` or `SchemaOutOfDate`."""
+        ...
+
+    def compact(self) -> None:
+        """Rewrites the file, so that nothing that was deleted stays in it. May take long."""
         ...
 
     def close(self) -> None: ...

@@ -1,0 +1,37 @@
+"""`switchboard db encrypt-user-ids`: moves an existing database to encrypted user ids."""
+
+from __future__ import annotations
+
+import click
+
+from webapp.errors import ConfigurationError
+from webapp.services import build_services
+from webapp.settings import load_settings
+
+
+@click.command(name="encrypt-user-ids")
+def command() -> None:
+    """Encrypts the user ids in the database with SWITCHBOARD_USER_ID_KEY.
+
+    Stop every server of this database first. It can be interrupted and run again.
+    """
+    from webapp.tenants.encrypted_user_ids import EncryptedUserIds
+    from webapp.tenants.rekey import encrypt_user_ids
+
+    services = build_services(load_settings())
+    try:
+        services.database.check()
+        user_ids = services.user_ids
+        if not isinstance(user_ids, EncryptedUserIds):
+            raise ConfigurationError("SWITCHBOARD_USER_ID_KEY is not set; set it first.")
+        with click.progressbar(length=1, label="Encrypting user ids") as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.length = max(total, 1)
+                bar.update(done - bar.pos)
+
+            done = encrypt_user_ids(services.database, user_ids, progress=show)
+            bar.update((bar.length or 1) - bar.pos)
+    finally:
+        services.database.close()
+    click.echo(f"{done:,} user ids were encrypted; every user id in the database is now.")
