@@ -438,6 +438,10 @@ def test_a_filled_database_has_the_asked_size_and_its_counters_agree_with_its_ro
             " sum(input_tokens + output_tokens) FROM usage"
             " WHERE period = 'day' GROUP BY tenant_id = 0"
         ).fetchall()
+        disordered = connection.execute(
+            "SELECT count(*) FROM requests AS a JOIN requests AS b ON b.id = a.id + 1"
+            " WHERE b.at < a.at"
+        ).fetchone()[0]
         broken = connection.execute("PRAGMA foreign_key_check").fetchall()
         mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     finally:
@@ -447,6 +451,7 @@ def test_a_filled_database_has_the_asked_size_and_its_counters_agree_with_its_ro
     assert stored == 4000
     assert astray == 0
     assert sums == [counted[2:], counted[2:]]
+    assert disordered == 0
     assert broken == []
     assert mode == "wal"
     assert open_database(f"sqlite:///{path}").pending_migrations() == []
