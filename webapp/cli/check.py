@@ -8,6 +8,7 @@ from collections.abc import Callable
 import click
 from limits.storage import storage_from_string
 
+import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
 from webapp.accounts import audit
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import openai_model

@@ -16,6 +16,7 @@ from flask import Flask
 from flask_limiter import Limiter
 from limits import RateLimitItem, parse, parse_many
 
+import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
 from webapp.errors import ConfigurationError, RateLimited
 from webapp.web.context import context
 

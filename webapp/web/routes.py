@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from webapp.accounts.roles import Permission
-from webapp.web.api import chat, health, metrics, tenants, transfers
+from webapp.web.api import chat, health, metrics, tenants, tokens, transfers
 from webapp.web.guards import require
 
 
@@ -48,9 +48,12 @@ def register(app: Flask) -> None:
     clear_all = group("clear_all", Permission.CLEAR_ALL, "/api")
     clear_all.delete("/tenants/messages")(tenants.clear_all)
 
+    issuing = group("tokens", Permission.ISSUE_TOKENS, "/api")
+    issuing.post("/tokens")(tokens.issue)
+
     reading = (look, read, watch)
     acting = (change, clear, forget, take_out, take_in, clear_all)
-    for blueprint in (open_to_all, turns, *reading, *acting):
+    for blueprint in (open_to_all, turns, issuing, *reading, *acting):
         app.register_blueprint(blueprint)
 
 
