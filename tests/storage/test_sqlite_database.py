@@ -365,6 +365,69 @@ def test_a_long_read_gives_its_result_and_its_error(database: SQLiteDatabase) ->
         database.read_long(lambda connection: connection.execute("SELECT * FROM nowhere"))
 
 
+def test_a_long_write_is_a_write(database: SQLiteDatabase) -> None:
+    database.write_long(put("one"))
+    with pytest.raises(StorageUnavailable):
+        database.write_long(put("one"))
+    database.write(put("two"))
+    assert notes(database) == ["one", "two"]
+
+
+# While a long write runs, other greenlets read; their writes wait and are not lost, even when
+# the greenlet that asked for the long write is ended in the middle of it; then that stores nothing.
+LONG_WRITES = """
+from gevent import monkey
+monkey.patch_all()
+import sys, threading, time
+from pathlib import Path
+import gevent
+from webapp.storage.sqlite import SQLiteDatabase
+real_sleep = monkey.get_original('time', 'sleep')
+database = SQLiteDatabase(Path(sys.argv[1]))
+COUNT = 'SELECT COUNT(*) FROM notes'
+
+def insert(connection):
+    connection.execute("INSERT INTO notes (text) VALUES (hex(randomblob(8)))")
+
+def long_work(connection):
+    insert(connection)
+    real_sleep(0.3)
+    insert(connection)
+
+def count():
+    with database.read() as connection:
+        return connection.execute(COUNT).fetchone()[0]
+
+for kill, expected in ((False, 7), (True, 12)):
+    long = gevent.spawn(database.write_long, long_work)
+    gevent.sleep(0.1)
+    begun = time.monotonic()
+    before = count()
+    assert time.monotonic() - begun < 0.1, 'the read waited'
+    writers = [gevent.spawn(database.write, insert) for _ in range(5)]
+    gevent.sleep(0.01)
+    assert not any(writer.ready() for writer in writers)
+    if kill:
+        long.kill(block=False)
+    gevent.joinall([long, *writers], timeout=10)
+    assert all(writer.successful() for writer in writers), [w.exception for w in writers]
+    deadline = time.monotonic() + 5
+    while count() != expected and time.monotonic() < deadline:
+        gevent.sleep(0.01)
+    assert count() == expected, count()
+print('well')
+"""
+
+
+def test_a_long_write_does_not_hold_up_other_greenlets(
+    database: SQLiteDatabase, path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LONG_WRITES, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "well\n", done.stderr
+
+
 # Six threads write pairs of rows; a pair is one unit. What is printed has been committed.
 WRITE_PAIRS = """
 import sys, threading

@@ -80,7 +80,7 @@ class SQLiteMemory:
         return self._database.write(work)
 
     def clear_all(self) -> int:
-        return self._database.write(lambda connection: store.clear_all(connection)[0])
+        return self._database.write_long(lambda connection: store.clear_all(connection)[0])
 
     def close(self) -> None:
         """Closes the file, when this memory opened it."""

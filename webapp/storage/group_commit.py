@@ -20,10 +20,11 @@ MAX_BATCH = 128
 class Unit:
     """One unit of work, and what became of it."""
 
-    __slots__ = ("error", "leads", "ready", "result", "work")
+    __slots__ = ("error", "leads", "long", "ready", "result", "work")
 
-    def __init__(self, work: Callable[[Any], Any]) -> None:
+    def __init__(self, work: Callable[[Any], Any], *, long: bool = False) -> None:
         self.work = work
+        self.long = long
         self.result: Any = None
         self.error: BaseException | None = None
         self.leads = False
@@ -41,9 +42,12 @@ class GroupCommit:
         self._led = False
         self._running: int | None = None
 
-    def submit(self, work: Callable[[Any], Any]) -> Any:
-        """Runs `work` in some batch; returns its result or raises its error."""
-        unit = Unit(work)
+    def submit(self, work: Callable[[Any], Any], *, long: bool = False) -> Any:
+        """Runs `work` in some batch; returns its result or raises its error.
+
+        `long` is only passed on, to whoever runs the batch.
+        """
+        unit = Unit(work, long=long)
         with self._lock:
             if self._running == threading.get_ident():
                 raise RuntimeError("a unit of work cannot wait for another one")

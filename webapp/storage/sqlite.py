@@ -68,6 +68,10 @@ class SQLiteDatabase:
         result: Result = self._commits.submit(work)
         return result
 
+    def write_long(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        result: Result = self._commits.submit(work, long=True)
+        return result
+
     def upgrade(self) -> list[str]:
         from webapp.storage.migrations import migrations
 
@@ -133,23 +137,39 @@ class SQLiteDatabase:
             for unit in units:
                 unit.error = _failure(error)
             return
+        if not any(unit.long for unit in units):
+            self._run_transaction(writer, units)
+            return
+        try:
+            in_native_thread(lambda: self._run_transaction(writer, units))
+        except BaseException:
+            # This greenlet is being ended, and its units are told so. The thread may go on: the
+            # connection is left to it, by which it sees that it has to take everything back.
+            self._writer = None
+            raise
+
+    def _run_transaction(self, writer: sqlite3.Connection, units: list[Unit]) -> None:
         try:
             for unit in units:
                 _run_unit(writer, unit)
+            if self._writer is not writer:
+                raise sqlite3.OperationalError("the connection was given up meanwhile")
             writer.execute("COMMIT")
         except sqlite3.Error as error:
             for unit in units:
                 unit.error = unit.error or _failure(error)
         finally:
-            self._end_transaction(writer)
+            if writer.in_transaction:
+                self._roll_back(writer)
 
-    def _end_transaction(self, writer: sqlite3.Connection) -> None:
-        if not writer.in_transaction:
-            return
+    def _roll_back(self, writer: sqlite3.Connection) -> None:
         try:
             writer.execute("ROLLBACK")
         except sqlite3.Error:
-            self._drop_writer()  # closing rolls back as well, and the next batch opens anew
+            # Closing rolls back as well, and the next batch opens anew.
+            if self._writer is writer:
+                self._writer = None
+            writer.close()
 
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
