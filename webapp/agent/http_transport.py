@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 
@@ -23,6 +24,34 @@ CHUNK = 64 * 1024
 NO_RETRY = ("x-should-retry", "false")
 HEADERS_LEFT_OUT = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 Origin = tuple[str, str, int]
+
+
+class _OneWrite:
+    """Sends a request's head and body in one piece, where http.client makes two packets of it."""
+
+    sock: socket.socket
+    _pieces: list[bytes]
+
+    def send(self, data: Any) -> None:
+        self._pieces.append(data)
+
+    def flush(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        self.sock.sendall(b"".join(pieces))
+
+    def begin(self) -> None:
+        self._pieces = []
+
+
+class _Connection(_OneWrite, http.client.HTTPConnection):
+    """Plain HTTP."""
+
+
+class _TLSConnection(_OneWrite, http.client.HTTPSConnection):
+    """HTTP over TLS."""
+
+
+AnyConnection = _Connection | _TLSConnection
 
 
 class KeptAliveTransport(httpx2.BaseTransport):
@@ -37,7 +66,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._context = context
         self._lock = threading.Lock()
-        self._idle: dict[Origin, list[tuple[http.client.HTTPConnection, float]]] = {}
+        self._idle: dict[Origin, list[tuple[AnyConnection, float]]] = {}
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         timeouts = request.extensions.get("timeout", {})
@@ -78,7 +107,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
         self,
         request: httpx2.Request,
         origin: Origin,
-        connection: http.client.HTTPConnection,
+        connection: AnyConnection,
         answer: http.client.HTTPResponse,
         deadline: float | None,
     ) -> httpx2.Response:
@@ -96,9 +125,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
             headers = [*headers, NO_RETRY]
         return httpx2.Response(answer.status, headers=headers, content=content)
 
-    def _take(
-        self, origin: Origin, connect_timeout: float | None
-    ) -> tuple[http.client.HTTPConnection, bool]:
+    def _take(self, origin: Origin, connect_timeout: float | None) -> tuple[AnyConnection, bool]:
         now = time.monotonic()
         with self._lock:
             idle = self._idle.get(origin, [])
@@ -109,15 +136,15 @@ class KeptAliveTransport(httpx2.BaseTransport):
                 connection.close()
         return self._connect(origin, connect_timeout), False
 
-    def _connect(self, origin: Origin, timeout: float | None) -> http.client.HTTPConnection:
+    def _connect(self, origin: Origin, timeout: float | None) -> AnyConnection:
         scheme, host, port = origin
-        connection: http.client.HTTPConnection
+        connection: AnyConnection
         if scheme == "https":
             context = self._context or httpx2.create_ssl_context()
             self._context = context
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+            connection = _TLSConnection(host, port, timeout=timeout, context=context)
         else:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout)
+            connection = _Connection(host, port, timeout=timeout)
         try:
             connection.connect()
         except TimeoutError as error:
@@ -127,7 +154,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def put_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
+    def put_back(self, origin: Origin, connection: AnyConnection) -> None:
         """Keeps a connection whose answer was read to its end."""
         with self._lock:
             idle = self._idle.setdefault(origin, [])
@@ -145,7 +172,7 @@ class _Body(httpx2.SyncByteStream):
         transport: KeptAliveTransport,
         request: httpx2.Request,
         origin: Origin,
-        connection: http.client.HTTPConnection,
+        connection: AnyConnection,
         answer: http.client.HTTPResponse,
     ) -> None:
         self._transport = transport
@@ -210,7 +237,8 @@ def _origin(request: httpx2.Request) -> Origin:
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
-def _send(connection: http.client.HTTPConnection, request: httpx2.Request, body: bytes) -> None:
+def _send(connection: AnyConnection, request: httpx2.Request, body: bytes) -> None:
+    connection.begin()
     connection.putrequest(
         request.method,
         request.url.raw_path.decode("ascii"),
@@ -223,3 +251,4 @@ def _send(connection: http.client.HTTPConnection, request: httpx2.Request, body:
     if body or request.method in ("POST", "PUT", "PATCH"):
         connection.putheader("Content-Length", str(len(body)))
     connection.endheaders(body)
+    connection.flush()

@@ -57,6 +57,9 @@ class OpenAIModel:
             http_client=_http_client(timeout),
         )
 
+        # Whole, because the client parses a relative one three times for each request.
+        self._url = f"{str(self.client.base_url).rstrip('/')}/chat/completions"
+
     @property
     def name(self) -> str:
         return self._name
@@ -117,7 +120,7 @@ class OpenAIModel:
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
         try:
             response = self.client.post(
-                "/chat/completions",
+                self._url,
                 content=content,
                 options=JSON_HEADERS,
                 cast_to=httpx2.Response,

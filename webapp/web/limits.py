@@ -50,6 +50,8 @@ class Limits:
             headers_enabled=False,
             swallow_errors=False,
         )
+        # Its hooks would look for decorated routes at each request; there are none.
+        self.limiter.enabled = False
 
     def require_turn(self, reference: str, own_limit: str | None) -> None:
         """Counts one turn of the tenant; `RateLimited` when it is one too many.
