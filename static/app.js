@@ -111,7 +111,7 @@
     const area = hit.closest("[data-chart]");
     const head = document.createElement("strong");
     head.textContent = writer("moment").format(new Date(Number(hit.dataset.at)));
-    tip.replaceChildren(head, hit.dataset.text);
+    tip.replaceChildren(head, hit.dataset.text.replace(/^.*? UTC: /, ""));
     area.append(tip);
     tip.hidden = false;
     const box = area.getBoundingClientRect();
@@ -123,7 +123,12 @@
   document.addEventListener("pointerover", (event) => {
     const hit = event.target.closest?.(".hit");
     if (hit) {
-      hit.querySelector("title")?.remove();
+      // The browser's own tooltip would stand beside ours.
+      const title = hit.querySelector("title");
+      if (title) {
+        hit.dataset.text = title.textContent;
+        title.remove();
+      }
       showTip(hit);
     } else tip.hidden = true;
   });
@@ -131,7 +136,7 @@
   // "/" goes to the search field, as in other consoles, unless one is writing.
   document.addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest?.("input, textarea, select, [contenteditable]")) return;
+    if (event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]")) return;
     const field = document.querySelector('input[type="search"]');
     if (field) {
       event.preventDefault();

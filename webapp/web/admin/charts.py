@@ -146,7 +146,7 @@ def _chart(
     for index, (at, text) in enumerate(zip(starts, texts, strict=True)):
         body.append(
             f'<rect class="hit" x="{_n(index * step)}" y="0" width="{_n(step)}" '
-            f'height="{_n(HEIGHT)}" data-at="{at}" data-text="{escape(text)}">'
+            f'height="{_n(HEIGHT)}" data-at="{at}">'
             f"<title>{escape(utc(at))}: {escape(text)}</title></rect>"
         )
     svg = (

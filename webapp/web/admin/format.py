@@ -163,7 +163,7 @@ def differences(
 
 
 def install(environment: Environment) -> None:
-    """Give a template environment every filter of this module."""
+    """Give a template environment the filters of this module, before it loads a template."""
     filters: Mapping[str, Callable[..., object]] = {
         "number": number,
         "compact": compact,
@@ -179,6 +179,8 @@ def install(environment: Environment) -> None:
         "differences": differences,
     }
     environment.filters.update(filters)
+    # A third of a page would be the white space around its own tags.
+    environment.trim_blocks = environment.lstrip_blocks = True
 
 
 def _noted(value: object) -> str:
