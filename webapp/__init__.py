@@ -28,6 +28,7 @@ def create_app(
     # Imported here, so that `from webapp.agent import Agent` does not bring Flask along.
     from flask import Flask
 
+    from webapp.cli import switchboard
     from webapp.services import build_services
     from webapp.settings import load_settings
     from webapp.web import routes
@@ -53,6 +54,8 @@ def create_app(
     for use in MIDDLEWARE:
         use(app)
     routes.register(app)
+    # `flask --app webapp …` reaches the commands of `switchboard`, each imported when called.
+    app.cli = switchboard  # type: ignore[assignment]  # a click group, which is all Flask asks for
     return app
 
 

@@ -33,11 +33,25 @@ class LazyCommands(click.Group):
             return None
         module = importlib.import_module(f"webapp.cli.{cmd_name}")
         command: click.Command = module.command
-        return command
+        return _told_in_a_sentence(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _told_in_a_sentence(command: click.Command) -> click.Command:
+    """A foreseen failure ends the command with its sentence, under `flask` as well."""
+    run = command.invoke
+
+    def invoke(ctx: click.Context) -> object:
+        try:
+            return run(ctx)
+        except SwitchboardError as error:
+            raise click.ClickException(error.message) from error
+
+    command.invoke = invoke  # type: ignore[method-assign]  # whatever class of command it is
+    return command
 
 
 @click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,9 +69,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.stderr.write("Aborted.\n")
-        sys.exit(1)
-    except SwitchboardError as error:
-        sys.stderr.write(f"{error}\n")
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)  # the reader of our output went away, as `head` does
