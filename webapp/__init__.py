@@ -55,7 +55,7 @@ def create_app(
         use(app)
     routes.register(app)
     # `flask --app webapp …` reaches the commands of `switchboard`, each imported when called.
-    app.cli = switchboard  # type: ignore[assignment]  # a click group, which is all Flask asks for
+    app.cli = switchboard
     return app
 
 
