@@ -1,0 +1,193 @@
+"""A real server as `switchboard dev` starts it, in its own process group; no test."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import free_port, tree
+from tests.conftest import SECRET
+
+COMMAND = Path(sys.executable).with_name("switchboard")
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        return str(self.json["code"])
+
+
+@dataclass(slots=True)
+class Server:
+    """One server: its process, its database, what it has printed."""
+
+    folder: Path
+    port: int
+    base_url: str
+    settings: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "switchboard.db"
+
+    @property
+    def printed(self) -> str:
+        return (self.folder / "printed").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def worker(self) -> int:
+        """The process that answers: the only child of gunicorn's first process."""
+        (worker,) = [pid for pid in tree(self.pid) if pid != self.pid]
+        return worker
+
+    def start(self, **popen: Any) -> Server:
+        """Starts it and returns when it answers."""
+        self.launch(**popen)
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                assert self.request("GET", "/healthz", timeout=START_SECONDS).status == 200
+                return self
+            except OSError:
+                assert self.process is not None
+                assert self.process.poll() is None, self.printed
+                assert time.monotonic() < deadline, self.printed
+                time.sleep(0.02)
+
+    def launch(self, **popen: Any) -> None:
+        """Starts it and returns at once."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "printed").open("ab") as printed:
+            self.process = subprocess.Popen(
+                [str(COMMAND), "dev", "--port", str(self.port)],
+                env=self.environment(),
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **popen,
+            )
+
+    def environment(self) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SWITCHBOARD_", "OPENAI_"))
+            and not name.lower().endswith("_proxy")
+        }
+        settings = {
+            "SECRET_KEY": SECRET,
+            "RATE_LIMIT": "1000000/minute",
+            "DATABASE_URL": f"sqlite:///{self.database}",
+            **self.settings,
+        }
+        return {
+            **kept,
+            "OPENAI_BASE_URL": self.base_url,
+            "OPENAI_API_KEY": "x",
+            **{f"SWITCHBOARD_{name}": value for name, value in settings.items()},
+        }
+
+    def end(self, how: signal.Signals = signal.SIGTERM, *, timeout: float = 20) -> int:
+        """Sends the signal to the first process and waits; whatever is left is killed."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(timeout)
+        finally:
+            self.kill_group()
+
+    def kill_group(self) -> None:
+        """kill -9 of everything that it started."""
+        assert self.process is not None
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # nothing is left
+        self.process.wait()
+
+    # -- asking it ------------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        timeout: float = 30,
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            content = None if body is None else json.dumps(body).encode()
+            given = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, path, content, {**given, **(headers or {})})
+            answer = connection.getresponse()
+            return Answer(answer.status, dict(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
+
+    def chat(self, user_id: str, message: str, timeout: float = 30, **more: Any) -> Answer:
+        return self.request(
+            "POST", "/chat", {"user_id": user_id, "message": message, **more}, timeout=timeout
+        )
+
+    def connect(self, timeout: float = 30) -> socket.socket:
+        """A bare connection."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def say(self, user_id: str, message: str, **more: Any) -> socket.socket:
+        """Sends a turn on a bare connection and leaves its answer unread."""
+        connection = self.connect()
+        connection.sendall(chat_request(user_id, message, **more))
+        return connection
+
+
+def chat_request(user_id: str, message: str, **more: Any) -> bytes:
+    """The bytes of a POST /chat."""
+    body = json.dumps({"user_id": user_id, "message": message, **more}).encode()
+    head = (
+        "POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@contextmanager
+def running(folder: Path, base_url: str, **settings: str) -> Iterator[Server]:
+    """A server for the length of the block."""
+    server = Server(folder, free_port(), base_url, settings)
+    try:
+        yield server.start()
+    finally:
+        if server.process is not None:
+            server.kill_group()

@@ -1,0 +1,95 @@
+"""What lies in a server's database file, read from outside; and whether it is whole. No test."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+        yield connection
+
+
+def rows(path: Path, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with opened(path) as connection:
+        return connection.execute(sql, parameters).fetchall()
+
+
+def memory(path: Path, user_id: str) -> list[tuple[str, str]]:
+    """Role and content of all that is remembered of a user, oldest first."""
+    return rows(
+        path,
+        "SELECT role, content FROM messages JOIN sessions ON sessions.id = messages.session"
+        " JOIN tenants ON tenants.id = sessions.tenant_id WHERE user_id = ? ORDER BY session, seq",
+        user_id,
+    )
+
+
+def recorded(path: Path, user_id: str) -> list[tuple[int, str]]:
+    """Status and code of the user's requests, in the order in which they ended."""
+    return rows(
+        path,
+        "SELECT status, code FROM requests JOIN tenants ON tenants.id = requests.tenant_id"
+        " WHERE user_id = ? ORDER BY requests.id",
+        user_id,
+    )
+
+
+def require_whole(path: Path) -> None:
+    """No damage, no half turn, and every counter is what its rows say."""
+    with opened(path) as connection:
+        connection.execute("BEGIN")
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        for what, sql in _DISAGREEMENTS.items():
+            assert connection.execute(sql).fetchall() == [], what
+        roles = connection.execute("SELECT session, role FROM messages ORDER BY session, seq")
+        last: tuple[int, str] | None = None
+        for session, role in roles:
+            expected = "user" if last is None or last[0] != session else _AFTER[last[1]]
+            assert role == expected, f"session {session} does not alternate"
+            if last is not None and last[0] != session:
+                assert last[1] == "assistant", f"session {last[0]} ends with a half turn"
+            last = (session, role)
+        assert last is None or last[1] == "assistant", "the last session ends with a half turn"
+
+
+_AFTER = {"user": "assistant", "assistant": "user"}
+
+_DISAGREEMENTS = {
+    "messages of sessions": """
+        SELECT id, message_count FROM sessions WHERE message_count !=
+            (SELECT count(*) FROM messages WHERE session = sessions.id)
+    """,
+    "messages of tenants": """
+        SELECT user_id, message_count FROM tenants WHERE message_count !=
+            (SELECT count(*) FROM messages JOIN sessions ON sessions.id = messages.session
+             WHERE tenant_id = tenants.id)
+    """,
+    "requests, errors and tokens of tenants": """
+        SELECT user_id FROM tenants WHERE
+            (request_count, error_count, input_tokens, output_tokens) !=
+            (SELECT count(*), coalesce(sum(status >= 500), 0), coalesce(sum(input_tokens), 0),
+                coalesce(sum(output_tokens), 0) FROM requests WHERE tenant_id = tenants.id)
+    """,
+    "sums of tenants": """
+        SELECT user_id FROM tenants CROSS JOIN (SELECT 'hour' AS period UNION SELECT 'day') AS p
+        WHERE (request_count, error_count, input_tokens, output_tokens) !=
+            (SELECT coalesce(sum(requests), 0), coalesce(sum(errors), 0),
+                coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0)
+             FROM usage WHERE tenant_id = tenants.id AND usage.period = p.period
+                AND measure = 'request')
+    """,
+    "sums over all tenants": """
+        SELECT p.period FROM
+            (SELECT 'minute' AS period UNION SELECT 'hour' UNION SELECT 'day') AS p
+        WHERE (SELECT count(*) FROM requests) !=
+            (SELECT coalesce(sum(requests), 0) FROM usage
+             WHERE tenant_id = 0 AND usage.period = p.period AND measure = 'request')
+    """,
+}
