@@ -6,10 +6,11 @@ and its entry in the audit log are stored together or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from webapp.accounts.keys import forget_user as forget_keys
 from webapp.clock import Clock
 from webapp.errors import NotFound
 from webapp.memory import store as conversations
@@ -129,35 +130,14 @@ class TenantDirectory:
         """Changes what is given and nothing else; raises `NotFound` or `InvalidInput`."""
         self._check_change(change)
 
-        def work(connection: Connection) -> TenantRow:
-            before = _known(self._find(connection, user_id))
-            if not isinstance(change.blocked, Unset):
-                changes.set_blocked(connection, before.number, change.blocked, self._clock.now_ms())
-            if not isinstance(change.rate_limit, Unset):
-                changes.set_rate_limit(connection, before.number, change.rate_limit)
-            if not isinstance(change.token_budget, Unset):
-                changes.set_token_budget(connection, before.number, change.token_budget)
-            after = _known(self._find(connection, user_id))
-            was, became = _differences(before, after)
-            if audit is not None and became:
-                audit(connection, AuditNote(_action(became), before.number, was, became))
-            return after
-
-        return self._database.write(work)
+        return self._database.write(
+            lambda connection: self._update(connection, user_id, change, audit)
+        )
 
     def clear(self, user_id: str, *, audit: Audit | None = None) -> int:
         """Removes all messages of the tenant; 0 for one that is not known."""
 
-        def work(connection: Connection) -> int:
-            number = store.number_of(connection, self._user_ids.stored(user_id))
-            if number is None:
-                return 0
-            cleared = conversations.clear(connection, number)
-            if audit is not None:
-                audit(connection, AuditNote("clear_tenant", number, {"messages": cleared}))
-            return cleared
-
-        return self._database.write(work)
+        return self._database.write(lambda connection: self._clear(connection, user_id, audit) or 0)
 
     def forget(self, user_id: str, *, audit: Audit | None = None) -> Forgotten:
         """Deletes the tenant and all that is its; raises `NotFound`."""
@@ -167,6 +147,8 @@ class TenantDirectory:
             gone = None if number is None else changes.forget(connection, number)
             if gone is None:
                 raise _unknown()
+            # A key for this user alone holds the user's id, and could bring the tenant back.
+            forget_keys(connection, self._user_ids, user_id)
             if audit is not None:
                 audit(connection, AuditNote("forget_tenant", number, gone.as_dict()))
             return gone
@@ -212,6 +194,32 @@ class TenantDirectory:
 
         return self._database.write(work)
 
+    # -- acting on several ----------------------------------------------------------------------
+
+    def clear_each(self, user_ids: Sequence[str], *, audit: Audit | None = None) -> tuple[int, int]:
+        """Clears all of these or none; how many messages went, and of how many known tenants."""
+
+        def work(connection: Connection) -> tuple[int, int]:
+            cleared = [self._clear(connection, user_id, audit) for user_id in user_ids]
+            known = [messages for messages in cleared if messages is not None]
+            return sum(known), len(known)
+
+        return self._database.write(work)
+
+    def block_each(
+        self, user_ids: Sequence[str], blocked: bool, *, audit: Audit | None = None
+    ) -> int:
+        """Blocks or unblocks all of these or none; how many of them are known."""
+        change = TenantChange(blocked=blocked)
+
+        def work(connection: Connection) -> int:
+            known = [user_id for user_id in user_ids if self._find(connection, user_id)]
+            for user_id in known:
+                self._update(connection, user_id, change, audit)
+            return len(known)
+
+        return self._database.write(work)
+
     # -- acting on all --------------------------------------------------------------------------
 
     def clear_all(self, *, audit: Audit | None = None) -> tuple[int, int]:
@@ -245,6 +253,34 @@ class TenantDirectory:
             changes.check_rate_limit(change.rate_limit)
         if isinstance(change.token_budget, str):
             self._check_token_budget(change.token_budget)
+
+    # -- inside a transaction -------------------------------------------------------------------
+
+    def _update(
+        self, connection: Connection, user_id: str, change: TenantChange, audit: Audit | None
+    ) -> TenantRow:
+        before = _known(self._find(connection, user_id))
+        if not isinstance(change.blocked, Unset):
+            changes.set_blocked(connection, before.number, change.blocked, self._clock.now_ms())
+        if not isinstance(change.rate_limit, Unset):
+            changes.set_rate_limit(connection, before.number, change.rate_limit)
+        if not isinstance(change.token_budget, Unset):
+            changes.set_token_budget(connection, before.number, change.token_budget)
+        after = _known(self._find(connection, user_id))
+        was, became = _differences(before, after)
+        if audit is not None and became:
+            audit(connection, AuditNote(_action(became), before.number, was, became))
+        return after
+
+    def _clear(self, connection: Connection, user_id: str, audit: Audit | None) -> int | None:
+        """None for a tenant that is not known."""
+        number = store.number_of(connection, self._user_ids.stored(user_id))
+        if number is None:
+            return None
+        cleared = conversations.clear(connection, number)
+        if audit is not None:
+            audit(connection, AuditNote("clear_tenant", number, {"messages": cleared}))
+        return cleared
 
     # -- readable ids ---------------------------------------------------------------------------
 
