@@ -6,8 +6,6 @@ token, audience and issuer are always required, and every failure looks the same
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -139,11 +137,6 @@ class Tokens:
             leeway=LEEWAY_SECONDS,
             options={"require": list(_REQUIRED)},
         )
-
-
-def derived_secret(secret_key: str) -> str:
-    """A signing secret for `dev`, made from the instance's own secret so that none need be set."""
-    return hmac.digest(secret_key.encode("utf-8"), b"switchboard: tokens", hashlib.sha256).hex()
 
 
 def _principal(signed_by: str, users: UserPattern) -> Principal:
