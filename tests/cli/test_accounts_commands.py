@@ -16,7 +16,6 @@ from webapp.accounts.audit import VerifiedChain
 from webapp.accounts.keys import Keys
 from webapp.accounts.passwords import Passwords
 from webapp.cli import switchboard
-from webapp.errors import SwitchboardError
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store
 from webapp.tenants.user_ids import PlainUserIds
@@ -51,12 +50,9 @@ def run(url: str) -> Run:
             "SWITCHBOARD_USER_ID_KEY": user_id_key,
         }
         result = CliRunner().invoke(switchboard, arguments, input=typed, env=environment)
-        error = result.stderr
-        if isinstance(result.exception, SwitchboardError):
-            error += str(result.exception)
-        elif result.exception is not None and not isinstance(result.exception, SystemExit):
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Outcome(result.exit_code, result.stdout, error)
+        return Outcome(result.exit_code, result.stdout, result.stderr)
 
     assert command("db", "upgrade").status == 0
     return command
@@ -125,7 +121,7 @@ def test_an_account_is_disabled_enabled_and_given_a_new_password(
     admins = Admins(database, Passwords())
     assert admins.has_password("bob", "another long password")
     assert admins.get("bob").role == "operator"
-    assert run("admins", "disable", "nobody").err.endswith("There is no such account.")
+    assert "There is no such account." in run("admins", "disable", "nobody").err
 
 
 def test_a_key_is_shown_once_and_works(run: Run, database: Database) -> None:
@@ -230,5 +226,5 @@ def test_user_ids_are_encrypted_by_a_command_that_the_start_names(
 def test_without_a_database_a_command_says_how_to_make_one(tmp_path: Path) -> None:
     environment = {"SWITCHBOARD_DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"}
     result = CliRunner().invoke(switchboard, ["keys", "list"], env=environment)
-    assert isinstance(result.exception, SwitchboardError)
-    assert "switchboard db upgrade" in str(result.exception)
+    assert result.exit_code == 1
+    assert "switchboard db upgrade" in result.stderr
