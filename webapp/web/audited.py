@@ -1,4 +1,4 @@
-"""Writes the REST callers' acts into the audit log; the console writes its people's itself."""
+"""Writes the acts of REST callers and of the console's people on tenants into the audit log."""
 
 from __future__ import annotations
 

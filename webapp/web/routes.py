@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from webapp.accounts.roles import Permission
+from webapp.web.admin.routes import register as register_console
 from webapp.web.api import chat, health, metrics, tenants, tokens, transfers
 from webapp.web.guards import require
 
@@ -55,6 +56,7 @@ def register(app: Flask) -> None:
     acting = (change, clear, forget, take_out, take_in, clear_all)
     for blueprint in (open_to_all, turns, issuing, *reading, *acting):
         app.register_blueprint(blueprint)
+    register_console(app)
 
 
 def group(name: str, permission: Permission | None = None, prefix: str = "") -> Blueprint:

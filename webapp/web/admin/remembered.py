@@ -1,0 +1,88 @@
+"""Figures that are dear to count: kept for some seconds, counted anew behind the reader's back."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from flask import current_app
+
+from webapp.clock import Clock
+from webapp.errors import SwitchboardError
+
+EXTENSION = "switchboard-console"
+MAX_ENTRIES = 200
+PATIENCE_SECONDS = 2.0
+
+Value = TypeVar("Value")
+
+
+@dataclass(slots=True)
+class _Entry:
+    ready: threading.Event = field(default_factory=threading.Event)
+    counting: bool = False
+    counted_at: float = 0.0
+    value: Any = None
+    fault: SwitchboardError | None = None
+
+
+class Remembered:
+    """One for each process. Two readers of one figure count it once."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+
+    def get(
+        self,
+        key: Hashable,
+        count: Callable[[], Value],
+        *,
+        seconds: float,
+        patience: float = PATIENCE_SECONDS,
+    ) -> Value | None:
+        """The value, at most a little older than `seconds`; None when counting takes longer than
+        `patience` and there is no old one. Raises what the counting raised."""
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry())
+            self._entries.move_to_end(key)
+            while len(self._entries) > MAX_ENTRIES:
+                self._entries.popitem(last=False)
+            age = self._clock.monotonic() - entry.counted_at
+            start = not entry.counting and (not entry.ready.is_set() or age >= seconds)
+            entry.counting = entry.counting or start
+        if start:
+            threading.Thread(
+                target=self._count, args=(entry, count), name="figures", daemon=True
+            ).start()
+        # What is much older than it should be is waited for: nobody has looked for a while.
+        if not entry.ready.is_set() or (start and age >= seconds * 4):
+            entry.ready.clear()
+            if not entry.ready.wait(patience):
+                return None
+        if entry.fault is not None:
+            raise entry.fault
+        return cast("Value", entry.value)
+
+    def _count(self, entry: _Entry, count: Callable[[], Any]) -> None:
+        value, fault = None, None
+        try:
+            value = count()
+        except SwitchboardError as error:
+            fault = error
+        finally:
+            with self._lock:
+                entry.value, entry.fault = value, fault
+                # A failure is asked again at once.
+                entry.counted_at = 0.0 if fault else self._clock.monotonic()
+                entry.counting = False
+                entry.ready.set()
+
+
+def remembered() -> Remembered:
+    """The current application's."""
+    return cast("Remembered", current_app.extensions[EXTENSION])

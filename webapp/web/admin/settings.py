@@ -1,0 +1,50 @@
+"""What is in force in this process and where it came from; a secret is never shown."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+from flask import render_template
+from flask.typing import ResponseReturnValue
+
+from webapp.settings import SECRET_NAMES, Settings, variable_name
+from webapp.web.context import services
+
+
+def settings() -> ResponseReturnValue:
+    loaded = services().loaded
+    return render_template(
+        "admin/settings.html",
+        settings=[
+            {
+                "name": variable_name(name),
+                "value": _text(getattr(loaded.values, name), secret=name in SECRET_NAMES),
+                "secret": name in SECRET_NAMES,
+                "source": loaded.source_of(name),
+            }
+            for name in sorted(Settings.model_fields, key=variable_name)
+        ],
+        process=[
+            ("Switchboard", metadata.version("switchboard")),
+            ("Python", platform.python_version()),
+            ("Process", str(os.getpid())),
+        ],
+    )
+
+
+def _text(value: Any, *, secret: bool) -> str:
+    """A secret's presence alone; its text does not reach the template."""
+    if value is None or value == "" or value == ():
+        return ""
+    if secret:
+        return "set"
+    if isinstance(value, tuple):
+        return " ".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g} s"
+    return str(value)
