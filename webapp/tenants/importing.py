@@ -7,7 +7,7 @@ its block. Figures do not: they would be counted twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -27,6 +27,16 @@ MAX_MESSAGES = 200_000
 MAX_SESSIONS = 10_000
 
 
+def _valid(check: Callable[[object], str]) -> AfterValidator:
+    def validate(value: str) -> str:
+        try:
+            return check(value)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
+
+    return AfterValidator(validate)
+
+
 class _Shape(BaseModel):
     """Unknown fields are left alone: a newer export may say more."""
 
@@ -39,14 +49,14 @@ class _Head(_Shape):
 
 
 class _Tenant(_Shape):
-    user_id: Annotated[str, AfterValidator(check_user_id)]
+    user_id: Annotated[str, _valid(check_user_id)]
     blocked: bool = False
     rate_limit: str | None = None
     token_budget: str | None = None
 
 
 class _Session(_Shape):
-    session_id: Annotated[str, AfterValidator(check_session_id)]
+    session_id: Annotated[str, _valid(check_session_id)]
     state: dict[str, Any] | None = None
     state_version: int = Field(default=0, ge=0, lt=2**63)
 
@@ -67,7 +77,7 @@ class _Message(_Shape):
     content: str
     # JSON has no dates, so even a strict shape must read them from text.
     created_at: Annotated[AwareDatetime, Field(strict=False)]
-    session_id: Annotated[str, AfterValidator(check_session_id)]
+    session_id: Annotated[str, _valid(check_session_id)]
     tool_calls: list[_ToolCall] = []
     tool_call_id: str | None = Field(default=None, max_length=200)
 
@@ -110,6 +120,8 @@ def read_export(lines: Iterable[bytes]) -> Contents:
             kind = value["type"]
         except (ValueError, TypeError, KeyError, RecursionError):
             raise _wrong(number, "is not a JSON object with a type") from None
+        if not _is_text(line, value):
+            raise _wrong(number, "is not valid Unicode text")
         try:
             if number == 1:
                 if kind != FORMAT or _Head.model_validate(value).version != VERSION:
@@ -193,6 +205,17 @@ def _take(contents: Contents, kind: str, value: dict[str, Any], number: int) -> 
         contents.message_count += 1
     elif kind not in ("request", "usage"):
         raise _wrong(number, "has an unknown type, or a second tenant")
+
+
+def _is_text(line: bytes, value: object) -> bool:
+    """Half a surrogate pair can be written in JSON, but not stored as UTF-8."""
+    if b"\\ud" not in line.lower():
+        return True
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _message(given: _Message) -> Message:

@@ -1,0 +1,201 @@
+"""A tenant's data out and in again: the same conversations, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.fakes import HandClock
+from webapp.errors import Conflict, InvalidInput
+from webapp.memory import store as conversations
+from webapp.memory.history import history
+from webapp.messages import Message, ToolCall, Usage
+from webapp.storage import Connection, Database
+from webapp.tenants import export, store
+from webapp.tenants.directory import TenantChange, TenantDirectory
+from webapp.usage import store as usage_store
+from webapp.usage.records import RequestRecord
+
+Line = dict[str, Any]
+
+
+def tell(database: Database, clock: HandClock, user_id: str = "alice", turns: int = 2) -> None:
+    def work(connection: Connection) -> None:
+        number = store.ensure(connection, user_id, clock.now_ms())
+        for turn in range(turns):
+            call = ToolCall("call-1", "add", '{"a": 5}')
+            messages = [
+                Message.user(f"\u00bfqu\u00e9? {turn}\u2028\x0b\n"),
+                Message.assistant("", tool_calls=(call,)),
+                Message.tool("8", tool_call_id="call-1"),
+                Message.assistant("The result is 8"),
+            ]
+            for session in ("default", "second"):
+                conversations.append(connection, number, session, messages, 0, clock.now_ms())
+            record = RequestRecord(clock.now_ms(), "chat", 200, 10, "req", usage=Usage(1, 2))
+            usage_store.record(connection, number, record)
+        connection.execute(
+            "UPDATE sessions SET state = :state, state_version = 3 WHERE session_id = 'second'",
+            {"state": '{"step": 1}'},
+        )
+
+    database.write(work)
+
+
+def told(database: Database, user_id: str, session_id: str = "default") -> list[Message]:
+    with database.read() as connection:
+        number = store.number_of(connection, user_id)
+        return [] if number is None else history(connection, number, session_id)
+
+
+def lines_of(directory: TenantDirectory, user_id: str = "alice") -> list[Line]:
+    return [json.loads(line) for line in directory.export(user_id)]
+
+
+def raw(lines: list[Line]) -> list[bytes]:
+    return [json.dumps(line).encode() + b"\n" for line in lines]
+
+
+def test_what_was_exported_comes_back_the_same(
+    database: Database, clock: HandClock, directory: TenantDirectory
+) -> None:
+    tell(database, clock)
+    directory.update("alice", TenantChange(rate_limit="5/minute", token_budget="7/day"))
+    imported = directory.import_("bob", directory.export("alice"))
+    assert (imported.sessions, imported.messages) == (2, 16)
+    for session in ("default", "second"):
+        assert told(database, "bob", session) == told(database, "alice", session)
+    bob = directory.get("bob")
+    assert (bob.message_count, bob.request_count) == (16, 0)
+    assert (bob.rate_limit, bob.token_budget) == ("5/minute", "7/day")
+    with database.read() as connection:
+        state = connection.execute(
+            "SELECT state, state_version FROM sessions"
+            " WHERE tenant_id = :bob AND session_id = 'second'",
+            {"bob": bob.number},
+        ).fetchone()
+    assert (json.loads(state[0]), state[1]) == ({"step": 1}, 3)
+
+
+def test_an_export_says_how_much_there_is(
+    database: Database, clock: HandClock, directory: TenantDirectory
+) -> None:
+    tell(database, clock)
+    lines = lines_of(directory)
+    kinds = [line["type"] for line in lines]
+    assert kinds[0] == "switchboard-tenant"
+    assert kinds[1] == "tenant"
+    assert lines[-1] == {"type": "end", "sessions": 2, "messages": 16, "requests": 2, "usages": 1}
+    assert lines[-2]["requests"] == 2
+    assert lines[1]["user_id"] == "alice"
+
+
+def test_hidden_conversations_are_not_in_an_export(
+    database: Database, clock: HandClock, directory: TenantDirectory
+) -> None:
+    tell(database, clock)
+    text = b"".join(directory.export("alice", conversations=False))
+    assert b"result" not in text
+    assert b"step" not in text
+    assert json.loads(text.splitlines()[-1])["messages"] == 0
+
+
+def test_a_long_conversation_is_exported_whole(
+    database: Database, clock: HandClock, directory: TenantDirectory, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(export, "_PAGE", 3)
+    tell(database, clock, turns=4)
+    lines = lines_of(directory)
+    assert lines[-1]["messages"] == 32
+    assert len({json.dumps(line) for line in lines if line["type"] == "request"}) >= 1
+    assert sum(line["type"] == "request" for line in lines) == 4
+
+
+def test_an_import_joins_a_known_tenant_and_leaves_its_limits(
+    database: Database, clock: HandClock, directory: TenantDirectory
+) -> None:
+    tell(database, clock)
+    exported = list(directory.export("alice"))
+    database.write(lambda connection: store.ensure(connection, "bob", clock.now_ms()))
+    directory.update("bob", TenantChange(blocked=True))
+    directory.import_("bob", exported)
+    assert directory.get("bob").blocked
+
+
+def test_two_conversations_are_not_mixed(
+    database: Database, clock: HandClock, directory: TenantDirectory
+) -> None:
+    tell(database, clock)
+    before = told(database, "alice")
+    with pytest.raises(Conflict):
+        directory.import_("alice", list(directory.export("alice")))
+    assert told(database, "alice") == before
+
+
+def test_an_import_keeps_to_the_cap(
+    database: Database, clock: HandClock, directory: TenantDirectory
+) -> None:
+    tell(database, clock, turns=40)
+    imported = directory.import_("bob", directory.export("alice"))
+    assert imported.messages == directory.get("bob").message_count == 200
+    assert told(database, "bob") == told(database, "alice")[-100:]
+
+
+Spoil = Callable[[list[Line]], object]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda lines: lines.clear(), "Line 1 of the import is missing"),
+        (lambda lines: lines.pop(0), "Line 1"),
+        (lambda lines: lines.pop(), "cut off"),
+        (lambda lines: lines.pop(1), "cut off"),
+        (lambda lines: lines.pop(5), "other numbers"),
+        (lambda lines: lines.append({"type": "usage"}), "behind the end"),
+        (lambda lines: lines.insert(2, lines[1]), "Line 3"),
+        (lambda lines: lines.insert(2, lines[2]), "second time"),
+        (lambda lines: lines.insert(2, {"type": "surprise"}), "unknown type"),
+        (lambda lines: lines.insert(2, {}), "not a JSON object"),
+        (lambda lines: lines[0].update(version=2), "version 1"),
+        (lambda lines: lines[1].update(rate_limit="often"), "rate_limit"),
+        (lambda lines: lines[1].update(token_budget="much"), "token_budget"),
+        (lambda lines: lines[1].update(user_id=" x"), "Line 2"),
+        (lambda lines: lines[2].update(session_id="a/b"), "Line 3"),
+        (lambda lines: lines[2].update(state={"\ud800": 1}), "Unicode"),
+        (lambda lines: lines[2].update(state_version=-1), "wrong at state_version"),
+        (lambda lines: lines[4].update(role="wizard"), "wrong at role"),
+        (lambda lines: lines[4].update(content=7), "wrong at content"),
+        (lambda lines: lines[4].update(content="\ud800"), "Unicode"),
+        (lambda lines: lines[4].update(created_at="yesterday"), "wrong at created_at"),
+        (lambda lines: lines[4].update(created_at="2026-01-01T00:00:00"), "wrong at created_at"),
+        (lambda lines: lines[4].update(id=""), "wrong at id"),
+        (lambda lines: lines[4].update(tool_calls=[{"id": "x"}]), "wrong at tool_calls"),
+    ],
+)
+def test_a_faulty_import_leaves_nothing(
+    database: Database, clock: HandClock, directory: TenantDirectory, spoil: Spoil, sentence: str
+) -> None:
+    tell(database, clock)
+    lines = lines_of(directory)
+    spoil(lines)
+    with pytest.raises(InvalidInput, match=sentence):
+        directory.import_("bob", raw(lines))
+    assert directory.find("bob") is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\n", b"null\n", b"[]\n", b"[" * 5000, b"\n", b'{"type": ' + b"9" * 5000 + b"}"]
+)
+def test_a_line_that_is_no_object_is_refused(directory: TenantDirectory, line: bytes) -> None:
+    with pytest.raises(InvalidInput, match="Line 1"):
+        directory.import_("bob", [line])
+
+
+def test_a_line_that_is_too_long_is_refused(directory: TenantDirectory, monkeypatch: Any) -> None:
+    monkeypatch.setattr("webapp.tenants.importing.MAX_LINE_BYTES", 10)
+    with pytest.raises(InvalidInput, match="longer than 10 bytes"):
+        directory.import_("bob", [b'{"type": "switchboard-tenant"}\n'])
