@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from webapp.accounts.admins import Admins
@@ -48,7 +48,7 @@ class Services:
     directory: TenantDirectory
     admins: Admins
     sign_in: SignIn
-    console_secret: bytes
+    console_secret: bytes = field(repr=False)
 
     @property
     def settings(self) -> Settings:
