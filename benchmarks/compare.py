@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.figures import Figures
+from benchmarks.figures import Figures, latency_of
 from benchmarks.load import Load, describe, name_users, run_load
 from benchmarks.long_memory import Growth, measure_growth
 from benchmarks.peers import Agno, BareFlask, Peer, Setting, Switchboard
-from benchmarks.processes import ServerFailed, usage
+from benchmarks.processes import ServerFailed, commit_cost, usage
 from benchmarks.report import Measured, Row, markdown
 from benchmarks.targets import UpstreamTarget
 
@@ -125,6 +125,13 @@ def check_ceiling(upstream: Upstream, seconds: float) -> Figures:
     return run_load(UpstreamTarget(upstream.host), load)
 
 
+def disk_sentence() -> str:
+    """Say what a durable commit costs on this disk at this moment."""
+    with tempfile.TemporaryDirectory(prefix="switchboard-bench-") as folder:
+        cost = latency_of(commit_cost(Path(folder)))
+    return f"a durable SQLite commit takes {cost.p50:.2f} ms (p95 {cost.p95:.2f})"
+
+
 def rotated(peers: Sequence[Peer], by: int) -> list[Peer]:
     """Return the peers beginning with another in each round, so that drift strikes all alike."""
     at = by % len(peers)
@@ -173,6 +180,8 @@ def main() -> None:
     asked = _chosen(parser, "row", options.rows, known)
     rows = [row for row in asked if row is not None]
     growths: list[Growth] = []
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
+    machine += f"; before: {disk_sentence()}"
     try:
         results = compare(peers, rows, options.rounds, options.seconds, options.warmup)
         if len(rows) < len(asked):
@@ -181,7 +190,7 @@ def main() -> None:
     except ServerFailed as error:
         sys.exit(str(error))
     command = " ".join(["python -m benchmarks.compare", *sys.argv[1:]])
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
+    machine += f"; after: {disk_sentence()}"
     table = markdown(results, growths, command, machine)
     print("\n" + table)
     if options.output:

@@ -7,6 +7,7 @@ import http.client
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,26 @@ def _pss(pid: int, otherwise: int) -> int:
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
     return otherwise
+
+
+def commit_cost(folder: Path, commits: int = 100) -> list[float]:
+    """Return how long durable SQLite commits in `folder` take here and now, in seconds.
+
+    No server that keeps what it stores can answer faster than this, one turn at a time.
+    """
+    connection = sqlite3.connect(folder / "commit-cost.db", isolation_level=None)
+    taken: list[float] = []
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("CREATE TABLE kept (text)")
+        for _ in range(commits):
+            started = time.perf_counter()
+            connection.execute("INSERT INTO kept VALUES (?)", ("x" * 500,))
+            taken.append(time.perf_counter() - started)
+    finally:
+        connection.close()
+    return taken
 
 
 def free_port() -> int:

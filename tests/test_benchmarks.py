@@ -21,7 +21,7 @@ from benchmarks.fill import fill
 from benchmarks.framing import FramingError, Message, Partial, take_message
 from benchmarks.load import Load, drive, name_users
 from benchmarks.long_memory import Growth
-from benchmarks.processes import usage
+from benchmarks.processes import commit_cost, usage
 from benchmarks.report import Measured, Row, goals_of, markdown
 from benchmarks.scale import Scale
 from benchmarks.scale import report as scale_report
@@ -390,6 +390,13 @@ def test_the_use_of_a_tree_of_processes_is_read() -> None:
     assert used.processes == 1
     assert used.cpu > 0
     assert used.rss >= used.pss > 1_000_000
+
+
+def test_durable_commits_are_timed_one_by_one(tmp_path: Path) -> None:
+    taken = commit_cost(tmp_path, commits=3)
+
+    assert len(taken) == 3
+    assert min(taken) > 0
 
 
 def test_the_report_gives_ratios_and_says_which_line_was_missed() -> None:
