@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from webapp.storage import Connection, Database
 from webapp.usage.periods import DAY_MS, HOUR_MS
+from webapp.usage.requests import first_since
 
 BATCH = 2000
 # Each must reach back over its window and the time before it; see windows.py.
@@ -41,11 +42,11 @@ def prune(database: Database, now_ms: int, request_retention: float) -> Pruned:
 
 
 def _prune_requests(connection: Connection, before_ms: int) -> int:
-    # The oldest have the smallest numbers, so this reads no further than what it deletes.
+    # Numbers grow with time: what lies before the first that is kept is older than it.
     return connection.execute(
-        "DELETE FROM requests WHERE at < :before AND id IN"
-        " (SELECT id FROM requests ORDER BY id LIMIT :batch)",
-        {"before": before_ms, "batch": BATCH},
+        "DELETE FROM requests WHERE id IN"
+        " (SELECT id FROM requests WHERE id < :first ORDER BY id LIMIT :batch)",
+        {"first": first_since(connection, before_ms), "batch": BATCH},
     ).rowcount
 
 

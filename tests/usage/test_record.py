@@ -1,0 +1,111 @@
+"""Recording: a tenant's counters, its requests and the sums agree with what was recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from webapp.messages import Usage
+from webapp.storage import Connection, Database
+from webapp.tenants import changes, rows, store
+from webapp.tenants.rows import TenantRow
+from webapp.usage import store as usage_store
+from webapp.usage.periods import DAY_MS, day_number, iso_utc, month_after, month_number
+from webapp.usage.records import RequestRecord
+
+
+def at(text: str) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def request(at_ms: int, status: int = 200, latency: int = 100, tokens: int = 3) -> RequestRecord:
+    code = {200: "", 429: "rate_limited"}.get(status, "model_error")
+    usage = Usage(tokens - 1, 1) if tokens else Usage()
+    return RequestRecord(at_ms, "chat", status, latency, "req", code, usage=usage)
+
+
+def recorded(database: Database, records: Sequence[RequestRecord]) -> TenantRow:
+    def work(connection: Connection) -> TenantRow | None:
+        number = store.ensure(connection, "alice", records[0].at_ms)
+        for one in records:
+            assert usage_store.record(connection, number, one)
+        return rows.find(connection, "alice")
+
+    row = database.write(work)
+    assert row is not None
+    return row
+
+
+NOON = at("2026-11-23T12:00:00")
+
+
+def test_the_counters_tell_what_happened(database: Database) -> None:
+    row = recorded(
+        database,
+        [request(NOON), request(NOON + 5, 502, tokens=0), request(NOON + 2, 429, tokens=0)],
+    )
+    assert (row.request_count, row.error_count, row.refused_count) == (3, 1, 1)
+    assert (row.input_tokens, row.output_tokens, row.total_tokens) == (2, 1, 3)
+    assert row.last_active_at == NOON + 5
+
+
+def test_what_was_refused_has_no_latency(database: Database) -> None:
+    row = recorded(database, [request(NOON, 429, 1), request(NOON, 403, 1)])
+    assert row.p95_ms == 0
+    row = recorded(database, [request(NOON, 200, 1000), request(NOON, 429, 1)])
+    assert row.p95_ms == pytest.approx(1000, rel=0.05)
+
+
+def test_a_failure_has_a_latency(database: Database) -> None:
+    assert recorded(database, [request(NOON, 504, 60_000)]).p95_ms == pytest.approx(
+        60_000, rel=0.05
+    )
+
+
+def test_nothing_is_recorded_for_a_tenant_that_is_gone(database: Database) -> None:
+    def work(connection: Connection) -> bool:
+        number = store.ensure(connection, "alice", NOON)
+        changes.forget(connection, number)
+        return usage_store.record(connection, number, request(NOON))
+
+    assert database.write(work) is False
+    with database.read() as connection:
+        for table in ("requests", "usage", "tenants"):
+            assert connection.execute(f"SELECT COUNT(*) FROM {table}", {}).fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("times", "day", "month"),
+    [
+        (["2026-11-23T00:00:00", "2026-11-23T23:59:59"], 6, 6),
+        (["2026-11-23T23:59:59", "2026-11-24T00:00:00"], 3, 6),
+        (["2026-11-30T23:59:59", "2026-12-01T00:00:00"], 3, 3),
+        (["2026-12-31T23:59:59", "2027-01-01T00:00:00"], 3, 3),
+        # Stored in the other order: the late one counts in the new day, and resets nothing.
+        (["2026-11-24T00:00:00", "2026-11-23T23:59:59"], 6, 6),
+        (["2027-01-01T00:00:00", "2026-12-31T23:59:59"], 6, 6),
+        # A clock that was far ahead and was put right.
+        (["2099-01-01T00:00:00", "2026-11-23T12:00:00"], 3, 3),
+    ],
+)
+def test_budgets_are_counted_by_the_day_and_month_of_utc(
+    database: Database, times: list[str], day: int, month: int
+) -> None:
+    records = [request(at(text)) for text in times]
+    row = recorded(database, records)
+    now = max(at(text) for text in times if not text.startswith("2099"))
+    assert (row.tokens_of_day(now), row.tokens_of_month(now)) == (day, month)
+    assert row.tokens_of_day(now + DAY_MS) == 0
+    with database.read() as connection:
+        standing = store.standing(connection, "alice")
+    assert standing is not None
+    assert (standing.tokens_of_day(now), standing.tokens_of_month(now)) == (day, month)
+
+
+def test_the_calendar_is_that_of_utc() -> None:
+    assert day_number(at("2026-11-23T23:59:59")) == 20261123
+    assert month_number(at("2024-02-29T00:00:00")) == 202402
+    assert [month_after(month) for month in (202611, 202612)] == [202612, 202701]
+    assert iso_utc(at("2026-11-23T21:00:00") + 7) == "2026-11-23T21:00:00.007Z"
