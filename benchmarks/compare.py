@@ -113,6 +113,8 @@ def measure(peer: Peer, row: Row, upstream: Upstream, seconds: float, warmup: fl
                 ),
             )
             after = upstream.stats()
+            if figures.errors:
+                print(f"{peer.name} said last:\n{running.server.output()[-1500:]}", file=sys.stderr)
             asked = after["turns"] - before["turns"]
             sent = (after["messages"] - before["messages"]) / asked if asked else 0.0
             return Measured(peer.name, row, figures, fresh, running.server.ready_seconds, sent)
