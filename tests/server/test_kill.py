@@ -62,7 +62,7 @@ class Load:
 
 
 def rounds(server: Server, kills: Iterable[Callable[[Server], None]]) -> tuple[int, int]:
-    """Kills it under load, one way after another; gives how many answers were received, and were stored."""
+    """Kills it under load, one way after another; gives how many answers came and were stored."""
     told: dict[str, list[str]] = defaultdict(list)
     numbers = itertools.count()
     for kill in kills:

@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx2
 
+from webapp.agent.lookout import Lookout
+
 IDLE_SECONDS = 30.0
 MAX_IDLE = 1024
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
@@ -60,11 +62,12 @@ class KeptAliveTransport(httpx2.BaseTransport):
     Raises the httpx2 errors that the openai client expects. The read time-out bounds the wait for
     the answer's head and, for an answer that is not a stream of events, the whole answer, so
     that an upstream which drips a byte now and then cannot hold a turn for ever. Running out of
-    it looks like a 408 that is not to be tried again.
+    it looks like a 408 that is not to be tried again, and being called off like a 499.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._context = context
+    def __init__(self, lookout: Lookout | None = None) -> None:
+        self._context: ssl.SSLContext | None = None
+        self._lookout = lookout or Lookout()
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[tuple[AnyConnection, float]]] = {}
 
@@ -74,25 +77,31 @@ class KeptAliveTransport(httpx2.BaseTransport):
         origin = _origin(request)
         body = request.read()
         deadline = None if read_timeout is None else time.monotonic() + read_timeout
+        cancel = self._lookout.cancel
         while True:
+            if cancel is not None and cancel.is_set():
+                return _not_tried_again(499)
             connection, used_before = self._take(origin, timeouts.get("connect"))
             try:
+                self._lookout.watch(connection, cancel, connection.sock)
                 if connection.sock is not None:
                     connection.sock.settimeout(read_timeout)
                 _send(connection, request, body)
                 answer = connection.getresponse()
             except TimeoutError:
-                connection.close()
-                return _timed_out()
+                self._drop(connection)
+                return _not_tried_again(408)
             except (http.client.HTTPException, OSError) as error:
-                connection.close()
+                self._drop(connection)
+                if cancel is not None and cancel.is_set():
+                    return _not_tried_again(499)
                 if used_before and isinstance(
                     error, http.client.RemoteDisconnected | ConnectionError
                 ):
                     continue  # the server had closed the kept connection: not this request's fault
                 raise httpx2.ReadError("the connection broke", request=request) from error
             except BaseException:
-                connection.close()
+                self._drop(connection)
                 raise
             return self._response(request, origin, connection, answer, deadline)
 
@@ -118,7 +127,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
         try:
             content = body.read_all(deadline)
         except httpx2.ReadTimeout:
-            return _timed_out()
+            return _not_tried_again(408)
         finally:
             body.close()
         if _asks_for_long_wait(answer, request):
@@ -154,13 +163,19 @@ class KeptAliveTransport(httpx2.BaseTransport):
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
-    def put_back(self, origin: Origin, connection: AnyConnection) -> None:
-        """Keeps a connection whose answer was read to its end."""
-        with self._lock:
-            idle = self._idle.setdefault(origin, [])
-            if len(idle) < MAX_IDLE:
-                idle.append((connection, time.monotonic()))
-                return
+    def done(self, origin: Origin, connection: AnyConnection, *, reusable: bool) -> None:
+        """Keeps a connection whose answer was read to its end, and closes any other."""
+        self._lookout.leave(connection)
+        if reusable:
+            with self._lock:
+                idle = self._idle.setdefault(origin, [])
+                if len(idle) < MAX_IDLE:
+                    idle.append((connection, time.monotonic()))
+                    return
+        connection.close()
+
+    def _drop(self, connection: AnyConnection) -> None:
+        self._lookout.leave(connection)
         connection.close()
 
 
@@ -214,15 +229,12 @@ class _Body(httpx2.SyncByteStream):
             return
         self._closed = True
         self._answer.close()
-        if self._reusable:
-            self._transport.put_back(self._origin, self._connection)
-        else:
-            self._connection.close()
+        self._transport.done(self._origin, self._connection, reusable=self._reusable)
 
 
-def _timed_out() -> httpx2.Response:
-    """A time-out as the client is to see it: it would otherwise wait as long twice more."""
-    return httpx2.Response(408, headers=[NO_RETRY])
+def _not_tried_again(status: int) -> httpx2.Response:
+    """A failure as the client is to see it: any other it would try twice more."""
+    return httpx2.Response(status, headers=[NO_RETRY])
 
 
 def _asks_for_long_wait(answer: http.client.HTTPResponse, request: httpx2.Request) -> bool:

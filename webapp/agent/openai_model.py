@@ -16,6 +16,7 @@ import httpx2
 import openai
 
 from webapp.agent.http_transport import KeptAliveTransport
+from webapp.agent.lookout import Lookout
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta, ToolSpec
 from webapp.errors import ContextOverflow, ModelError, ModelTimeout
 from webapp.messages import Message, ToolCall, Usage
@@ -49,12 +50,13 @@ class OpenAIModel:
     ) -> None:
         self._name = name
         self._options = dict(options or {})
+        self._lookout = Lookout()
         self.client = client or openai.OpenAI(
             api_key=api_key,
             base_url=base_url,
             max_retries=max_retries,
             timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-            http_client=_http_client(timeout),
+            http_client=_http_client(timeout, self._lookout),
         )
 
         # Whole, because the client parses a relative one three times for each request.
@@ -66,7 +68,9 @@ class OpenAIModel:
 
     def named(self, name: str) -> OpenAIModel:
         """The same server and connections, another model of it."""
-        return OpenAIModel(name, options=self._options, client=self.client)
+        other = OpenAIModel(name, options=self._options, client=self.client)
+        other._lookout = self._lookout
+        return other
 
     def complete(self, request: ModelRequest) -> ModelReply:
         response = self._post(request, stream=False)
@@ -119,13 +123,14 @@ class OpenAIModel:
             body["stream_options"] = {"include_usage": True}
         content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
         try:
-            response = self.client.post(
-                self._url,
-                content=content,
-                options=JSON_HEADERS,
-                cast_to=httpx2.Response,
-                stream=stream,
-            )
+            with self._lookout.calling(request.cancel):
+                response = self.client.post(
+                    self._url,
+                    content=content,
+                    options=JSON_HEADERS,
+                    cast_to=httpx2.Response,
+                    stream=stream,
+                )
         except openai.OpenAIError as error:
             raise _failure(error) from error
         except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
@@ -133,14 +138,14 @@ class OpenAIModel:
         return response
 
 
-def _http_client(timeout: float) -> httpx2.Client:
+def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:
     """Our transport, unless the environment asks for a proxy: then httpx2's own, which has them."""
     if urllib.request.getproxies().keys() & {"http", "https", "all"}:
         return openai.DefaultHttpxClient(
             timeout=timeout,
             limits=httpx2.Limits(max_connections=2000, max_keepalive_connections=1000),
         )
-    return httpx2.Client(transport=KeptAliveTransport(), timeout=timeout)
+    return httpx2.Client(transport=KeptAliveTransport(lookout), timeout=timeout)
 
 
 def _wire(message: Message) -> dict[str, Any]:

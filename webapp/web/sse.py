@@ -32,22 +32,27 @@ def event(name: str, data: dict[str, Any]) -> bytes:
 
 
 def stream_response(
-    events: Iterator[ChatEvent], hang_up: threading.Event, request_id: str
+    events: Iterator[ChatEvent],
+    hang_up: threading.Event,
+    request_id: str,
+    *,
+    keep_alive: float = KEEP_ALIVE_SECONDS,
 ) -> Response:
     """An answer that sends the turn's events as they come.
 
-    The turn runs in a thread of its own, so that this one can send a comment when the model is
-    silent: only in sending does a server notice that nobody listens. Then `hang_up` is set.
+    The turn runs in a thread of its own, so that this one can send a comment when the model was
+    silent for `keep_alive` seconds: proxies close a line on which nothing moves, and only in
+    sending does a server notice that nobody listens. Then `hang_up` is set.
     """
     return Response(
-        _pumped(events, hang_up, request_id),
+        _pumped(events, hang_up, request_id, keep_alive),
         mimetype="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
 def _pumped(
-    events: Iterator[ChatEvent], hang_up: threading.Event, request_id: str
+    events: Iterator[ChatEvent], hang_up: threading.Event, request_id: str, keep_alive: float
 ) -> Iterator[bytes]:
     lines: queue.Queue[bytes | None] = queue.Queue()
 
@@ -72,7 +77,7 @@ def _pumped(
     try:
         while True:
             try:
-                line = lines.get(timeout=KEEP_ALIVE_SECONDS)
+                line = lines.get(timeout=keep_alive)
             except queue.Empty:
                 line = KEEP_ALIVE
             if line is END:
