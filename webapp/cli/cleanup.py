@@ -17,6 +17,8 @@ from webapp.tenants.cleanup import Cleanup
 @click.option("--dry-run", is_flag=True, help="Only say how many it would be.")
 def command(inactive: float, dry_run: bool) -> None:
     """Forgets tenants altogether that had no request for so long; spares blocked ones."""
+    if inactive <= 0:
+        raise click.BadParameter("must be longer than nothing", param_hint="--inactive")
     with opened_services() as services:
         found = services.directory.cleanup(inactive, dry_run=True)
         if dry_run:

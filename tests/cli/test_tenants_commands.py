@@ -1,0 +1,183 @@
+"""`switchboard tenants` and `cleanup`, run as a person would run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from webapp.cli import switchboard
+from webapp.errors import SwitchboardError
+from webapp.memory import store as conversations
+from webapp.messages import Message
+from webapp.storage import Connection, Database, open_database
+from webapp.tenants import store
+
+NOW = 1_700_000_000_000
+
+
+@dataclass
+class Outcome:
+    """What a command wrote, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'switchboard.db'}"
+
+
+@pytest.fixture
+def run(url: str) -> Run:
+    def command(*arguments: str, typed: str = "") -> Outcome:
+        environment = {
+            "SWITCHBOARD_DATABASE_URL": url,
+            "SWITCHBOARD_SECRET_KEY": "a-secret-of-the-tests-0123456789-abcdef",
+            "OPENAI_API_KEY": "none",
+        }
+        result = CliRunner().invoke(switchboard, arguments, input=typed, env=environment)
+        error = result.stderr
+        if isinstance(result.exception, SwitchboardError):
+            error += str(result.exception)
+        elif result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, error)
+
+    return command
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    """Alice and bob have two messages each; alice was last heard of in 2023."""
+    opened = open_database(url)
+    opened.upgrade()
+
+    def work(connection: Connection) -> None:
+        for user_id, at in (("alice", NOW), ("bob", 2 * NOW)):
+            number = store.ensure(connection, user_id, at)
+            said = [Message.user(f"I am {user_id}"), Message.assistant("Hello")]
+            conversations.append(connection, number, "default", said, 0, at)
+
+    opened.write(work)
+    yield opened
+    opened.close()
+
+
+def actions(database: Database) -> list[tuple[str, str]]:
+    with database.read() as connection:
+        rows = connection.execute("SELECT action, actor FROM audit ORDER BY id", {}).fetchall()
+    return [(row[0], row[1]) for row in rows]
+
+
+def listed(run: Run, *options: str) -> list[str]:
+    return [row["user_id"] for row in json.loads(run("tenants", "list", "--json", *options).out)]
+
+
+def test_the_list_is_for_people_and_for_programs(run: Run, database: Database) -> None:
+    lines = run("tenants", "list").out.splitlines()
+    assert [line.split()[-1] for line in lines] == ["bob", "alice"]
+    assert listed(run) == ["bob", "alice"]
+    assert listed(run, "--sort", "user_id", "--limit", "1") == ["alice"]
+    assert listed(run, "--search", "LIC") == ["alice"]
+    assert listed(run, "--search", "nobody") == []
+    assert "no such tenants" in run("tenants", "list", "--search", "nobody").err
+
+
+def test_a_long_list_is_listed_whole(run: Run, database: Database) -> None:
+    database.write(lambda c: [store.ensure(c, f"user-{n:03}", NOW) for n in range(250)])
+    assert len(listed(run, "--limit", "0")) == 252
+    assert len(listed(run)) == 50
+
+
+def test_one_tenant_is_shown(run: Run, database: Database) -> None:
+    assert json.loads(run("tenants", "show", "alice", "--json").out)["message_count"] == 2
+    assert "message count        2" in run("tenants", "show", "alice").out
+
+
+@pytest.mark.parametrize("command", ["show", "clear", "forget", "export", "block", "unblock"])
+def test_an_unknown_tenant_is_a_sentence_and_a_status(
+    run: Run, database: Database, command: str
+) -> None:
+    outcome = run("tenants", command, "mallory")
+    assert outcome.status == 1
+    assert "There is no such tenant." in outcome.err
+    assert actions(database) == []
+
+
+def test_what_destroys_asks_first(run: Run, database: Database) -> None:
+    for command in ("clear", "forget"):
+        asked = run("tenants", command, "alice", typed="n\n")
+        assert asked.status == 1
+        assert "2 messages" in asked.err
+    refused = run("tenants", "clear-all", typed="yes\n")
+    assert refused.status == 1
+    assert json.loads(run("tenants", "show", "alice", "--json").out)["message_count"] == 2
+    assert actions(database) == []
+
+
+def test_clear_forget_and_clear_all_say_what_went(run: Run, database: Database) -> None:
+    assert run("tenants", "clear", "alice", typed="y\n").out == "2 messages cleared.\n"
+    assert run("tenants", "clear", "alice", "--yes").out == "0 messages cleared.\n"
+    assert run("tenants", "clear-all", typed="clear all tenants\n").out.endswith(
+        "2 messages of 1 tenants cleared.\n"
+    )
+    assert "bob is forgotten" in run("tenants", "forget", "bob", "--yes").out
+    assert listed(run) == ["alice"]
+    assert actions(database) == [
+        ("clear_tenant", "cli"),
+        ("clear_tenant", "cli"),
+        ("clear_all", "cli"),
+        ("forget_tenant", "cli"),
+    ]
+
+
+def test_a_tenant_is_blocked_and_unblocked(run: Run, database: Database) -> None:
+    run("tenants", "block", "alice")
+    assert listed(run, "--blocked") == ["alice"]
+    run("tenants", "unblock", "alice")
+    assert listed(run, "--blocked") == []
+    assert actions(database) == [("block_tenant", "cli"), ("unblock_tenant", "cli")]
+
+
+def test_a_tenant_goes_out_and_in_again(run: Run, database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "alice.jsonl"
+    assert run("tenants", "export", "alice", "--output", str(file)).out == ""
+    assert (
+        run("tenants", "export", "alice").out.splitlines()[1:]
+        == (file.read_text(encoding="utf-8").splitlines()[1:])
+    )
+    outcome = run("tenants", "import", "carol", str(file))
+    assert outcome.out == "2 messages in 1 sessions imported.\n"
+    assert "carol" in listed(run)
+    again = run("tenants", "import", "carol", str(file))
+    assert again.status == 1
+    assert "in use" in again.err
+    assert actions(database)[-1] == ("import_tenant", "cli")
+
+
+def test_cleanup_forgets_the_inactive(run: Run, database: Database) -> None:
+    dry = run("cleanup", "--inactive", "24h", "--dry-run")
+    assert dry.out == "1 tenants with 2 messages are inactive.\n"
+    assert listed(run) == ["bob", "alice"]
+    assert run("cleanup", "--inactive", "24h").out == "1 tenants with 2 messages forgotten.\n"
+    assert listed(run) == ["bob"]
+    assert actions(database) == [("forget_inactive", "cli")]
+    assert run("cleanup", "--inactive", "24h").out == "0 tenants with 0 messages forgotten.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--inactive", "soon"], ["--inactive", "-1h"], ["--inactive", "0s"]]
+)
+def test_cleanup_wants_a_length_of_time(run: Run, database: Database, arguments: list[str]) -> None:
+    assert run("cleanup", *arguments).status == 2
+    assert listed(run) == ["bob", "alice"]
