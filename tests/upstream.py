@@ -78,8 +78,8 @@ class Upstream:
 
 
 @contextmanager
-def upstream(behave: Behaviour = counting) -> Iterator[Upstream]:
-    """The server, for the length of the block."""
+def upstream(behave: Behaviour = counting, *, port: int = 0) -> Iterator[Upstream]:
+    """The server, for the length of the block; without a port it takes a free one."""
     state = Upstream(behave)
 
     class Handler(BaseHTTPRequestHandler):
@@ -123,7 +123,7 @@ def upstream(behave: Behaviour = counting) -> Iterator[Upstream]:
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that hung up is what some tests are about."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     state.base_url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
