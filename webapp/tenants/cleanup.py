@@ -66,4 +66,4 @@ def _forget_batch(
             audit(connection, AuditNote("forget_inactive", before=figures))
         return cleaned
 
-    return database.write(work)
+    return database.write_long(work)

@@ -15,18 +15,17 @@ from webapp.clock import Clock
 from webapp.errors import NotFound
 from webapp.memory import store as conversations
 from webapp.storage import Connection, Database
-from webapp.tenants import changes, listing, rows, store
+from webapp.tenants import changes, rows, store
 from webapp.tenants.changes import Forgotten
 from webapp.tenants.cleanup import Cleanup, forget_inactive
 from webapp.tenants.export import export_lines
 from webapp.tenants.importing import Imported, read_export, store_import
 from webapp.tenants.listing import Page
 from webapp.tenants.notes import Audit, AuditNote
-from webapp.tenants.query import MAX_LIMIT, TenantQuery, cursor_at
+from webapp.tenants.query import TenantQuery
+from webapp.tenants.readable_listing import ReadableListing
 from webapp.tenants.rows import TenantRow
 from webapp.tenants.user_ids import UserIds
-
-MAX_PAGES_READ = 25
 
 
 class Unset:
@@ -72,7 +71,7 @@ class TenantDirectory:
         self._user_ids = user_ids
         self._clock = clock
         self._check_token_budget = check_token_budget
-        self._encrypted = encrypted
+        self._listing = ReadableListing(database, user_ids, clock, encrypted=encrypted)
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -95,26 +94,8 @@ class TenantDirectory:
         return None if row is None else self._user_ids.readable(row.user_id)
 
     def page(self, query: TenantQuery) -> Page:
-        """A page of the list; `search` and `prefix` are readable, and so are the ids that come.
-
-        With encrypted ids a search finds the very id alone, and a prefix is looked for among the
-        rows: such a page may be short, but its cursor leads on.
-        """
-        narrowed = query.filter
-        if self._encrypted and narrowed.search:
-            if narrowed.only not in (None, narrowed.search):
-                return Page(())
-            narrowed = replace(narrowed, search="", only=self._user_ids.stored(narrowed.search))
-        elif narrowed.only is not None:
-            narrowed = replace(narrowed, only=self._user_ids.stored(narrowed.only))
-        query = replace(query, filter=narrowed)
-        if self._encrypted and narrowed.prefix:
-            return self._with_prefix(query)
-        # One or two characters have no index: such a search may read every id.
-        if 0 < len(narrowed.search) < 3:
-            return self._readable(self._database.read_long(self._reader(query)))
-        with self._database.read() as connection:
-            return self._readable(self._reader(query)(connection))
+        """A page of the list with readable ids; see readable_listing.py."""
+        return self._listing.page(query)
 
     def census(self, active_within_ms: int) -> Census:
         """Counts index entries: some milliseconds for a million tenants."""
@@ -137,7 +118,9 @@ class TenantDirectory:
     def clear(self, user_id: str, *, audit: Audit | None = None) -> int:
         """Removes all messages of the tenant; 0 for one that is not known."""
 
-        return self._database.write(lambda connection: self._clear(connection, user_id, audit) or 0)
+        return self._database.write_long(
+            lambda connection: self._clear(connection, user_id, audit) or 0
+        )
 
     def forget(self, user_id: str, *, audit: Audit | None = None) -> Forgotten:
         """Deletes the tenant and all that is its; raises `NotFound`."""
@@ -153,7 +136,7 @@ class TenantDirectory:
                 audit(connection, AuditNote("forget_tenant", number, gone.as_dict()))
             return gone
 
-        return self._database.write(work)
+        return self._database.write_long(work)
 
     def export(self, user_id: str, *, conversations: bool = True) -> Iterator[bytes]:
         """Everything about the tenant as JSON Lines, read while it is sent; raises `NotFound`."""
@@ -192,7 +175,7 @@ class TenantDirectory:
                 audit(connection, AuditNote("import_tenant", number, after=figures))
             return imported
 
-        return self._database.write(work)
+        return self._database.write_long(work)
 
     # -- acting on several ----------------------------------------------------------------------
 
@@ -204,7 +187,7 @@ class TenantDirectory:
             known = [messages for messages in cleared if messages is not None]
             return sum(known), len(known)
 
-        return self._database.write(work)
+        return self._database.write_long(work)
 
     def block_each(
         self, user_ids: Sequence[str], blocked: bool, *, audit: Audit | None = None
@@ -232,7 +215,7 @@ class TenantDirectory:
                 audit(connection, AuditNote("clear_all", before=figures))
             return cleared, tenants
 
-        return self._database.write(work)
+        return self._database.write_long(work)
 
     def cleanup(
         self,
@@ -287,38 +270,6 @@ class TenantDirectory:
     def _find(self, connection: Connection, user_id: str) -> TenantRow | None:
         row = rows.find(connection, self._user_ids.stored(user_id))
         return None if row is None else replace(row, user_id=user_id)
-
-    def _reader(self, query: TenantQuery) -> Callable[[Connection], Page]:
-        return lambda connection: listing.page(connection, query, self._clock.now_ms())
-
-    def _readable(self, page: Page) -> Page:
-        return replace(
-            page,
-            rows=tuple(self._read(row) for row in page.rows),
-            exact=None if page.exact is None else self._read(page.exact),
-        )
-
-    def _read(self, row: TenantRow) -> TenantRow:
-        return replace(row, user_id=self._user_ids.readable(row.user_id))
-
-    def _with_prefix(self, query: TenantQuery) -> Page:
-        prefix, wanted = query.filter.prefix, query.limit
-        query = replace(query, filter=replace(query.filter, prefix=""), limit=MAX_LIMIT)
-        found: list[TenantRow] = []
-        for _ in range(MAX_PAGES_READ):
-            with self._database.read() as connection:
-                page = self._reader(query)(connection)
-            for index, row in enumerate(page.rows):
-                readable = self._read(row)
-                if readable.user_id.startswith(prefix):
-                    found.append(readable)
-                if len(found) == wanted:
-                    last = index == len(page.rows) - 1 and page.next_cursor is None
-                    return Page(tuple(found), None if last else cursor_at(query, row, forward=True))
-            query = replace(query, cursor=page.next_cursor)
-            if page.next_cursor is None:
-                break
-        return Page(tuple(found), query.cursor)
 
 
 def _known(row: TenantRow | None) -> TenantRow:

@@ -29,10 +29,10 @@ def prune(database: Database, now_ms: int, request_retention: float) -> Pruned:
     """
     requests = sums = 0
     before = now_ms - round(request_retention * 1000)
-    while gone := database.write(lambda connection: _prune_requests(connection, before)):
+    while gone := database.write_long(lambda connection: _prune_requests(connection, before)):
         requests += gone
     for period, kept_ms in KEPT_MS.items():
-        while gone := database.write(
+        while gone := database.write_long(
             lambda connection, period=period, until=now_ms - kept_ms: _prune_sums(  # type: ignore[misc]
                 connection, period, until
             )

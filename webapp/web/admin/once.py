@@ -47,11 +47,13 @@ def once(act: Callable[[Audit], object], say: Callable[[AuditNote], str]) -> str
     nothing to be done.
     """
     mark, write, said = mark_of_form(), audited(), ""
+    # Asked for here: the transaction may run in another thread, which has no request.
+    clock = services().clock
 
     def audit(connection: Connection, note: AuditNote) -> None:
         nonlocal said
         said = say(note)
-        if mark is not None and not store.take(connection, mark, said, services().clock.now_ms()):
+        if mark is not None and not store.take(connection, mark, said, clock.now_ms()):
             raise _AlreadyDone
         write(connection, note)
 
