@@ -16,6 +16,7 @@ from webapp.errors import SwitchboardError
 EXTENSION = "switchboard-console"
 MAX_ENTRIES = 200
 PATIENCE_SECONDS = 2.0
+STALE = 4
 
 Value = TypeVar("Value")
 
@@ -55,15 +56,15 @@ class Remembered:
             age = self._clock.monotonic() - entry.counted_at
             start = not entry.counting and (not entry.ready.is_set() or age >= seconds)
             entry.counting = entry.counting or start
+            # What is much older than it should be is waited for: nobody has looked for a while.
+            if start and age >= seconds * STALE:
+                entry.ready.clear()
         if start:
             threading.Thread(
                 target=self._count, args=(entry, count), name="figures", daemon=True
             ).start()
-        # What is much older than it should be is waited for: nobody has looked for a while.
-        if not entry.ready.is_set() or (start and age >= seconds * 4):
-            entry.ready.clear()
-            if not entry.ready.wait(patience):
-                return None
+        if not entry.ready.wait(patience):
+            return None
         if entry.fault is not None:
             raise entry.fault
         return cast("Value", entry.value)
