@@ -34,8 +34,11 @@ class Unit:
 class GroupCommit:
     """Queues units and has one of the waiting threads run them in batches."""
 
-    def __init__(self, run_batch: Callable[[list[Unit]], None]) -> None:
-        """`run_batch` must set `result` or `error` of every unit, and not raise for their sake."""
+    def __init__(self, run_batch: Callable[[list[Unit]], BaseException | None]) -> None:
+        """`run_batch` must set `result` or `error` of every unit, and not raise for their sake.
+
+        It gives back what would have ended the leader while it could not be interrupted.
+        """
         self._run_batch = run_batch
         self._lock = threading.Lock()
         self._waiting: list[Unit] = []
@@ -72,8 +75,9 @@ class GroupCommit:
         with self._lock:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             self._running = threading.get_ident()
+        late: BaseException | None = None
         try:
-            self._run_batch(batch)
+            late = self._run_batch(batch)
         except BaseException as error:
             # The leader's thread is being ended. Its followers learn that they must try again.
             for unit in batch:
@@ -87,6 +91,8 @@ class GroupCommit:
                 unit.ready.set()
             if heir is not None:
                 heir.ready.set()
+        if late is not None:
+            raise late
 
     def _leave(self, unit: Unit) -> None:
         """Takes back a unit whose caller was ended while it waited (a greenlet was killed).

@@ -14,7 +14,7 @@ import sqlite_utils
 
 from webapp.errors import SchemaOutOfDate, StorageUnavailable
 from webapp.storage.group_commit import GroupCommit, Unit
-from webapp.storage.native_thread import in_native_thread
+from webapp.storage.native_thread import in_native_thread, to_its_end
 
 Result = TypeVar("Result")
 
@@ -127,7 +127,7 @@ class SQLiteDatabase:
 
     # -- the write side -------------------------------------------------------------------------
 
-    def _run_batch(self, units: list[Unit]) -> None:
+    def _run_batch(self, units: list[Unit]) -> BaseException | None:
         try:
             writer = self._writer_connection()
             _begin_immediate(writer, self._lock_patience)
@@ -136,28 +136,35 @@ class SQLiteDatabase:
                 self._drop_writer()
             for unit in units:
                 unit.error = _failure(error)
-            return
-        if not any(unit.long for unit in units):
-            self._run_transaction(writer, units)
-            return
+            return None
         try:
-            in_native_thread(lambda: self._run_transaction(writer, units))
+            if any(unit.long for unit in units):
+                in_native_thread(lambda: self._run_transaction(writer, units, _commit))
+                return None
+            # The statements take microseconds, the flush of the disk may take much longer.
+            return self._run_transaction(writer, units, _commit_in_native_thread)
         except BaseException:
             # This greenlet is being ended, and its units are told so. The thread may go on: the
             # connection is left to it, by which it sees that it has to take everything back.
             self._writer = None
             raise
 
-    def _run_transaction(self, writer: sqlite3.Connection, units: list[Unit]) -> None:
+    def _run_transaction(
+        self,
+        writer: sqlite3.Connection,
+        units: list[Unit],
+        commit: Callable[[sqlite3.Connection], BaseException | None],
+    ) -> BaseException | None:
         try:
             for unit in units:
                 _run_unit(writer, unit)
             if self._writer is not writer:
                 raise sqlite3.OperationalError("the connection was given up meanwhile")
-            writer.execute("COMMIT")
+            return commit(writer)
         except sqlite3.Error as error:
             for unit in units:
                 unit.error = unit.error or _failure(error)
+            return None
         finally:
             if writer.in_transaction:
                 self._roll_back(writer)
@@ -216,6 +223,14 @@ class SQLiteDatabase:
             yield connection
         finally:
             connection.close()
+
+
+def _commit(writer: sqlite3.Connection) -> None:
+    writer.execute("COMMIT")
+
+
+def _commit_in_native_thread(writer: sqlite3.Connection) -> BaseException | None:
+    return to_its_end(lambda: _commit(writer))
 
 
 def _run_unit(writer: sqlite3.Connection, unit: Unit) -> None:
