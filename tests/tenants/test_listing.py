@@ -180,6 +180,8 @@ def test_a_search_finds_any_part_in_either_case(database: Database) -> None:
     assert found("%") == found("_") == ["100%_sure"]
     assert found('bo"b') == found("' OR 1=1 --") == found("nobody") == []
     assert found("alice" * 60) == []
+    for odd in ("\x00bob", "bo\x00b", "\x00", "bob\n", "\ud800", "bob\udfff", "AND OR", "*^()"):
+        assert found(odd) == []
 
 
 def test_trigrams_that_stand_apart_are_no_match(database: Database) -> None:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import unicodedata
 from dataclasses import astuple, dataclass
 
 from webapp.errors import InvalidInput
@@ -40,6 +41,11 @@ class TenantFilter:
     has_errors: bool = False
     prefix: str = ""
     only: str | None = None
+
+    @property
+    def matches_nothing(self) -> bool:
+        """The search holds a character that no id may have, and that SQLite could not take."""
+        return any(unicodedata.category(char) in ("Cc", "Cs") for char in self.search)
 
 
 @dataclass(frozen=True, slots=True)
