@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from webapp.errors import TenantBusy
@@ -19,8 +20,21 @@ class Cancellation(Protocol):
     def is_set(self) -> bool: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many turns run and how many wait behind them, in this process."""
+
+    running: int
+    waiting: int
+
+
 class TurnQueue(Protocol):
     """Lets one turn of a tenant in at a time, in order of arrival."""
+
+    @property
+    def load(self) -> Load:
+        """How busy it is at this moment."""
+        ...
 
     def place(
         self,
@@ -55,6 +69,13 @@ class LocalTurnQueue:
     def busy_tenants(self) -> int:
         """How many tenants have a turn running at this moment."""
         return len(self._lines)
+
+    @property
+    def load(self) -> Load:
+        """See `TurnQueue.load`."""
+        with self._mutex:
+            lengths = [len(line) for line in self._lines.values()]
+        return Load(len(lengths), sum(lengths) - len(lengths))
 
     def waiting(self, tenant: str) -> int:
         """How many turns of the tenant wait behind the one that runs."""

@@ -18,6 +18,7 @@ from webapp.agent import (
 from webapp.chat.budget import TokenBudget, require_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, RunningKeys, fingerprint, first_answer, keep
+from webapp.chat.late_records import LateRecords
 from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.clock import Clock
 from webapp.errors import (
@@ -25,6 +26,7 @@ from webapp.errors import (
     InvalidInput,
     MessageTooLong,
     ModelError,
+    StorageUnavailable,
     SwitchboardError,
     TenantBlocked,
 )
@@ -34,7 +36,7 @@ from webapp.messages import Message, Usage
 from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids import UserIds
-from webapp.turns import TurnQueue
+from webapp.turns import Load, TurnQueue
 from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
@@ -103,6 +105,12 @@ class ChatService:
         self._clock = clock
         self._limits = limits
         self._running = RunningKeys()
+        self._late = LateRecords(database)
+
+    @property
+    def load(self) -> Load:
+        """How many turns run and wait in this process."""
+        return self._queue.load
 
     def reply(self, turn: ChatTurn) -> ChatAnswer:
         """The whole turn. Raises a `SwitchboardError`; memory is then as it was before."""
@@ -145,7 +153,14 @@ class ChatService:
             self._record_failure(turn, CLIENT_GONE, ClientGone.code, spent)
             raise
         except SwitchboardError as error:
-            self._record_failure(turn, error.status, error.code, spent)
+            if isinstance(error, StorageUnavailable):
+                # Trying to write this down now would let the caller wait for the same lock again.
+                self._late.keep(
+                    self._user_ids.stored(turn.user_id),
+                    self._record(turn, spent, status=error.status, code=error.code),
+                )
+            else:
+                self._record_failure(turn, error.status, error.code, spent)
             raise
         except Exception:
             self._record_failure(turn, 500, SwitchboardError.code, spent)
@@ -252,6 +267,7 @@ class ChatService:
                 keep(connection, ready.tenant, mark, answer, record.at_ms)
 
         self._database.write(work)
+        self._late.write(record.at_ms)
         return answer
 
     def _earlier_answer(
@@ -316,7 +332,8 @@ class ChatService:
         try:
             self._database.write(work)
         except SwitchboardError:
-            return  # the answer already says what went wrong; /readyz says that the database did
+            # The answer already says what went wrong, and /readyz says that the database did.
+            self._late.keep(stored_id, record)
 
     def _record_replay(self, turn: ChatTurn) -> None:
         self._record_failure(turn, 200, "", _Spent())

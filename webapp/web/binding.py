@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from flask import request
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from webapp.errors import InvalidInput, SwitchboardError
-from webapp.ids import check_session_id, check_user_id
+from webapp.ids import MAX_ID_CHARS, check_session_id, check_user_id
 
 _REASONS = {
     "missing": "is required",
@@ -21,6 +21,21 @@ _REASONS = {
     "dict_type": "must be an object",
     "list_type": "must be a list",
 }
+
+_SPACES = r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_CONTROLS = r"\u0000-\u001f\u007f-\u009f"
+# What ids.py checks, said again for those who read the OpenAPI document; the tests hold the two
+# together.
+IDENTIFIER_SCHEMA: Final[dict[str, Any]] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_ID_CHARS,
+    "pattern": rf"^(?!\.\.?$)[^/{_CONTROLS}{_SPACES}]([^/{_CONTROLS}]*[^/{_CONTROLS}{_SPACES}])?$",
+}
+# Not empty, not white space alone, without NUL.
+MESSAGE_PATTERN: Final = (
+    rf"^[^\u0000]*[^\u0000\u0009-\u000d\u001c-\u001f\u0085{_SPACES}][^\u0000]*$"
+)
 
 
 class Shape(BaseModel):
@@ -49,8 +64,8 @@ def _checked(check: Any) -> AfterValidator:
     return AfterValidator(validate)
 
 
-UserId = Annotated[str, _checked(check_user_id)]
-SessionId = Annotated[str, _checked(check_session_id)]
+UserId = Annotated[str, _checked(check_user_id), WithJsonSchema(IDENTIFIER_SCHEMA)]
+SessionId = Annotated[str, _checked(check_session_id), WithJsonSchema(IDENTIFIER_SCHEMA)]
 
 
 class UnsupportedMediaType(SwitchboardError):

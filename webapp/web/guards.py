@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from flask import request
 
@@ -52,14 +52,20 @@ def _principal(header: str) -> Principal:
     return principal
 
 
-def require(permission: Permission) -> Callable[[], None]:
-    """A guard for a group of routes, or the first line of one."""
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Refuses whoever does not have the permission; the OpenAPI document reads which one it is."""
 
-    def guard() -> None:
+    permission: Permission
+
+    def __call__(self) -> None:
         fault = context().credential_fault
         if fault is not None:
             raise fault
-        if not caller().may(permission):
+        if not caller().may(self.permission):
             raise Forbidden("This credential may not do that.")
 
-    return guard
+
+def require(permission: Permission) -> Guard:
+    """A guard for a group of routes, or the first line of one."""
+    return Guard(permission)

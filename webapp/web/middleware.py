@@ -13,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from webapp.errors import InvalidInput
 from webapp.web import context as request_context
 from webapp.web import cors, errors
+from webapp.web.api import prometheus
 from webapp.web.context import context, services
 from webapp.web.guards import find_caller
 
@@ -167,6 +168,7 @@ MIDDLEWARE = (
     trusted_proxies,
     request_ids,
     access_log,
+    prometheus.count_requests,
     hosts,
     body_limit,
     cors.cors,

@@ -6,7 +6,7 @@ from flask import Blueprint, Flask
 
 from webapp.accounts.roles import Permission
 from webapp.web.admin.routes import register as register_console
-from webapp.web.api import chat, health, metrics, tenants, tokens, transfers
+from webapp.web.api import chat, documents, health, metrics, prometheus, tenants, tokens, transfers
 from webapp.web.guards import require
 
 
@@ -15,6 +15,13 @@ def register(app: Flask) -> None:
     open_to_all = group("health")
     open_to_all.get("/healthz")(health.healthz)
     open_to_all.get("/readyz")(health.readyz)
+
+    described = group("documents")
+    described.get("/openapi.json")(documents.openapi_json)
+    described.get("/docs")(documents.docs)
+
+    scraped = group("prometheus", Permission.READ_METRICS)
+    scraped.get("/metrics")(prometheus.prometheus)
 
     turns = group("chat", Permission.RUN_TURNS)
     turns.post("/chat")(chat.chat)
@@ -52,7 +59,7 @@ def register(app: Flask) -> None:
     issuing = group("tokens", Permission.ISSUE_TOKENS, "/api")
     issuing.post("/tokens")(tokens.issue)
 
-    reading = (look, read, watch)
+    reading = (look, read, watch, described, scraped)
     acting = (change, clear, forget, take_out, take_in, clear_all)
     for blueprint in (open_to_all, turns, issuing, *reading, *acting):
         app.register_blueprint(blueprint)

@@ -6,12 +6,13 @@ import threading
 from collections.abc import Iterator
 
 from flask import Response, jsonify, request
+from pydantic import Field
 
 from webapp.chat.service import ChatEvent, Started
 from webapp.chat.values import ChatTurn
 from webapp.errors import InvalidInput, RateLimited
 from webapp.ids import DEFAULT_SESSION
-from webapp.web.binding import SessionId, Shape, UserId, bind_json
+from webapp.web.binding import MESSAGE_PATTERN, SessionId, Shape, UserId, bind_json
 from webapp.web.context import HangUp, caller, context, limits, services
 from webapp.web.sse import stream_response
 
@@ -19,7 +20,7 @@ from webapp.web.sse import stream_response
 class ChatRequest(Shape):
     """The body of POST /chat; `user_id` may be left out with a token, which names its user."""
 
-    message: str
+    message: str = Field(json_schema_extra={"minLength": 1, "pattern": MESSAGE_PATTERN})
     user_id: UserId | None = None
     session_id: SessionId | None = None
     stream: bool = False

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, jsonify
+from pydantic import Field
 
 from webapp.errors import Forbidden, NotFound
 from webapp.usage.figures import UsageSummary
 from webapp.usage.periods import iso_utc
 from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary
-from webapp.usage.windows import window_named
+from webapp.usage.windows import WINDOWS, window_named
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.binding import QueryShape, bind_query
 from webapp.web.context import caller, services
@@ -20,7 +21,7 @@ from webapp.web.context import caller, services
 class MetricsQuery(QueryShape):
     """The query of both; 24 hours unless it says otherwise."""
 
-    window: str = "24h"
+    window: str = Field("24h", json_schema_extra={"enum": list(WINDOWS)})
 
 
 def tenant_metrics(user_id: str) -> Response:

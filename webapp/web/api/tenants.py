@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from flask import Response, jsonify
 from pydantic import Field, StringConstraints
@@ -10,10 +10,11 @@ from pydantic import Field, StringConstraints
 from webapp.errors import Forbidden, InvalidInput
 from webapp.ids import check_user_id
 from webapp.memory.pages import sessions_of
+from webapp.tenants.changes import MAX_LIMIT_CHARS
 from webapp.tenants.conversation import ConversationPage, conversation
 from webapp.tenants.directory import UNSET, TenantChange
 from webapp.tenants.export import message_fields
-from webapp.tenants.query import DEFAULT_SORT, TenantFilter, TenantQuery
+from webapp.tenants.query import DEFAULT_SORT, SORTS, TenantFilter, TenantQuery
 from webapp.tenants.rows import TenantRow
 from webapp.usage.periods import iso_utc
 from webapp.web.audited import audited
@@ -23,13 +24,24 @@ from webapp.web.context import caller, context, services
 Limit = Annotated[int, Field(ge=1, le=200)]
 Search = Annotated[str, StringConstraints(max_length=255)]
 LONGEST_CURSOR = 4096
+# The plain spelling; that of Flask-Limiter and of the budgets allows for others as well.
+RATE_LIMIT_SCHEMA: Final[dict[str, Any]] = {
+    "examples": ["60/minute;2000/day"],
+    "maxLength": MAX_LIMIT_CHARS,
+    "pattern": r"^[1-9][0-9]{0,8}/(second|minute|hour|day)"
+    r"(;[1-9][0-9]{0,8}/(second|minute|hour|day))*$",
+}
+TOKEN_BUDGET_SCHEMA: Final[dict[str, Any]] = {
+    "examples": ["100000/day;2000000/month"],
+    "pattern": r"^[0-9]{1,15}/(day(;[0-9]{1,15}/month)?|month(;[0-9]{1,15}/day)?)$",
+}
 
 
 class TenantsQuery(QueryShape):
     """The query of GET /api/tenants."""
 
     search: Search = ""
-    sort: str = DEFAULT_SORT
+    sort: str = Field(DEFAULT_SORT, json_schema_extra={"enum": list(SORTS)})
     limit: Limit = 50
     cursor: str | None = Field(default=None, max_length=LONGEST_CURSOR)
     blocked: bool | None = None
@@ -40,8 +52,8 @@ class TenantPatch(Shape):
     """The body of PATCH /api/tenants/{user_id}; null goes back to the default."""
 
     blocked: bool = False
-    rate_limit: str | None = None
-    token_budget: str | None = None
+    rate_limit: str | None = Field(None, json_schema_extra=RATE_LIMIT_SCHEMA)
+    token_budget: str | None = Field(None, json_schema_extra=TOKEN_BUDGET_SCHEMA)
 
 
 class MessagesQuery(QueryShape):

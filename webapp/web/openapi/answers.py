@@ -1,0 +1,217 @@
+"""The shapes of what the REST API answers, as the OpenAPI document shows them; nothing is bound
+to them at run time, so the tests hold every answer against the document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+Count = Annotated[int, Field(ge=0)]
+Moment = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "date-time",
+            "description": "UTC with milliseconds",
+            "examples": ["2026-11-23T21:00:00.000Z"],
+        }
+    ),
+]
+Cursor = Annotated[
+    str | None, Field(description="what to send as `cursor` for the next page; null on the last")
+]
+Milliseconds = Annotated[Count | None, Field(description="null when nothing was measured")]
+
+
+class Answer(BaseModel):
+    """A declared shape of output."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Usage(Answer):
+    """Tokens of a turn, all its model calls together."""
+
+    input_tokens: Count
+    output_tokens: Count
+    total_tokens: Count
+
+
+class ChatReply(Answer):
+    """A finished turn. It is on disk by the time that this is sent."""
+
+    user_id: str
+    reply: str
+    session_id: str
+    usage: Usage
+    request_id: str
+
+
+class Token(Answer):
+    """A signed token for one user."""
+
+    token: str
+    token_type: Literal["Bearer"]
+    user_id: str
+    expires_in: Annotated[Count, Field(description="seconds")]
+    expires_at: Moment
+
+
+class ListedTenant(Answer):
+    """A tenant as the list shows it."""
+
+    user_id: str
+    message_count: Count
+    request_count: Count
+    error_count: Count
+    last_active_at: Moment
+    blocked: bool
+
+
+class TenantList(Answer):
+    """A page of tenants."""
+
+    tenants: list[ListedTenant]
+    next_cursor: Cursor
+
+
+class Tenant(ListedTenant):
+    """One tenant; a limit of null means the server's default."""
+
+    rate_limit: str | None
+    token_budget: str | None
+    input_tokens: Count
+    output_tokens: Count
+    created_at: Moment
+
+
+class Session(Answer):
+    """One conversation of a tenant."""
+
+    session_id: str
+    message_count: Count
+    created_at: Moment
+    last_active_at: Moment
+    has_state: bool
+
+
+class SessionList(Answer):
+    """A tenant's sessions, the most recently active first; at most a thousand."""
+
+    sessions: list[Session]
+
+
+class StoredMessage(Answer):
+    """A stored message. The last two are there when the agent used tools."""
+
+    id: str
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    created_at: Moment
+    session_id: str
+    tool_calls: list[dict[str, Any]] = Field(default_factory=list)
+    tool_call_id: str = ""
+
+
+class MessageList(Answer):
+    """A page of a tenant's memory, oldest first."""
+
+    messages: list[StoredMessage]
+    next_cursor: Cursor
+
+
+class Cleared(Answer):
+    """How many messages went."""
+
+    cleared: Count
+
+
+class AllCleared(Answer):
+    """How many messages went, and of how many tenants."""
+
+    cleared: Count
+    tenants: Count
+
+
+class Forgotten(Answer):
+    """What went with the tenant."""
+
+    messages: Count
+    sessions: Count
+    requests: Count
+
+
+class Imported(Answer):
+    """What came with an import."""
+
+    sessions: Count
+    messages: Count
+
+
+class Latency(Answer):
+    """Milliseconds that half, 95 % and 99 % of the turns did not exceed."""
+
+    p50: Milliseconds
+    p95: Milliseconds
+    p99: Milliseconds
+
+
+class Point(Answer):
+    """One step of a series, from `at` on."""
+
+    at: Moment
+    requests: Count
+    errors: Count
+    tokens: Count
+
+
+class Figures(Answer):
+    """What happened in a window of time.
+
+    `errors` ended 5xx; `rate_limited` were refused by a limit or the queue.
+    """
+
+    requests: Count
+    errors: Count
+    rate_limited: Count
+    input_tokens: Count
+    output_tokens: Count
+    latency_ms: Latency
+    series: list[Point]
+
+
+class Alive(Answer):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Checks(Answer):
+    """`ok`, or the code of what is wrong."""
+
+    database: str
+    schema_: Annotated[str, Field(alias="schema")]
+    limiter: Literal["ok", "down"]
+
+
+class Readiness(Answer):
+    """Whether turns can run."""
+
+    status: Literal["ready", "not_ready"]
+    checks: Checks
+    limiter_failures: Annotated[
+        Count, Field(description="requests let through because the limiter's storage was down")
+    ]
+
+
+class Error(Answer):
+    """What every failure is answered with."""
+
+    error: Annotated[str, Field(description="a sentence")]
+    code: Annotated[str, Field(pattern="^[a-z0-9_]+$", description="a stable name")]
+    request_id: str
+    fields: Annotated[
+        dict[str, str], Field(description="a sentence for each field that was wrong")
+    ] = Field(default_factory=dict)

@@ -1,0 +1,181 @@
+"""What the document says about each endpoint; a route without an entry fails a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from webapp.web.api import chat, metrics, tenants, tokens
+from webapp.web.openapi import answers
+from webapp.web.openapi.operation import (
+    EVENTS,
+    HTML,
+    JSON,
+    JSON_LINES,
+    TEXT,
+    Header,
+    Operation,
+    Reply,
+)
+
+IDEMPOTENCY_KEY = Header(
+    "Idempotency-Key",
+    "The same key, user and body within 24 hours get the first answer again without a second turn.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+)
+
+OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
+    {
+        "POST /chat": Operation(
+            id="chat",
+            summary="Run one turn",
+            tag="Chat",
+            details=(
+                "Sends the user's message to the agent and answers with its reply. With"
+                " `stream` true the answer is server-sent events: `delta` {text} and `tool`"
+                " {name, status} as they come, then one `done` with the body that a whole answer"
+                " has, or one `error` with the error object. With a token `user_id` may be left"
+                " out: the token names its user."
+            ),
+            body=chat.ChatRequest,
+            headers=(IDEMPOTENCY_KEY,),
+            replies={
+                200: Reply("The reply, or its events.", answers.ChatReply, also=(EVENTS,)),
+            },
+            failures=(409, 422, 502, 504),
+            example={"user_id": "user-a", "message": "My name is Alice"},
+        ),
+        "POST /api/tokens": Operation(
+            id="issueToken",
+            summary="Sign a short-lived token for one user",
+            tag="Chat",
+            details="So that a browser or an app can call `/chat` itself, as that user only.",
+            body=tokens.TokenRequest,
+            replies={200: Reply("The token.", answers.Token)},
+            example={"user_id": "user-a", "ttl_seconds": 900},
+        ),
+        "GET /api/tenants": Operation(
+            id="listTenants",
+            summary="List tenants",
+            tag="Tenants",
+            query=tenants.TenantsQuery,
+            replies={200: Reply("A page of tenants.", answers.TenantList)},
+        ),
+        "DELETE /api/tenants/messages": Operation(
+            id="clearAllTenants",
+            summary="Clear every tenant's memory",
+            tag="Tenants",
+            body=tenants.ClearAll,
+            replies={200: Reply("What went.", answers.AllCleared)},
+            example={"confirm": "clear all tenants"},
+        ),
+        "GET /api/tenants/{user_id}": Operation(
+            id="getTenant",
+            summary="Look at one tenant",
+            tag="Tenants",
+            replies={200: Reply("The tenant.", answers.Tenant)},
+        ),
+        "PATCH /api/tenants/{user_id}": Operation(
+            id="changeTenant",
+            summary="Block, unblock or limit one tenant",
+            tag="Tenants",
+            details="Only what the body names is changed; null goes back to the default.",
+            body=tenants.TenantPatch,
+            replies={200: Reply("The tenant as it is now.", answers.Tenant)},
+            example={"blocked": True},
+        ),
+        "DELETE /api/tenants/{user_id}": Operation(
+            id="forgetTenant",
+            summary="Forget one tenant altogether",
+            tag="Tenants",
+            details="Messages, sessions, state, metrics and limits go.",
+            replies={200: Reply("What went.", answers.Forgotten)},
+        ),
+        "GET /api/tenants/{user_id}/sessions": Operation(
+            id="listSessions",
+            summary="List one tenant's sessions",
+            tag="Tenants",
+            replies={200: Reply("The sessions.", answers.SessionList)},
+        ),
+        "GET /api/tenants/{user_id}/messages": Operation(
+            id="listMessages",
+            summary="Read one tenant's memory",
+            tag="Tenants",
+            query=tenants.MessagesQuery,
+            replies={200: Reply("A page of messages.", answers.MessageList)},
+        ),
+        "DELETE /api/tenants/{user_id}/messages": Operation(
+            id="clearMessages",
+            summary="Clear one tenant's memory",
+            tag="Tenants",
+            details="A tenant that is not known has nothing to clear: that is 0, and no failure.",
+            replies={200: Reply("What went.", answers.Cleared)},
+        ),
+        "GET /api/tenants/{user_id}/export": Operation(
+            id="exportTenant",
+            summary="Take one tenant's data out",
+            tag="Tenants",
+            details="JSON Lines, streamed. The last line has the type `end`.",
+            replies={200: Reply("The export.", media=JSON_LINES)},
+        ),
+        "POST /api/tenants/{user_id}/import": Operation(
+            id="importTenant",
+            summary="Bring an export in",
+            tag="Tenants",
+            details="All of it or nothing; at most 64 MiB.",
+            body_media=JSON_LINES,
+            body_note="What an export gave, unchanged.",
+            replies={200: Reply("What came.", answers.Imported)},
+            failures=(409,),
+        ),
+        "GET /api/metrics": Operation(
+            id="allMetrics",
+            summary="Figures of all tenants together",
+            tag="Metrics",
+            query=metrics.MetricsQuery,
+            replies={200: Reply("The figures.", answers.Figures)},
+        ),
+        "GET /api/tenants/{user_id}/metrics": Operation(
+            id="tenantMetrics",
+            summary="One tenant's figures",
+            tag="Metrics",
+            query=metrics.MetricsQuery,
+            replies={200: Reply("The figures.", answers.Figures)},
+        ),
+        "GET /metrics": Operation(
+            id="prometheus",
+            summary="Figures for Prometheus",
+            tag="Metrics",
+            details="Text exposition format 0.0.4. No figure carries a user id.",
+            replies={200: Reply("The figures.", media=TEXT)},
+        ),
+        "GET /healthz": Operation(
+            id="healthz",
+            summary="Whether the process lives",
+            tag="Server",
+            replies={200: Reply("It does.", answers.Alive)},
+        ),
+        "GET /readyz": Operation(
+            id="readyz",
+            summary="Whether turns can run",
+            tag="Server",
+            replies={
+                200: Reply("They can.", answers.Readiness),
+                503: Reply("They cannot.", answers.Readiness),
+            },
+        ),
+        "GET /openapi.json": Operation(
+            id="openapi",
+            summary="This document",
+            tag="Server",
+            replies={200: Reply("OpenAPI 3.1.", media=JSON)},
+        ),
+        "GET /docs": Operation(
+            id="docs",
+            summary="This document as a page",
+            tag="Server",
+            replies={200: Reply("The page.", media=HTML)},
+        ),
+    }
+)
