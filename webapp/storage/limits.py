@@ -19,7 +19,7 @@ from limits.storage import Storage
 
 Result = TypeVar("Result")
 
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 0.001
 SWEEP_EVERY = 100
 SWEEP_AT_MOST = 200
