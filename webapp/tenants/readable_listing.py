@@ -34,6 +34,8 @@ class ReadableListing:
     def page(self, query: TenantQuery) -> Page:
         """The page that the query asks for; all texts in it are readable ids or parts of them."""
         asked = query.filter
+        if asked.matches_nothing:
+            return Page(())
         if self._encrypted and asked.search:
             if asked.only not in (None, asked.search):
                 return Page(())
