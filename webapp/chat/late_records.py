@@ -1,0 +1,48 @@
+"""Keeps the figures of requests that failed with the database, until it takes writes again."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from webapp.errors import SwitchboardError
+from webapp.storage import Connection, Database
+from webapp.tenants import store as tenants
+from webapp.usage import store as usage_store
+from webapp.usage.records import RequestRecord
+
+MOST = 10_000
+HOUR_MS = 3_600_000
+
+
+class LateRecords:
+    """In memory, in the order of the requests; beyond `MOST` the oldest are dropped."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[tuple[str, RequestRecord]] = deque(maxlen=MOST)
+
+    def keep(self, stored_id: str, record: RequestRecord) -> None:
+        self._waiting.append((stored_id, record))
+
+    def write(self, now_ms: int) -> None:
+        """Writes what waits, if anything does; a database that fails again keeps it waiting.
+
+        A tenant that is not there is not made for it, because it may have been forgotten since.
+        What is older than an hour is dropped: it could set a budget's day back.
+        """
+        if not self._waiting:
+            return
+        late: list[tuple[str, RequestRecord]] = []
+        while self._waiting:
+            late.append(self._waiting.popleft())
+
+        def work(connection: Connection) -> None:
+            for stored_id, record in late:
+                number = tenants.number_of(connection, stored_id)
+                if number is not None and record.at_ms > now_ms - HOUR_MS:
+                    usage_store.record(connection, number, record)
+
+        try:
+            self._database.write(work)
+        except SwitchboardError:
+            self._waiting.extendleft(reversed(late))
