@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.figures import Latency, latency_of
 from benchmarks.fill import fill
+from webapp.errors import StorageUnavailable
 from webapp.memory import store as conversations
 from webapp.memory.pages import message_page
 from webapp.messages import Message, Usage
@@ -185,6 +186,8 @@ def main() -> None:
         for one in scale.measure(options.page):
             results.append(one)
             print(one.line(), flush=True)
+    except StorageUnavailable as error:
+        sys.exit(f"{options.path}: {error.message}")
     finally:
         database.close()
     size = options.path.stat().st_size / 2**20
