@@ -18,6 +18,7 @@ def test_the_chain_has_its_order() -> None:
         "trusted_proxies",
         "request_ids",
         "access_log",
+        "count_requests",
         "hosts",
         "body_limit",
         "cors",

@@ -150,9 +150,7 @@ def _reply(reply: Reply) -> dict[str, Any]:
         schema = {"type": "object"}
     content: dict[str, Any] = {reply.media: {"schema": schema}}
     for media in reply.also:
-        content[media] = {"schema": {"type": "string"}}
-        if media == EVENTS:
-            content[media]["example"] = shared.EVENTS_EXAMPLE
+        content[media] = shared.EVENTS if media == EVENTS else {"schema": {"type": "string"}}
     return {
         "description": reply.description,
         "headers": shared.headers("X-Request-Id", *reply.headers),

@@ -70,12 +70,22 @@ SECURITY: Final = {
     }
 }
 
-EVENTS_EXAMPLE: Final = (
-    'event: delta\ndata: {"text": "Hello "}\n\n'
+EVENTS: Final[dict[str, Any]] = {
+    # OpenAPI 3.1 has no words for a stream, so this is one event of it, as 3.2 and tools read it.
+    "schema": {
+        "type": "object",
+        "description": "one server-sent event of the stream",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"type": "string", "enum": ["delta", "tool", "done", "error"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    },
+    "example": 'event: delta\ndata: {"text": "Hello "}\n\n'
     'event: done\ndata: {"user_id": "user-a", "reply": "Hello Alice", "session_id": "default",'
     ' "usage": {"input_tokens": 9, "output_tokens": 2, "total_tokens": 11},'
-    ' "request_id": "req-1"}\n\n'
-)
+    ' "request_id": "req-1"}\n\n',
+}
 
 
 def info(version: str) -> dict[str, Any]:
