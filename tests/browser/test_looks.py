@@ -1,0 +1,75 @@
+"""What can be measured of every page's looks: accessibility, overflow, weight, foreign hosts."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from tests.browser.people import PAGES, Site
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+TENANT = "looked-at-with-a-rather-long-id-that-must-be-cut-somewhere-" + "x" * 150
+FIRST_VISIT_BYTES = 120_000
+
+
+@pytest.fixture(scope="module")
+def tenant(site: Site) -> str:
+    site.talk(TENANT, "Hello", "What do you know of accessibility?")
+    site.talk("مرحبا بالعالم", "سلام")
+    return TENANT
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 380])
+def test_axe_finds_nothing_on_any_page(
+    site: Site, tenant: str, colours: Literal["light", "dark"], width: int
+) -> None:
+    with site.visitor(colours=colours, width=width) as alice:
+        found: list[str] = []
+        for path in ("/admin/login", "/admin/login/link?token=x"):
+            alice.open(path)
+            found += [f"{path}: {fault}" for fault in alice.axe()]
+        alice.sign_in(site.services)
+        for path in PAGES:
+            alice.open(path.format(tenant=tenant))
+            found += [f"{path}: {fault}" for fault in alice.axe()]
+    assert found == []
+
+
+@pytest.mark.parametrize("width", [320, 380, 768, 1024, 1440, 2560])
+def test_no_page_is_wider_than_the_window(site: Site, tenant: str, width: int) -> None:
+    with site.visitor(width=width) as alice:
+        alice.sign_in(site.services)
+        for path in PAGES:
+            alice.open(path.format(tenant=tenant))
+            wide = alice.page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, f"{path} is {wide} wide in {width}"
+
+
+def test_a_first_visit_weighs_little_and_asks_nobody_else(site: Site, tenant: str) -> None:
+    with site.visitor() as alice:
+        weights: list[int] = []
+        hosts: set[str] = set()
+
+        def weigh(request: object) -> None:
+            sizes = request.sizes()  # type: ignore[attr-defined]
+            weights.append(sizes["responseBodySize"] + sizes["responseHeadersSize"])
+            hosts.add(request.url.split("/")[2])  # type: ignore[attr-defined]
+
+        alice.page.on("requestfinished", weigh)
+        alice.sign_in(site.services)
+        alice.page.wait_for_load_state("networkidle")
+        assert hosts == {alice.address.split("/")[2]}
+        assert sum(weights) <= FIRST_VISIT_BYTES
+
+
+def test_what_looks_for_faults_finds_them(site: Site) -> None:
+    with site.visitor() as alice:
+        alice.open("/admin/login")
+        alice.page.evaluate("document.querySelector('label').remove()")
+        assert any(fault.startswith("label") for fault in alice.axe())
+        alice.page.evaluate("document.body.setAttribute('style', 'color: red')")
+        alice.page.wait_for_function("() => true")
+        assert any("style-src" in fault for fault in alice.faults)
+        alice.faults.clear()
