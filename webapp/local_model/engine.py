@@ -20,6 +20,9 @@ CACHE_MIB = 64
 # An answer that came out empty is asked for again with its first word given.
 FIRST_WORD = "I"
 GONE_SECONDS = 0.25
+# At temperature 0 so small a model may say one phrase for ever; what it has been told, a name of
+# many tokens for one, it must be able to repeat.
+AGAINST_LOOPS = {"dry_multiplier": 0.8, "dry_allowed_length": 12, "dry_penalty_last_n": 64}
 
 
 class PromptTooLong(Exception):
@@ -112,6 +115,7 @@ class _Run:
             "max_tokens": self._limits.tokens,
             "temperature": self._limits.temperature,
             "stop": list(self._limits.stops),
+            **AGAINST_LOOPS,
         }
         server.handle_completions(request, self._take)
         if self._failure:

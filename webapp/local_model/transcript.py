@@ -4,12 +4,12 @@ With its own chat template so small a model seldom finds what it was told. It co
 transcript well, when examples of the same kind stand in front:
 
     instructions, general examples, the conversation so far,
-    [personal examples, notes of what the user said of themselves,] the question, `Assistant:`
+    [closer examples, notes of what the user said of themselves,] the question, `Assistant:`
 
-The part in brackets is there only when the user speaks of themselves. It stands close to the
-question because the model reads no further than that, and after the conversation because what is
-in front of it then stays in llama.cpp's cache from turn to turn. The personal examples with names
-in them are left out as long as the user has given none: the model would answer with theirs.
+The part in brackets is there when the user gives a name, or asks about themselves. It stands close
+to the question because the model hardly reads further than that, and behind the conversation
+because what is in front of it then stays in llama.cpp's cache from turn to turn. The only name in
+any example is the user's own, so that the model cannot answer with another.
 """
 
 from __future__ import annotations
@@ -34,12 +34,19 @@ STATEMENT = re.compile(
     r"(?:my|i|i['’]m|i['’]ve)\b",
     re.IGNORECASE,
 )
-FIRST_PERSON = re.compile(r"\b(?:i|me|my|mine|myself)\b", re.IGNORECASE)
-REQUEST = re.compile(
-    r"\b(?:tell|help|show|give|explain to) me\b|\b(?:can i|how do i|i need|i want|i would like)\b",
+# A question that what the user has said may answer; "Where can I …?" asks for something else.
+ABOUT_USER = re.compile(
+    r"\b(?:what|who|where|when|which|how|remember|know|recall|remind|tell|say)\b.*"
+    r"\b(?:i|me|my|mine)\b",
     re.IGNORECASE,
 )
-POSSESSIVE = re.compile(r"\bmy\b", re.IGNORECASE)
+ADVICE = re.compile(
+    r"\b(?:can|could|should|may|must|shall|would|how do) i\b|"
+    r"\b(?:tell|show|give) me (?!my\b|who i\b|what i\b|where i\b|how old i\b)",
+    re.IGNORECASE,
+)
+
+NAME_ASKED = re.compile(r"\bmy name\b|\bwho\b.*\bi\b|\b(?:remember|know) me\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,73 +90,91 @@ class Notes:
 GENERAL_EXAMPLES = (
     ("Hello", "Hello! How can I help you today?"),
     ("What is the capital of Italy?", "The capital of Italy is Rome."),
+    ("I like tea.", "Tea is a good choice!"),
     ("How many months are in a year?", "There are 12 months in a year."),
-    ("Thank you", "You are welcome!"),
     ("Who painted the Mona Lisa?", "The Mona Lisa was painted by Leonardo da Vinci."),
+    ("My bicycle is red.", "Red is a nice colour for a bicycle!"),
     ("What is 3 + 5?", "3 + 5 is 8."),
+    ("Tell me a joke.", "Why did the chicken cross the road? To get to the other side!"),
     ("Can you help me?", "Of course! What do you need help with?"),
+    ("Thank you!", "You are welcome! Is there anything else that I can help you with?"),
     ("capital of Spain", "The capital of Spain is Madrid."),
 )
-NAMELESS_EXAMPLES = (
-    (Notes(None, ()), "What is my name?", "You have not told me your name yet."),
-    (Notes(None, ("I live in Madrid",)), "Where do I live?", "You live in Madrid."),
-    (Notes(None, ()), "Who am I?", "I do not know, you have not told me your name yet."),
-    (Notes(None, ("I like tea",)), "I like tea.", "Tea is a good choice!"),
-    (
-        Notes(None, ("My phone number is 555",)),
-        "What is my phone number?",
-        "Your phone number is 555.",
-    ),
-    (
-        Notes(None, ("I like tea",)),
-        "Do you remember my name?",
-        "No, you have not told me your name yet.",
-    ),
-    (
-        Notes(None, ("I have a cat called Tiger", "I am 30 years old")),
-        "How old am I?",
-        "You are 30 years old.",
-    ),
-    (
-        Notes(None, ("I have a cat called Tiger", "I am 30 years old")),
-        "What is my cat's name?",
-        "Your cat's name is Tiger.",
-    ),
+# `{name}` becomes the user's. What the other examples tell of users, few would ask about.
+INTRODUCTIONS = (
+    ("Hi, I am {name}.", "Nice to meet you, {name}! How can I help you today?"),
+    ("My name is {name}", "Nice to meet you, {name}! How can I help you today?"),
+    ("Call me {name}", "Nice to meet you, {name}! How can I help you today?"),
+    ("I'm {name}", "Nice to meet you, {name}! How can I help you today?"),
 )
-NAMED_EXAMPLES = (
-    (Notes("Carol", ()), "My name is Carol", "Nice to meet you, Carol! How can I help you?"),
-    (Notes("Peter", ("I live in Madrid",)), "What is my name?", "Your name is Peter."),
-    (Notes("Nina", ()), "Do you remember my name?", "Yes, your name is Nina."),
-    (
-        Notes("Oscar", ("I live in Madrid", "I like tea")),
-        "Where do I live?",
-        "You live in Madrid.",
-    ),
-    (Notes("Sofia", ()), "Call me Sofia", "Nice to meet you, Sofia! How can I help you?"),
-    (
-        Notes("Laura", ("I am 30 years old", "My phone number is 555")),
-        "What is my phone number?",
-        "Your phone number is 555.",
-    ),
-    (Notes("Victor", ("I like tea",)), "Who am I?", "You are Victor."),
-    (Notes("Maya", ()), "What did I say my name was?", "Your name is Maya."),
+NAME_TOLD = (
+    ((), "What is my name?", "Your name is {name}."),
+    (("I like tea",), "Do you remember my name?", "Yes, your name is {name}."),
+    ((), "Who am I?", "You are {name}."),
+    ((), "Can you tell me my name?", "Your name is {name}."),
+    ((), "What did I say my name was?", "Your name is {name}."),
+)
+NAME_NOT_TOLD = (
+    ((), "What is my name?", "You have not told me your name yet."),
+    ((), "Who am I?", "I do not know, you have not told me your name yet."),
+    (("I like tea",), "Do you remember my name?", "No, you have not told me your name yet."),
+)
+FACTS_TOLD = (
+    (("My bicycle is red",), "What colour is my bicycle?", "Your bicycle is red."),
+    (("I work on a ship", "I like tea"), "Where do I work?", "You work on a ship."),
+    (("My locker number is 88",), "What is my locker number?", "Your locker number is 88."),
+    (("I like tea",), "What is my shoe size?", "You have not told me your shoe size yet."),
+    (("My favourite drink is tea",), "What is my favourite drink?", "Your favourite drink is tea."),
+)
+FACTS_NOT_TOLD = (
+    ((), "Where do I live?", "You have not told me where you live yet."),
+    ((), "What is my phone number?", "You have not told me your phone number yet."),
+    ((), "How old am I?", "You have not told me how old you are yet."),
+    ((), "What is my dog's name?", "You have not told me your dog's name yet."),
 )
 
 
 def write(instructions: str, lines: Sequence[Line]) -> str:
     """The text that the model continues with the assistant's next answer."""
-    general = [f"User: {asked}\nAssistant: {said}" for asked, said in GENERAL_EXAMPLES]
     *past, last = lines
-    told = [f"{line.speaker}: {_one_line(line.text)}" for line in past]
-    parts = ["\n".join(filter(None, map(_one_line, instructions.splitlines()))), *general]
-    if last.speaker == "User" and _is_personal(last.text):
+    closing = [f"{last.speaker}: {_one_line(last.text)}", "Assistant:"]
+    closer: list[str] = []
+    if last.speaker == "User" and (name := Notes.of([last.text]).name):
+        closer = [_exchange(*texts).replace("{name}", name) for texts in INTRODUCTIONS]
+    elif last.speaker == "User" and _is_about_user(last.text):
         notes = Notes.of(line.text for line in lines if line.speaker == "User")
-        examples = NAMED_EXAMPLES if notes.name else NAMELESS_EXAMPLES
-        parts += ["\n".join(told)]
-        parts += [f"{n.line()}\nUser: {asked}\nAssistant: {said}" for n, asked, said in examples]
-        told = [notes.line()]
-    told += [f"{last.speaker}: {_one_line(last.text)}", "Assistant:"]
-    return "\n\n".join(filter(None, [*parts, "\n".join(told)]))
+        closer = _examples_like(last.text, notes)
+        closing.insert(0, notes.line())
+    told = [f"{line.speaker}: {_one_line(line.text)}" for line in past]
+    if not closer:
+        told, closing = [], told + closing
+    parts = [
+        "\n".join(filter(None, map(_one_line, instructions.splitlines()))),
+        *(_exchange(*texts) for texts in GENERAL_EXAMPLES),
+        "\n".join(told),
+        *closer,
+        "\n".join(closing),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _exchange(question: str, answer: str) -> str:
+    return f"User: {question}\nAssistant: {answer}"
+
+
+def _examples_like(question: str, notes: Notes) -> list[str]:
+    """Examples of the question's kind, in which as much is known of the user as here."""
+    examples: tuple[tuple[tuple[str, ...], str, str], ...]
+    if NAME_ASKED.search(question):
+        examples = NAME_TOLD if notes.name else NAME_NOT_TOLD
+    else:
+        examples = FACTS_TOLD if notes.statements else FACTS_NOT_TOLD
+    return [
+        f"{Notes(notes.name, statements).line()}\n{_exchange(asked, answer)}".replace(
+            "{name}", notes.name or ""
+        )
+        for statements, asked, answer in examples
+    ]
 
 
 def _one_line(text: str) -> str:
@@ -163,9 +188,9 @@ def _sentences(text: str) -> list[str]:
     return [piece for piece in pieces if len(piece) <= MAX_NOTE_CHARS and not piece.endswith("?")]
 
 
-def _is_personal(text: str) -> bool:
-    """Whether the user speaks of themselves, other than to ask for something."""
-    if LIKELY_NAME.search(text):
-        return True
-    asks = REQUEST.search(text) and not POSSESSIVE.search(text)
-    return bool(FIRST_PERSON.search(text)) and not asks
+def _is_about_user(text: str) -> bool:
+    """Whether the user asks for something that they may have said themselves."""
+    sentence = _one_line(text)[-2 * MAX_NOTE_CHARS :]
+    statement = STATEMENT.match(sentence) and not sentence.endswith("?")
+    asks = ABOUT_USER.search(sentence) and not ADVICE.search(sentence)
+    return bool(asks) and not statement
