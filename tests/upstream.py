@@ -84,6 +84,7 @@ def upstream(behave: Behaviour = counting, *, port: int = 0) -> Iterator[Upstrea
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are two writes
 
         def do_GET(self) -> None:
             self._send(Answer(b'{"data": []}'))

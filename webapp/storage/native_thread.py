@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
 
@@ -19,8 +19,9 @@ def in_native_thread(work: Callable[[], Result]) -> Result:
         return work()
     from gevent import get_hub
 
-    result: Result = get_hub().threadpool.apply(work)
-    return result
+    outcome: _Outcome[Result] = _Outcome(work)
+    get_hub().threadpool.apply(outcome.find)
+    return outcome.get()
 
 
 def to_its_end(work: Callable[[], None]) -> BaseException | None:
@@ -33,11 +34,33 @@ def to_its_end(work: Callable[[], None]) -> BaseException | None:
     from gevent import get_hub
 
     interruption: BaseException | None = None
-    running = get_hub().threadpool.spawn(work)
+    outcome = _Outcome(work)
+    running = get_hub().threadpool.spawn(outcome.find)
     while not running.ready():
         try:
             running.wait()
         except BaseException as error:  # noqa: BLE001  # a kill or a time-out, kept for later
             interruption = error
-    running.get()
+    outcome.get()
     return interruption
+
+
+class _Outcome(Generic[Result]):
+    """What the work gave or raised. The pool would print a failure's traceback before giving it
+    on, and most failures here are foreseen: a locked database, a tenant that is not there."""
+
+    def __init__(self, work: Callable[[], Result]) -> None:
+        self._work = work
+        self._result: list[Result] = []
+        self._error: BaseException | None = None
+
+    def find(self) -> None:
+        try:
+            self._result.append(self._work())
+        except BaseException as error:  # noqa: BLE001  # raised again by `get`
+            self._error = error
+
+    def get(self) -> Result:
+        if self._error is not None:
+            raise self._error
+        return self._result[0]

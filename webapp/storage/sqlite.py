@@ -18,6 +18,8 @@ from webapp.storage.native_thread import in_native_thread, to_its_end
 
 Result = TypeVar("Result")
 
+FileIdentity = tuple[int, int] | None
+
 LOCK_PATIENCE_SECONDS = 5.0
 LOCK_RETRY_SECONDS = 0.002
 CACHE_KIB = 16 * 1024
@@ -38,13 +40,15 @@ class SQLiteDatabase:
         self.path = path.absolute()
         self.url = f"sqlite:///{self.path}"
         self._readers: list[sqlite3.Connection] = []
+        self._readers_file: FileIdentity = None
         self._writer: sqlite3.Connection | None = None
+        self._writer_file: FileIdentity = None
         self._lock_patience = lock_patience
         self._commits = GroupCommit(self._run_batch)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        connection = self._take_reader()
+        connection, file = self._take_reader()
         try:
             with _translated():
                 connection.execute("BEGIN")
@@ -53,9 +57,9 @@ class SQLiteDatabase:
             connection.close()  # the next reader shall not inherit what went wrong
             raise
         except BaseException:
-            self._give_back(connection)
+            self._give_back(connection, file)
             raise
-        self._give_back(connection)
+        self._give_back(connection, file)
 
     def read_long(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         def run() -> Result:
@@ -185,8 +189,12 @@ class SQLiteDatabase:
 
     def _writer_connection(self) -> sqlite3.Connection:
         # Only the leader of a batch comes here, so one connection is enough and never shared.
+        file = _identity(self.path)
+        if file != self._writer_file:
+            self._drop_writer()
         if self._writer is None:
             self._writer = _connect(self.path)
+            self._writer_file = file
         return self._writer
 
     # -- the read side --------------------------------------------------------------------------
@@ -194,24 +202,29 @@ class SQLiteDatabase:
     # Taking from a list and putting back are atomic; a lock here would be one of greenlets, which
     # does not reach into the native threads of long reads.
 
-    def _take_reader(self) -> sqlite3.Connection:
+    def _take_reader(self) -> tuple[sqlite3.Connection, FileIdentity]:
+        file = _identity(self.path)
+        if file != self._readers_file:
+            stale, self._readers, self._readers_file = self._readers, [], file
+            for connection in stale:
+                connection.close()
         try:
-            return self._readers.pop()
+            return self._readers.pop(), file
         except IndexError:
             pass
         with _translated():
             connection = _connect(self.path)
             connection.execute("PRAGMA query_only = ON")
-            return connection
+            return connection, file
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+    def _give_back(self, connection: sqlite3.Connection, file: FileIdentity) -> None:
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
             connection.close()
             return
-        if len(self._readers) < KEPT_READERS:
+        if len(self._readers) < KEPT_READERS and file == self._readers_file:
             self._readers.append(connection)
         else:
             connection.close()
@@ -223,6 +236,19 @@ class SQLiteDatabase:
             yield connection
         finally:
             connection.close()
+
+
+def _identity(path: Path) -> FileIdentity:
+    """Which file lies at the path; asked before each use, which costs a microsecond.
+
+    A connection goes on with its file when that was deleted or another was put in its place, and
+    what is written then is lost with the last connection.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _commit(writer: sqlite3.Connection) -> None:
