@@ -47,7 +47,6 @@ def create_app(
     )
     app.extensions[EXTENSION] = build_services(settings, clock=clock, model=model)
     app.extensions[LIMITS_EXTENSION] = Limits(
-        app,
         default=settings.values.rate_limit,
         storage_url=settings.values.rate_limit_storage_url,
     )

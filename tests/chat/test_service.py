@@ -293,3 +293,26 @@ def test_no_write_lock_is_held_during_a_model_call(make_app: MakeApp) -> None:
         assert standing(connection, "bob") is not None
     gate.gate.set()
     thread.join(5)
+
+
+def test_a_failing_turn_does_not_bring_a_forgotten_tenant_back(make_app: MakeApp) -> None:
+    gate = GatedModel(answer="")  # an empty answer is a failure
+    app = make_app(model=gate)
+    failures: list[ModelError] = []
+
+    def run() -> None:
+        try:
+            chat_of(app).reply(turn("alice"))
+        except ModelError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert gate.entered.acquire(timeout=5)
+    services_of(app).database.write(
+        lambda connection: connection.execute("DELETE FROM tenants", {})
+    )
+    gate.gate.set()
+    thread.join(5)
+    assert len(failures) == 1
+    assert row(app, "alice", "id") is None

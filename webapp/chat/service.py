@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from webapp.agent import (
     Agent,
@@ -74,6 +74,7 @@ class _Spent:
 
     usage: Usage = field(default_factory=Usage)
     first_token: float | None = None
+    tenant: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +133,20 @@ class ChatService:
         self.check(turn)
         return self._recorded(turn, streaming=True)
 
-    def own_rate_limit(self, turn: ChatTurn) -> str | None:
-        """The tenant's own limit, when an operator gave it one; in force at once."""
+    def admission(self, turn: ChatTurn) -> str | None:
+        """The tenant's own rate limit, when an operator gave it one; in force at once.
+
+        Raises `TenantBlocked`, so that a blocked tenant learns that before a limit's refusal.
+        """
         with self._database.read() as connection:
             standing = tenants.standing(connection, self._user_ids.stored(turn.user_id))
-        return None if standing is None else standing.rate_limit
+        if standing is None:
+            return None
+        if standing.blocked:
+            refusal = _blocked()
+            self.record_refusal(turn, status=refusal.status, code=refusal.code)
+            raise refusal
+        return standing.rate_limit
 
     def record_refusal(self, turn: ChatTurn, *, status: int, code: str) -> None:
         """Counts a request that was refused before it came here, by the limiter."""
@@ -196,8 +206,9 @@ class ChatService:
     ) -> Generator[ChatEvent, None, ChatAnswer]:
         """The agent's run and the turn's transaction, while the tenant's place is held."""
         ready = self._prepare(turn, stored_id)
+        spent.tenant = ready.tenant
         yield Started()
-        question = replace(Message.user(turn.message), created_at_ms=self._clock.now_ms())
+        question = Message("user", turn.message, created_at_ms=self._clock.now_ms())
         events = ready.agent.play(question, ready.history, streaming=streaming, cancel=turn.cancel)
         with closing(events):
             for event in events:
@@ -218,7 +229,7 @@ class ChatService:
             standing = tenants.standing(connection, stored_id)
             if standing is not None:
                 if standing.blocked:
-                    raise TenantBlocked("This user is blocked.", code="tenant_blocked")
+                    raise _blocked()
                 require_budget(standing, self._limits.token_budget, self._clock.now_ms())
                 history = read_history(
                     connection,
@@ -320,13 +331,12 @@ class ChatService:
 
     def _record_failure(self, turn: ChatTurn, status: int, code: str, spent: _Spent) -> None:
         """Writes the failed request down; a database that cannot is no second failure."""
-        if code == "tenant_forgotten":
-            return  # it would bring the tenant back
         record = self._record(turn, spent, status=status, code=code)
         stored_id = self._user_ids.stored(turn.user_id)
 
         def work(connection: Connection) -> None:
-            number = tenants.ensure(connection, stored_id, record.at_ms)
+            # A turn that had begun must not bring back a tenant that was forgotten meanwhile.
+            number = spent.tenant or tenants.ensure(connection, stored_id, record.at_ms)
             usage_store.record(connection, number, record)
 
         try:
@@ -337,6 +347,10 @@ class ChatService:
 
     def _record_replay(self, turn: ChatTurn) -> None:
         self._record_failure(turn, 200, "", _Spent())
+
+
+def _blocked() -> TenantBlocked:
+    return TenantBlocked("This user is blocked.", code="tenant_blocked")
 
 
 def _milliseconds(seconds: float) -> int:

@@ -26,13 +26,13 @@ FAILURES = "20/minute"
 
 
 class Limits:
-    """One limiter, made for one application.
+    """One limiter for one application.
 
     When its storage is down a request goes through; `storage_failures` counts those, and
     `/readyz` tells.
     """
 
-    def __init__(self, app: Flask, *, default: str, storage_url: str) -> None:
+    def __init__(self, *, default: str, storage_url: str) -> None:
         self.storage_failures = 0
         self._failures: RateLimitItem = parse(FAILURES)
         self._items = functools.lru_cache(maxsize=1024)(_parsed)
@@ -44,14 +44,13 @@ class Limits:
             ) from None
         self.limiter = Limiter(
             key_func=_no_key,
-            app=app,
+            # An application of its own: on ours it would hook into every request, to find nothing.
+            app=Flask("limits"),
             storage_uri=storage_url,
             strategy="fixed-window",
             headers_enabled=False,
             swallow_errors=False,
         )
-        # Its hooks would look for decorated routes at each request; there are none.
-        self.limiter.enabled = False
 
     def require_turn(self, reference: str, own_limit: str | None) -> None:
         """Counts one turn of the tenant; `RateLimited` when it is one too many.

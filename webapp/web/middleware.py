@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -18,6 +19,8 @@ from webapp.web.context import context, services
 from webapp.web.guards import find_caller
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
     from webapp.services import Services
 
 access_logger = logging.getLogger("switchboard.access")
@@ -56,22 +59,23 @@ def request_ids(app: Flask) -> None:
     @app.after_request
     def send(response: Response) -> Response:
         here = context()
-        response.headers["X-Request-Id"] = here.request_id
+        response.headers.add("X-Request-Id", here.request_id)
         for name, value in here.limit_headers.items():
-            response.headers[name] = value
+            response.headers.add(name, value)
         return response
 
 
 def access_log(app: Flask) -> None:
     """One line a request, when its answer is closed: a stream's length counts as well."""
 
+    log_user_ids = services_of(app).settings.log_user_ids
+    reference = services_of(app).user_ids.reference
+
     @app.after_request
     def arrange(response: Response) -> Response:
         if not access_logger.isEnabledFor(logging.INFO):
             return response
         here, method, path = context(), request.method, _route(request)
-        log_user_ids = services().settings.log_user_ids
-        reference = services().user_ids.reference
 
         def write() -> None:
             user = here.tenant
@@ -113,13 +117,19 @@ def body_limit(app: Flask) -> None:
 
 
 def security_headers(app: Flask) -> None:
-    """Headers of every REST answer; the console sets its own, which let its own files in."""
+    """Headers of every answer that does not have them yet: pages set their own policy."""
+    inner = app.wsgi_app
+    missing = [(name, value, name.lower()) for name, value in API_HEADERS.items()]
 
-    @app.after_request
-    def add(response: Response) -> Response:
-        for name, value in API_HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
+    def with_headers(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
+            given = {name.lower() for name, _ in headers}
+            headers += [(name, value) for name, value, low in missing if low not in given]
+            return start_response(status, headers, *failure)
+
+        return inner(environ, start)
+
+    app.wsgi_app = with_headers  # type: ignore[method-assign]  # how Flask says it is wrapped
 
 
 def callers(app: Flask) -> None:
