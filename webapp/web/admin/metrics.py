@@ -26,6 +26,7 @@ from webapp.web.context import services
 ROWS = 50
 FRESH_SECONDS = 3.0
 RANKING_SECONDS = 30.0
+RANKING_PATIENCE_SECONDS = 0.5
 MAX_DOWNLOADED = 2000
 CSV_HEAD = (
     "user_id",
@@ -122,6 +123,7 @@ def _ranked(query: MetricsQuery, window: Window) -> tuple[list[Named] | None, st
         ("ranking", window.name, query.sort, query.cursor),
         lambda: count(query.cursor, ROWS),
         seconds=RANKING_SECONDS if window.name != "1h" else FRESH_SECONDS,
+        patience=RANKING_PATIENCE_SECONDS,
     )
     return (None, None) if page is None else (_named(page), page.next_cursor)
 

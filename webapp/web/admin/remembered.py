@@ -17,6 +17,8 @@ EXTENSION = "switchboard-console"
 MAX_ENTRIES = 200
 PATIENCE_SECONDS = 2.0
 STALE = 4
+# What takes long to count is counted seldom: a tenth of one core at most goes into a figure.
+REST_FOR_WORK = 10
 
 Value = TypeVar("Value")
 
@@ -25,7 +27,9 @@ Value = TypeVar("Value")
 class _Entry:
     ready: threading.Event = field(default_factory=threading.Event)
     counting: bool = False
+    began_at: float = 0.0
     counted_at: float = 0.0
+    took: float = 0.0
     value: Any = None
     fault: SwitchboardError | None = None
 
@@ -46,16 +50,19 @@ class Remembered:
         seconds: float,
         patience: float = PATIENCE_SECONDS,
     ) -> Value | None:
-        """The value, at most a little older than `seconds`; None when counting takes longer than
-        `patience` and there is no old one. Raises what the counting raised."""
+        """The value, at most a little older than `seconds`; None when there is no old one and
+        counting has taken longer than `patience`. Raises what the counting raised."""
         with self._lock:
             entry = self._entries.setdefault(key, _Entry())
             self._entries.move_to_end(key)
             while len(self._entries) > MAX_ENTRIES:
                 self._entries.popitem(last=False)
-            age = self._clock.monotonic() - entry.counted_at
+            now = self._clock.monotonic()
+            age = now - entry.counted_at
+            seconds = max(seconds, entry.took * REST_FOR_WORK)
             start = not entry.counting and (not entry.ready.is_set() or age >= seconds)
-            entry.counting = entry.counting or start
+            if start:
+                entry.counting, entry.began_at = True, now
             # What is much older than it should be is waited for: nobody has looked for a while.
             if start and age >= seconds * STALE:
                 entry.ready.clear()
@@ -63,7 +70,8 @@ class Remembered:
             threading.Thread(
                 target=self._count, args=(entry, count), name="figures", daemon=True
             ).start()
-        if not entry.ready.wait(patience):
+        # Only the first reader waits that long: who comes while it is counted has waited already.
+        if not entry.ready.wait(max(0.0, entry.began_at + patience - self._clock.monotonic())):
             return None
         if entry.fault is not None:
             raise entry.fault
@@ -79,7 +87,8 @@ class Remembered:
             with self._lock:
                 entry.value, entry.fault = value, fault
                 # A failure is asked again at once.
-                entry.counted_at = 0.0 if fault else self._clock.monotonic()
+                now = self._clock.monotonic()
+                entry.counted_at, entry.took = 0.0 if fault else now, now - entry.began_at
                 entry.counting = False
                 entry.ready.set()
 
