@@ -80,6 +80,8 @@ class Engine:
             if gone():
                 raise CallerGone
         try:
+            if gone():
+                raise CallerGone
             run = _Run(limits, emit, gone)
             run.through(self._server, prompt)
             if not run.said_something and limits.tokens > 1:
