@@ -197,11 +197,9 @@ def test_many_are_answered_at_once_each_with_their_own_name(embedded: EmbeddedMo
         assert list(pool.map(recalled, names)) == [f"Your name is {name}." for name in names]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_caller_that_hangs_up_stops_the_work(embedded: EmbeddedModel, stream: bool) -> None:
-    # Reading so many words takes some ten seconds of work; a piece of 512 is always finished.
-    text = f"{'streamed' if stream else 'whole'} word " * 1250
-    body = json.dumps({"messages": [{"role": "user", "content": text}], "stream": stream}).encode()
+def test_a_caller_that_hangs_up_stops_the_work(embedded: EmbeddedModel) -> None:
+    # Reading so many words is some ten seconds of work; a piece of 128 is always finished.
+    body = json.dumps({"messages": [{"role": "user", "content": "red word " * 1250}]}).encode()
     place = urlsplit(embedded.base_url)
     before = _cpu_seconds(embedded.pid)
     with socket.create_connection((place.hostname, place.port)) as connection:
@@ -211,7 +209,7 @@ def test_a_caller_that_hangs_up_stops_the_work(embedded: EmbeddedModel, stream: 
         )
         _await(lambda: _cpu_seconds(embedded.pid) > before + 0.2)
     _await(lambda: _is_idle(embedded.pid), seconds=30.0)
-    assert _cpu_seconds(embedded.pid) - before < 7
+    assert _cpu_seconds(embedded.pid) - before < 4
 
 
 def test_it_ends_with_its_parent_however_that_ends() -> None:

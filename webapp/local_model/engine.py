@@ -15,7 +15,8 @@ SLOTS = 4
 # The weights were trained on 8192; a token of context costs 23 kB, and reading one 2 to 4 ms.
 CONTEXT_TOKENS = 3072
 ANSWER_TOKENS = 256
-BATCH_TOKENS = 512
+# Between two pieces of a long prompt the others' answers go on, and a hang-up is noticed.
+BATCH_TOKENS = 128
 CACHE_MIB = 64
 # An answer that came out empty is asked for again with its first word given.
 FIRST_WORD = "I"
@@ -164,6 +165,7 @@ def _parameters(weights: str) -> Any:
     parameters.n_parallel = SLOTS
     parameters.n_ctx = CONTEXT_TOKENS * SLOTS
     parameters.n_batch = BATCH_TOKENS
+    parameters.n_ubatch = BATCH_TOKENS
     parameters.ctx_shift = False
     parameters.fit_params = False
     parameters.n_gpu_layers = 0
