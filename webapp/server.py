@@ -8,13 +8,17 @@ anything of the application is imported, which is why the application is not pre
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from typing import Any
 
 wsgi_app = "webapp.wsgi:app"
-worker_class = "gevent"
+worker_class = "webapp.server_worker.Worker"
+logger_class = "webapp.server_worker.Log"
 workers = 1
-worker_connections = 1000
+# More than the turns that run at once: a connection that waits for its next request holds a place
+# as well, and the liveness check must find one when a thousand turns wait for the model.
+worker_connections = 4000
 backlog = 2048
 keepalive = 75
 timeout = 60
@@ -29,8 +33,25 @@ preload_app = False
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
+MOST_OPEN_FILES = 65_536
 EMBEDDED_MODEL_PID = "EMBEDDED_MODEL_PID"
 READY_LINE = "READY_LINE"
+
+
+def raise_open_files() -> None:
+    """Lets this process and its workers open as many files as the system permits.
+
+    A turn takes two, and many systems begin with 1024: half of a thousand turns would fail.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft not in (wanted, resource.RLIM_INFINITY) and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def on_starting(_server: Any) -> None:
+    """Before the workers are made, which inherit it."""
+    raise_open_files()
 
 
 def when_ready(_server: Any) -> None:

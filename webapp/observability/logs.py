@@ -24,7 +24,7 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
     for name in ("werkzeug", "flask-limiter", "httpx2", "httpcore2", "openai"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # Finding out where a line was written costs more than writing it.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logThreads = logging.logMultiprocessing = False  # gunicorn's lines name the process
     logging._srcfile = None  # the documented way, see logging's HOWTO
 
 
