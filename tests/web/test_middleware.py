@@ -20,6 +20,7 @@ def test_the_chain_has_its_order() -> None:
         "access_log",
         "count_requests",
         "hosts",
+        "addresses",
         "body_limit",
         "cors",
         "security_headers",
@@ -93,7 +94,9 @@ def test_without_origins_nothing_is_said_of_them(client: FlaskClient) -> None:
 def test_a_defect_of_ours_is_a_500_without_detail(
     app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said = f"planted-{len(caplog.records)}-word"  # the traceback may show this line, but not its value
+    said = (
+        f"planted-{len(caplog.records)}-word"  # the traceback may show this line, but not its value
+    )
 
     @app.get("/defect")
     def defect() -> str:

@@ -10,6 +10,9 @@ from webapp.errors import InvalidInput
 from webapp.storage import Connection
 
 MAX_LIMIT_CHARS = 200
+# Numbers that the limiter's storages and their clocks can hold.
+MAX_AMOUNT = 10**9
+LONGEST_WINDOW_SECONDS = 10 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,10 @@ def check_rate_limit(text: str) -> str:
         limits = parse_many(text)
     except ValueError:
         limits = []
-    if not limits or any(limit.amount < 1 or limit.multiples < 1 for limit in limits):
+    if not limits or not all(
+        1 <= limit.amount <= MAX_AMOUNT and 1 <= limit.get_expiry() <= LONGEST_WINDOW_SECONDS
+        for limit in limits
+    ):
         raise InvalidInput(sentence, fields={"rate_limit": sentence})
     return text
 

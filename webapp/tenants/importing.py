@@ -25,6 +25,7 @@ from webapp.tenants.export import FORMAT, VERSION
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_MESSAGES = 200_000
 MAX_SESSIONS = 10_000
+_YEAR_10000 = 253_402_300_800  # in seconds since 1970
 
 
 def _valid(check: Callable[[object], str]) -> AfterValidator:
@@ -35,6 +36,18 @@ def _valid(check: Callable[[object], str]) -> AfterValidator:
             raise ValueError(error.message) from None
 
     return AfterValidator(validate)
+
+
+def _check_moment(moment: datetime) -> datetime:
+    """In UTC it can fall outside the years that can be written again; none is before 1970."""
+    if not 0 <= moment.timestamp() < _YEAR_10000:
+        raise ValueError("is no time that can be stored")
+    return moment
+
+
+def _refuse_constant(name: str) -> None:
+    """Python takes NaN and Infinity for JSON; those who read the answers do not."""
+    raise ValueError(name)
 
 
 class _Shape(BaseModel):
@@ -58,7 +71,8 @@ class _Tenant(_Shape):
 class _Session(_Shape):
     session_id: Annotated[str, _valid(check_session_id)]
     state: dict[str, Any] | None = None
-    state_version: int = Field(default=0, ge=0, lt=2**63)
+    # It goes on being counted up from here.
+    state_version: int = Field(default=0, ge=0, lt=2**53)
 
 
 class _Function(_Shape):
@@ -76,7 +90,7 @@ class _Message(_Shape):
     role: Role
     content: str
     # JSON has no dates, so even a strict shape must read them from text.
-    created_at: Annotated[AwareDatetime, Field(strict=False)]
+    created_at: Annotated[AwareDatetime, Field(strict=False), AfterValidator(_check_moment)]
     session_id: Annotated[str, _valid(check_session_id)]
     tool_calls: list[_ToolCall] = []
     tool_call_id: str | None = Field(default=None, max_length=200)
@@ -116,7 +130,7 @@ def read_export(lines: Iterable[bytes]) -> Contents:
         if len(line) > MAX_LINE_BYTES:
             raise _wrong(number, f"is longer than {MAX_LINE_BYTES} bytes")
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_constant=_refuse_constant)
             kind = value["type"]
         except (ValueError, TypeError, KeyError, RecursionError):
             raise _wrong(number, "is not a JSON object with a type") from None

@@ -115,6 +115,13 @@ def position_of(query: TenantQuery) -> Position | None:
         raise _foreign()
     if not -MAX_ID <= number <= MAX_ID or (isinstance(value, int) and abs(value) > MAX_ID):
         raise _foreign()
+    # JSON can spell half a character, which no database takes.
+    if (
+        isinstance(value, str)
+        and not value.isascii()
+        and value.encode("utf-8", "ignore") != (value.encode("utf-8", "surrogatepass"))
+    ):
+        raise _foreign()
     return Position(forward == 1, value, number)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Final, TypeVar
 
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp.errors import InvalidInput, SwitchboardError
 from webapp.ids import MAX_ID_CHARS, check_session_id, check_user_id
@@ -79,11 +81,37 @@ def bind_json(shape: type[BoundShape]) -> BoundShape:
     """The body as a `shape`; `InvalidInput` with the fields, or a 413 or 415."""
     if not request.is_json:
         raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
-    body = request.get_data(cache=False)
+    require_plain_body()
+    body = _whole_body()
     try:
-        return shape.model_validate_json(body)
+        bound = shape.model_validate_json(body)
     except ValidationError as error:
         raise invalid(error) from None
+    try:
+        # pydantic takes the last of two fields of one name; a gateway in front may have looked
+        # at the first. By now the body is not nested deeper than pydantic reads.
+        _STRICT.decode(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise _invalid_json() from None
+    return bound
+
+
+def require_plain_body() -> None:
+    """415 for a compressed body: it could unpack to any size, so none is unpacked."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("The body must not be compressed.")
+
+
+def _whole_body() -> bytes:
+    """The body, when it is within the limit: werkzeug cuts one without a length off there."""
+    body = request.get_data(cache=False)
+    if (
+        request.content_length is None
+        and len(body) == request.max_content_length
+        and request.environ["wsgi.input"].read(1)
+    ):
+        raise RequestEntityTooLarge
+    return body
 
 
 def bind_query(shape: type[BoundShape]) -> BoundShape:
@@ -101,17 +129,51 @@ def bind_query(shape: type[BoundShape]) -> BoundShape:
         raise invalid(error) from None
 
 
+def require_no_query() -> None:
+    """A query string says nothing here: a `user_id` in it must not seem to count."""
+    if request.query_string:
+        bind_query(_NoQuery)
+
+
+class _NoQuery(QueryShape):
+    """No field at all."""
+
+
 def invalid(error: ValidationError) -> InvalidInput:
     """Our error for pydantic's, without the values that were sent."""
     fields: dict[str, str] = {}
     for fault in error.errors(include_url=False, include_context=True, include_input=False):
         if fault["type"] == "json_invalid":
-            return InvalidInput("The body is not valid JSON.", code="invalid_json")
+            return _invalid_json()
         if not fault["loc"]:
             return InvalidInput("The body must be a JSON object.")
         name = ".".join(str(part) for part in fault["loc"])[:100]
         fields.setdefault(name, _sentence(name, fault["type"], fault["msg"]))
     return InvalidInput(next(iter(fields.values())), fields=fields)
+
+
+def _invalid_json() -> InvalidInput:
+    return InvalidInput("The body is not valid JSON.", code="invalid_json")
+
+
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    names = {name for name, _ in pairs}
+    if len(names) == len(pairs):
+        return
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            sentence = f"{name[:100]} is given more than once"
+            raise InvalidInput(sentence, fields={name[:100]: sentence})
+        seen.add(name)
+
+
+def _refuse_constant(name: str) -> None:
+    """Python takes NaN and Infinity for JSON."""
+    raise ValueError(name)
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_refuse_twice, parse_constant=_refuse_constant)
 
 
 def _sentence(name: str, kind: str, message: str) -> str:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 from flask import Flask, Request, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -110,6 +111,21 @@ def hosts(app: Flask) -> None:
             raise UnknownHost("This server does not answer under that host name.")
 
 
+def addresses(app: Flask) -> None:
+    """Refuses addresses that are no UTF-8: decoded with a stand-in they would name another id."""
+
+    @app.before_request
+    def check() -> None:
+        path: str = request.environ.get("PATH_INFO", "")
+        if path.isascii() and b"%" not in request.query_string:
+            return
+        try:
+            path.encode("latin-1").decode("utf-8")
+            unquote_to_bytes(request.query_string).decode("utf-8")
+        except UnicodeError:
+            raise InvalidInput("The address is not valid UTF-8.", code="invalid_address") from None
+
+
 def body_limit(app: Flask) -> None:
     """Refuses larger bodies before they are read."""
     app.config["MAX_CONTENT_LENGTH"] = services_of(app).settings.max_body_bytes
@@ -180,6 +196,7 @@ MIDDLEWARE = (
     access_log,
     prometheus.count_requests,
     hosts,
+    addresses,
     body_limit,
     cors.cors,
     security_headers,

@@ -82,7 +82,7 @@ def test_the_list_is_searched_sorted_and_paged(client: FlaskClient) -> None:
     assert rest["next_cursor"] is None
 
 
-@pytest.mark.parametrize("search", ["%00", "a%00bcd", "%ff%fe", "%22", "%5C", "%27--", "AND"])
+@pytest.mark.parametrize("search", ["%00", "a%00bcd", "%22", "%5C", "%27--", "AND"])
 def test_odd_searches_find_nothing(client: FlaskClient, search: str) -> None:
     say(client, "alice")
     assert got(client, f"/api/tenants?search={search}")["tenants"] == []

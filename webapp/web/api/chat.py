@@ -13,7 +13,14 @@ from webapp.chat.service import ChatEvent, Started
 from webapp.chat.values import ChatTurn
 from webapp.errors import InvalidInput, RateLimited
 from webapp.ids import DEFAULT_SESSION
-from webapp.web.binding import MESSAGE_PATTERN, SessionId, Shape, UserId, bind_json
+from webapp.web.binding import (
+    MESSAGE_PATTERN,
+    SessionId,
+    Shape,
+    UserId,
+    bind_json,
+    require_no_query,
+)
 from webapp.web.context import HangUp, caller, context, limits, services
 from webapp.web.sse import stream_response
 
@@ -40,6 +47,7 @@ class _Listener:
 
 def chat() -> Response:
     """Runs one turn of the tenant and answers with the reply."""
+    require_no_query()
     body = bind_json(ChatRequest)
     user_id = body.user_id if body.user_id is not None else caller().user_id
     if user_id is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from flask import Response, jsonify
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from webapp.errors import Forbidden, InvalidInput
 from webapp.ids import check_user_id
@@ -50,6 +50,8 @@ class TenantsQuery(QueryShape):
 
 class TenantPatch(Shape):
     """The body of PATCH /api/tenants/{user_id}; null goes back to the default."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     blocked: bool = False
     rate_limit: str | None = Field(None, json_schema_extra=RATE_LIMIT_SCHEMA)

@@ -13,7 +13,7 @@ from webapp.tenants.importing import MAX_LINE_BYTES
 from webapp.tenants.notes import AuditNote
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited
-from webapp.web.binding import UnsupportedMediaType
+from webapp.web.binding import UnsupportedMediaType, require_plain_body
 from webapp.web.context import context, services
 
 logger = logging.getLogger("switchboard.errors")
@@ -48,6 +48,7 @@ def import_tenant(user_id: str) -> Response:
     user_id = tenant_of_path(user_id)
     if request.mimetype not in TAKEN_TYPES:
         raise UnsupportedMediaType(f"The body must be JSON Lines, with Content-Type: {MEDIA_TYPE}.")
+    require_plain_body()
     request.max_content_length = MAX_IMPORT_BYTES
     imported = services().directory.import_(user_id, _lines(), audit=audited())
     return jsonify({"sessions": imported.sessions, "messages": imported.messages})

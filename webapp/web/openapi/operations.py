@@ -53,6 +53,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             details="So that a browser or an app can call `/chat` itself, as that user only.",
             body=tokens.TokenRequest,
             replies={200: Reply("The token.", answers.Token)},
+            failures=(409,),
             example={"user_id": "user-a", "ttl_seconds": 900},
         ),
         "GET /api/tenants": Operation(
