@@ -21,7 +21,7 @@ from webapp.web.admin.view_models import ListView, Pages
 from webapp.web.context import services
 
 ROWS = 50
-VERIFIED_SECONDS = 30.0
+VERIFIED_SECONDS = 5.0
 NOBODY = -1
 ACTIONS = (
     "clear_tenant",
@@ -130,6 +130,19 @@ def audit_json() -> ResponseReturnValue:
     return json_download("audit.json", "entries", _exported(bind_page(AuditQuery)))
 
 
+def readable(entry: AuditRecord) -> dict[str, Any]:
+    """The entry for people: moments written as such, and no figure that there was none of."""
+    return {**asdict(entry), "before": _figures(entry.before), "after": _figures(entry.after)}
+
+
+def _figures(noted: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: iso_utc(value) if name.endswith("_at") and isinstance(value, int) else value
+        for name, value in noted.items()
+        if value is not None
+    }
+
+
 class _Names:
     """The user ids behind tenants' numbers, each looked up once."""
 
@@ -145,7 +158,7 @@ class _Names:
         return self._known[number]
 
     def shown(self, entry: AuditRecord) -> dict[str, Any]:
-        return {**asdict(entry), "tenant": self.of(entry.tenant_id)}
+        return {**readable(entry), "tenant": self.of(entry.tenant_id)}
 
 
 def _exported(query: AuditQuery) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ from webapp.tenants.rows import TenantRow
 from webapp.usage.requests import latest_requests
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS
+from webapp.web.admin.audit import readable
 from webapp.web.admin.charts import latency_chart, traffic_chart
 from webapp.web.admin.forms import FormShape, bind_page
 from webapp.web.admin.overview import WindowName
@@ -55,7 +56,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
         sessions = sessions_of(connection, row.number, SESSIONS)
         session_id = query.session_id or (sessions[0].session_id if sessions else None)
         talk = _talk(connection, row, session_id, None)
-        entries = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records
+        acts = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records
         requests = latest_requests(connection, row.number, REQUESTS)
     settings = services().settings
     return render_template(
@@ -72,7 +73,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
         conversation=_shown(row, session_id, talk),
         requests=requests,
         sessions=sessions,
-        audit=entries,
+        audit=[readable(entry) for entry in acts],
         default_rate_limit=settings.rate_limit,
         default_token_budget=settings.token_budget,
         tokens_used={"day": row.tokens_of_day(now), "month": row.tokens_of_month(now)},
