@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -58,9 +58,10 @@ class OpenAIModel:
             timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
             http_client=_http_client(timeout, self._lookout),
         )
-
         # Whole, because the client parses a relative one three times for each request.
         self._url = f"{str(self.client.base_url).rstrip('/')}/chat/completions"
+        self._head = _json({"model": name, **self._options})[1:-1]
+        self._tools_text: tuple[Sequence[ToolSpec], str] = ((), "")
 
     @property
     def name(self) -> str:
@@ -111,22 +112,11 @@ class OpenAIModel:
             raise _failure(error) from error
 
     def _post(self, request: ModelRequest, *, stream: bool) -> httpx2.Response:
-        body: dict[str, Any] = {
-            "model": self._name,
-            "messages": [_wire(message) for message in request.messages],
-            **self._options,
-        }
-        if request.tools:
-            body["tools"] = [_wire_tool(tool) for tool in request.tools]
-        if stream:
-            body["stream"] = True
-            body["stream_options"] = {"include_usage": True}
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
         try:
             with self._lookout.calling(request.cancel):
                 response = self.client.post(
                     self._url,
-                    content=content,
+                    content=self._body(request, stream=stream).encode("utf-8"),
                     options=JSON_HEADERS,
                     cast_to=httpx2.Response,
                     stream=stream,
@@ -136,6 +126,24 @@ class OpenAIModel:
         except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
             raise _transport_failure(error) from error
         return response
+
+    def _body(self, request: ModelRequest, *, stream: bool) -> str:
+        """The request's JSON. An agent's tools are the same at each call: their text is kept."""
+        messages = _json([_wire(message) for message in request.messages])
+        parts = [self._head, f'"messages":{messages}']
+        if request.tools:
+            tools, text = self._tools_text
+            if tools is not request.tools:
+                text = _json([_wire_tool(tool) for tool in request.tools])
+                self._tools_text = (request.tools, text)
+            parts.append(f'"tools":{text}')
+        if stream:
+            parts.append('"stream":true,"stream_options":{"include_usage":true}')
+        return f"{{{','.join(parts)}}}"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:

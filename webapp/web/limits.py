@@ -16,7 +16,8 @@ from flask import Flask
 from flask_limiter import Limiter
 from limits import RateLimitItem, parse, parse_many
 
-import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
+import webapp.storage.limits
+import webapp.web.limits_memory  # noqa: F401  # both make the limits package know their URLs
 from webapp.errors import ConfigurationError, RateLimited
 from webapp.web.context import context
 

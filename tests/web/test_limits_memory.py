@@ -1,0 +1,41 @@
+"""The limiter's counters in memory: exact under threads, and gone when their windows end."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from limits.storage import storage_from_string
+
+from webapp.web.limits_memory import MemoryCounters
+
+
+def test_memory_urls_mean_these_counters() -> None:
+    assert isinstance(storage_from_string("memory://"), MemoryCounters)
+
+
+def test_threads_count_exactly() -> None:
+    counters = MemoryCounters()
+    threads = [
+        threading.Thread(target=lambda: [counters.incr("k", 60) for _ in range(500)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counters.get("k") == 4000
+    assert 0 < counters.get_expiry("k") - time.time() <= 60
+
+
+def test_a_window_that_has_ended_counts_no_longer_and_leaves_no_trace() -> None:
+    counters = MemoryCounters()
+    for number in range(20):
+        counters.incr(f"k{number}", 0)  # ends at once
+    counters.incr("last", 0)
+    assert counters.get("k0") == 0
+    for _ in range(20):
+        counters.incr("last", 0)
+    assert len(counters._counters) <= 2
+    assert counters.reset() is not None
+    assert counters.get("last") == 0
