@@ -21,6 +21,7 @@ TITLES = {
     "foreign_origin": "This form came from elsewhere",
     "stale_form": "This form had grown old",
     "hidden": "Conversations are hidden",
+    "unknown_host": "Not under this name",
     "tenant_forgotten": "This tenant is gone",
 }
 

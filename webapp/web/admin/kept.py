@@ -22,7 +22,7 @@ LABELS = {
     "name": "Name",
     "rate_limit": "Requests",
     "session_id": "Session",
-    "token_budget": "Tokens",
+    "token_budget": "Tokens",  # nosec B105  # a label
     "users": "Users",
 }
 
