@@ -85,7 +85,7 @@ def matching(
         conditions.append("id < :before")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     return connection.execute(
-        "SELECT id, at, actor, role, address, action, tenant_id, target, before, after,"  # noqa: S608
+        "SELECT id, at, actor, role, address, action, tenant_id, target, before, after,"  # noqa: S608  # nosec B608
         # Only conditions from the table above are joined; what was asked for is bound.
         f" request_id, hash FROM audit {where} ORDER BY id DESC LIMIT :limit",
         {**wanted, "before": before, "limit": limit},

@@ -16,7 +16,7 @@ from webapp.server import EMBEDDED_MODEL_PID, READY_LINE
 from webapp.services import build_services
 from webapp.settings import LoadedSettings, load_settings
 
-SECRET_FILE = "secret_key"
+SECRET_FILE = "secret_key"  # nosec B105  # the name of a file
 DEV_ADMIN = "dev"
 
 

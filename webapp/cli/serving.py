@@ -30,4 +30,4 @@ def run_gunicorn(arguments: list[str], environment: Mapping[str, str]) -> NoRetu
     sys.stderr.flush()
     command = [sys.executable, "-m", "gunicorn", "-c", "python:webapp.server", *arguments]
     inherited = os.environ  # noqa: TID251  # handed on, not read
-    os.execve(sys.executable, command, {**inherited, **environment})  # noqa: S606  # no shell
+    os.execve(sys.executable, command, {**inherited, **environment})  # noqa: S606  # nosec B606  # no shell

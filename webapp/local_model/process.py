@@ -8,7 +8,7 @@ import importlib.util
 import json
 import select
 import signal
-import subprocess
+import subprocess  # nosec B404  # it starts our own interpreter, no shell, no input
 import sys
 from pathlib import Path
 from typing import IO
@@ -84,7 +84,7 @@ class EmbeddedModel:
     def _spawn(self, weights: Path) -> subprocess.Popen[bytes]:
         log: IO[bytes] | int = self._log_file.open("ab") if self._log_file else subprocess.DEVNULL
         try:
-            return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            return subprocess.Popen(  # noqa: S603  # nosec B603  # our own interpreter and module
                 [sys.executable, "-m", SERVER_MODULE, str(weights), MODEL_NAME],
                 cwd=PACKAGE_ROOT,
                 stdin=subprocess.DEVNULL,
@@ -99,7 +99,7 @@ class EmbeddedModel:
 
     def _await_port(self, process: subprocess.Popen[bytes]) -> int:
         """The port that the child names in the one line it writes, once the model is loaded."""
-        assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
+        assert process.stdout is not None  # noqa: S101  # nosec B101  # it was asked for as a pipe
         with process.stdout as pipe:
             if not select.select([pipe], [], [], self._start_timeout)[0]:
                 raise _unavailable(f"it was not ready within {self._start_timeout:g} seconds")

@@ -62,7 +62,7 @@ def row_of(columns: tuple[Any, ...]) -> TenantRow:
 def find(connection: Connection, stored_id: str) -> TenantRow | None:
     """The tenant, or None; never makes one."""
     found = connection.execute(
-        f"SELECT {COLUMNS} FROM tenants WHERE user_id = :user",  # noqa: S608 – a constant list
+        f"SELECT {COLUMNS} FROM tenants WHERE user_id = :user",  # noqa: S608  # nosec B608  # a constant list
         {"user": stored_id},
     ).fetchone()
     return None if found is None else row_of(found)
@@ -71,7 +71,7 @@ def find(connection: Connection, stored_id: str) -> TenantRow | None:
 def find_number(connection: Connection, number: int) -> TenantRow | None:
     """The tenant that a row elsewhere (an audit entry, a ranking) names by its number."""
     found = connection.execute(
-        f"SELECT {COLUMNS} FROM tenants WHERE id = :number",  # noqa: S608 – a constant list
+        f"SELECT {COLUMNS} FROM tenants WHERE id = :number",  # noqa: S608  # nosec B608  # a constant list
         {"number": number},
     ).fetchone()
     return None if found is None else row_of(found)

@@ -26,7 +26,7 @@ def issue() -> Response:
     response = jsonify(
         {
             "token": issued.token,
-            "token_type": "Bearer",
+            "token_type": "Bearer",  # nosec B105  # as RFC 6750 names it
             "user_id": issued.user_id,
             "expires_in": body.ttl_seconds,
             "expires_at": datetime.fromtimestamp(issued.expires_at // 1000, UTC)
