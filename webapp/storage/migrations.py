@@ -47,6 +47,7 @@ def m001_tenants(db: Database) -> None:
         "message_count",
         "request_count",
         "error_count",
+        "refused_count",
         "total_tokens",
         "p95_ms",
     ):

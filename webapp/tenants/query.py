@@ -20,6 +20,7 @@ COLUMN_SORTS = (
     "message_count",
     "request_count",
     "error_count",
+    "refused_count",
     "total_tokens",
     "p95_ms",
 )
