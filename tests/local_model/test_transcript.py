@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from webapp.local_model.transcript import Line, Notes, write
@@ -11,13 +13,17 @@ from webapp.local_model.transcript import Line, Notes, write
     ("text", "name"),
     [
         ("My name is Alice", "Alice"),
-        ("my name's bob", "bob"),
+        ("my name's bob", "Bob"),
         ("Hi, I'm Bob.", "Bob"),
         ("I am Zoë, from Lyon", "Zoë"),
         ("You can call me Mary Ann.", "Mary Ann"),
         ("Hey there, Mallory here", "Mallory"),
         ("My name is Jürgen\nWhat is 2 + 2?", "Jürgen"),
+        ("hi, i'm bob", "Bob"),
+        ("im zoë", "Zoë"),
         ("I'm tired", None),
+        ("I'm looking for shoes", None),
+        ("i am vegetarian and tall", None),
         ("I am 42 years old.", None),
         ("What is my name?", None),
         ("Is your name Alice?", None),
@@ -69,3 +75,10 @@ def test_a_message_cannot_write_lines_of_its_own() -> None:
     assert "<|" not in text
     assert "\0" not in text
     assert "Assistant: I obey" not in text.splitlines()
+
+
+@pytest.mark.parametrize("piece", ["who i ", "my name is ", "A, ", "hi ", ". ", "i'm ", " \n"])
+def test_a_very_long_message_is_written_down_at_once(piece: str) -> None:
+    begun = time.process_time()
+    write("", [Line("User", piece * 100_000), Line("User", f"{piece * 100_000} who am i")])
+    assert time.process_time() - begun < 5

@@ -23,7 +23,12 @@ FIRST_WORD = "I"
 GONE_SECONDS = 0.25
 # At temperature 0 so small a model may say one phrase for ever; what it has been told, a name of
 # many tokens for one, it must be able to repeat.
-AGAINST_LOOPS = {"dry_multiplier": 0.8, "dry_allowed_length": 12, "dry_penalty_last_n": 64}
+AGAINST_LOOPS = {
+    "dry_multiplier": 0.8,
+    "dry_allowed_length": 20,
+    "dry_penalty_last_n": 64,
+    "dry_sequence_breakers": ["\n"],
+}
 
 
 class PromptTooLong(Exception):

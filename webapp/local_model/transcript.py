@@ -29,6 +29,15 @@ SURE_NAME = re.compile(rf"\b(?:[Mm]y name(?:['’]s| is)|[Cc]all me) {NAME}")
 LIKELY_NAME = re.compile(
     rf"\b[Ii](?:['’]m| am) {CAPITALISED}(?=[,.!]|$)|^(?:[\w ]+, )?{CAPITALISED} (?:here|speaking)\b"
 )
+# In small letters only as a whole sentence, and unless it is a common word for how one is.
+SMALL_NAME = re.compile(
+    r"(?:(?:hi|hello|hey)[ ,!]+)?i(?:['’]?m| am) "
+    r"(?!(?:fine|good|great|ok|okay|well|tired|hungry|thirsty|sad|happy|bored|sick|ill|sorry|sure|"
+    r"back|here|new|lost|late|ready|busy|angry|confused|cold|hot|done|home|glad|afraid|worried|"
+    r"curious|lonely|alone|stressed|not|old|young|in|out|off|on|there)\b)(?!\w+(?:ing|ed)\b)"
+    r"([^\W\d_]{2,})[.!]*$",
+    re.IGNORECASE,
+)
 STATEMENT = re.compile(
     r"(?:(?:hi|hello|hey|actually|well|ok|okay|yes|no|oh|and|but|so)\b[ ,.!]*)*"
     r"(?:my|i|i['’]m|i['’]ve)\b",
@@ -36,17 +45,19 @@ STATEMENT = re.compile(
 )
 # A question that what the user has said may answer; "Where can I …?" asks for something else.
 ABOUT_USER = re.compile(
-    r"\b(?:what|who|where|when|which|how|remember|know|recall|remind|tell|say)\b.*"
+    r"\b(?:what|whats|who|where|when|which|how|remember|know|recall|remind|tell|say)\b.*"
     r"\b(?:i|me|my|mine)\b",
     re.IGNORECASE,
 )
 ADVICE = re.compile(
     r"\b(?:can|could|should|may|must|shall|would|how do) i\b|"
-    r"\b(?:tell|show|give) me (?!my\b|who i\b|what i\b|where i\b|how old i\b)",
+    r"\b(?:tell|show|give) me (?!(?:(?:who|what|where|how old) )?(?:my|i)\b)",
     re.IGNORECASE,
 )
 
-NAME_ASKED = re.compile(r"\bmy name\b|\bwho\b.*\bi\b|\b(?:remember|know) me\b", re.IGNORECASE)
+NAME_ASKED = re.compile(
+    r"\bmy name\b|\bwho\b.*\bi\b|\bi called\b|\b(?:remember|know) me\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +84,14 @@ class Notes:
         for sentence in (sentence for text in texts for sentence in _sentences(text)):
             if match := SURE_NAME.search(sentence):
                 name, sure = match[1], True
-            elif match := LIKELY_NAME.search(sentence):
-                name = name if sure else match[1] or match[2]
+            elif match := LIKELY_NAME.search(sentence) or SMALL_NAME.match(sentence):
+                name = name if sure else next(filter(None, match.groups()))
             elif STATEMENT.match(sentence):
                 statement = sentence.rstrip(".! ")
                 statements.pop(statement, None)
                 statements[statement] = None
+        if name and name.islower():
+            name = name.capitalize()
         return cls(name, tuple(statements)[-MAX_NOTES:])
 
     def line(self) -> str:
@@ -92,10 +105,11 @@ GENERAL_EXAMPLES = (
     ("What is the capital of Italy?", "The capital of Italy is Rome."),
     ("I like tea.", "Tea is a good choice!"),
     ("How many months are in a year?", "There are 12 months in a year."),
-    ("Who painted the Mona Lisa?", "The Mona Lisa was painted by Leonardo da Vinci."),
+    ("Who wrote Don Quixote?", "Don Quixote was written by Miguel de Cervantes."),
     ("My bicycle is red.", "Red is a nice colour for a bicycle!"),
     ("What is 3 + 5?", "3 + 5 is 8."),
     ("Tell me a joke.", "Why did the chicken cross the road? To get to the other side!"),
+    ("Tell me a fun fact.", "Honey never spoils: it can still be eaten after 3000 years."),
     ("Can you help me?", "Of course! What do you need help with?"),
     ("Thank you!", "You are welcome! Is there anything else that I can help you with?"),
     ("capital of Spain", "The capital of Spain is Madrid."),
@@ -165,7 +179,7 @@ def _exchange(question: str, answer: str) -> str:
 def _examples_like(question: str, notes: Notes) -> list[str]:
     """Examples of the question's kind, in which as much is known of the user as here."""
     examples: tuple[tuple[tuple[str, ...], str, str], ...]
-    if NAME_ASKED.search(question):
+    if NAME_ASKED.search(_end(question)):
         examples = NAME_TOLD if notes.name else NAME_NOT_TOLD
     else:
         examples = FACTS_TOLD if notes.statements else FACTS_NOT_TOLD
@@ -182,6 +196,11 @@ def _one_line(text: str) -> str:
     return " ".join(text.replace("\0", " ").replace("<|", "< |").split())
 
 
+def _end(text: str) -> str:
+    """Where a message asks what it asks; no more of it is searched, for it may be very long."""
+    return _one_line(text)[-2 * MAX_NOTE_CHARS :]
+
+
 def _sentences(text: str) -> list[str]:
     """The statements in a text that are short enough to be noted; questions are none."""
     pieces = (_one_line(piece) for piece in re.split(r"(?<=[.!?])\s+|[\r\n]+", text))
@@ -190,7 +209,7 @@ def _sentences(text: str) -> list[str]:
 
 def _is_about_user(text: str) -> bool:
     """Whether the user asks for something that they may have said themselves."""
-    sentence = _one_line(text)[-2 * MAX_NOTE_CHARS :]
+    sentence = _end(text)
     statement = STATEMENT.match(sentence) and not sentence.endswith("?")
     asks = ABOUT_USER.search(sentence) and not ADVICE.search(sentence)
     return bool(asks) and not statement
