@@ -10,9 +10,12 @@ import json
 import logging
 import secrets
 import sys
+import time
 import traceback
-from typing import Any
+from types import TracebackType
+from typing import Any, Literal, Self
 
+import gevent
 from gunicorn import util
 from gunicorn.glogging import Logger
 from gunicorn.http import errors
@@ -22,6 +25,7 @@ from gunicorn.workers.ggevent import GeventWorker
 logger = logging.getLogger("switchboard.errors")
 
 STALL_SECONDS = 60.0
+IDLE_SECONDS = 0.5
 LINE_TOO_LONG = (414, "URI Too Long", "uri_too_long", "The address is too long.")
 HEADERS_TOO_LARGE = (
     *(431, "Request Header Fields Too Large", "headers_too_large"),
@@ -34,6 +38,29 @@ DEFECT = (500, "Internal Server Error", "internal_error", "Something went wrong 
 
 class Worker(GeventWorker):
     """The gevent worker; see the module for what it does in its own way."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waits: set[_Wait] = set()
+        self._quitting = False
+
+    def handle_quit(self, sig: Any, frame: Any) -> None:
+        """A terminal's Ctrl-C reaches this process twice: by itself and through gunicorn's first
+        process. The second, in the middle of the first's exit, would end in a traceback."""
+        if not self._quitting:
+            self._quitting = True
+            super().handle_quit(sig, frame)
+
+    def timeout_ctx(self) -> gevent.Timeout:  # type: ignore[override]  # the stubs say None
+        """Bounds the wait for a connection's next request."""
+        return _Wait(self._waits, self.cfg.keepalive)
+
+    def notify(self) -> None:
+        """Each second. A stop lets turns end, but need not wait for connections that are idle."""
+        super().notify()
+        if not self.alive:
+            for wait in list(self._waits):
+                wait.end_if_idle()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """A client may send and read as slowly as it likes, but not stand still for ever."""
@@ -71,6 +98,35 @@ class Worker(GeventWorker):
             util.write_nonblock(client, head.encode("ascii") + body)
         except OSError:
             return  # nobody is there to read it
+
+
+class _Wait(gevent.Timeout):
+    """A wait for the next request that can be ended before its time."""
+
+    def __init__(self, waits: set[_Wait], seconds: float) -> None:
+        super().__init__(seconds, False)  # type: ignore[arg-type]  # documented: ends the block
+        self._waits = waits
+        self._since = time.monotonic()
+        self._greenlet = gevent.getcurrent()
+
+    def __enter__(self) -> Self:
+        self._waits.add(self)
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> Literal[True] | None:
+        self._waits.discard(self)
+        return super().__exit__(kind, value, trace)
+
+    def end_if_idle(self) -> None:
+        """Unless it has only begun: then the request may be on its way."""
+        if time.monotonic() - self._since > IDLE_SECONDS:
+            gevent.kill(self._greenlet, self)
 
 
 class Log(Logger):

@@ -69,9 +69,9 @@ class Server:
         (worker,) = [pid for pid in tree(self.pid) if pid != self.pid]
         return worker
 
-    def start(self, **popen: Any) -> Server:
+    def start(self) -> Server:
         """Starts it and returns when it answers."""
-        self.launch(**popen)
+        self.launch()
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -83,18 +83,17 @@ class Server:
                 assert time.monotonic() < deadline, self.printed
                 time.sleep(0.02)
 
-    def launch(self, **popen: Any) -> None:
+    def launch(self, *arguments: str) -> None:
         """Starts it and returns at once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "printed").open("ab") as printed:
             self.process = subprocess.Popen(
-                [str(COMMAND), "dev", "--port", str(self.port)],
+                [str(COMMAND), "dev", "--port", str(self.port), *arguments],
                 env=self.environment(),
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                **popen,
             )
 
     def environment(self) -> dict[str, str]:
