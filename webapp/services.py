@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from webapp.accounts.admins import Admins
-from webapp.accounts.jwks import KeySet
 from webapp.accounts.keys import Keys
 from webapp.accounts.passwords import Passwords
 from webapp.accounts.sign_in import SignIn
@@ -28,6 +27,7 @@ from webapp.tenants.user_ids import PlainUserIds, UserIds
 from webapp.turns import LocalTurnQueue
 
 if TYPE_CHECKING:
+    from webapp.accounts.jwks import KeySet
     from webapp.agent.openai_model import OpenAIModel
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
@@ -214,7 +214,15 @@ def _tokens(settings: Settings, secret: str, keys: Keys, ticking: Clock) -> Toke
         audience=settings.jwt_audience,
         issuer=settings.jwt_issuer,
         secret=own_secret,
-        key_set=KeySet(settings.jwt_jwks_url, clock=ticking) if settings.jwt_jwks_url else None,
+        key_set=_key_set(settings, ticking),
         is_revoked=keys.is_revoked,
         clock=ticking,
     )
+
+
+def _key_set(settings: Settings, ticking: Clock) -> KeySet | None:
+    if not settings.jwt_jwks_url:
+        return None
+    from webapp.accounts.jwks import KeySet
+
+    return KeySet(settings.jwt_jwks_url, clock=ticking)

@@ -51,6 +51,8 @@ class KeySet:
         self._tried_at: float | None = None
         self._under_way: threading.Event | None = None
 
+    algorithms = ALGORITHMS
+
     def key(self, key_id: str | None) -> jwt.PyJWK | None:
         """The key with this id; a token that names none gets the only one there is."""
         known = self._known(key_id)

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jwt
-
-from webapp.accounts.jwks import ALGORITHMS, KeySet
 from webapp.accounts.principal import Principal
 from webapp.accounts.roles import Permission
 from webapp.accounts.user_pattern import UserPattern
@@ -20,6 +17,12 @@ from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError, Conflict, InvalidInput
 from webapp.ids import check_user_id
 
+if TYPE_CHECKING:
+    import jwt
+
+    from webapp.accounts.jwks import KeySet
+
+# PyJWT and the cryptography under it take 9 MiB, so they are imported at the first token.
 OWN_ALGORITHM: Final = "HS256"
 MIN_SECRET_CHARS = 32
 DEFAULT_TTL_SECONDS = 900
@@ -30,7 +33,7 @@ KEY_CLAIM = "sb_key"
 
 _REQUIRED = ("exp", "aud", "iss", "sub")
 # Beside its own errors, the library lets these through for payloads of absurd shapes.
-_NO_TOKEN = (jwt.PyJWTError, InvalidInput, ValueError, TypeError, OverflowError, RecursionError)
+_NO_TOKEN = (InvalidInput, ValueError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Tokens:
         }
         if by.kind == "key":
             claims[KEY_CLAIM] = by.name
+        import jwt
+
         token = jwt.encode(claims, self._secret, algorithm=OWN_ALGORITHM)
         return IssuedToken(subject, claims["exp"] * 1000, token)
 
@@ -103,13 +108,15 @@ class Tokens:
         # The library takes padding, which makes two texts of one token.
         if len(presented) > MAX_TOKEN_CHARS or presented.count(".") != 2 or "=" in presented:
             return None
+        import jwt
+
         try:
             header = jwt.get_unverified_header(presented)
             claims = self._checked(presented, header)
             if claims is None:
                 return None
             users = UserPattern.only(check_user_id(claims["sub"]))
-        except _NO_TOKEN:
+        except (jwt.PyJWTError, *_NO_TOKEN):
             return None
         issued_with = claims.get(KEY_CLAIM)
         if isinstance(issued_with, str) and header["alg"] == OWN_ALGORITHM:
@@ -119,7 +126,7 @@ class Tokens:
     def _checked(self, presented: str, header: dict[str, Any]) -> dict[str, Any] | None:
         if header.get("alg") == OWN_ALGORITHM:
             return self._decode(presented, self._secret, [OWN_ALGORITHM]) if self._secret else None
-        if self._key_set is None or header.get("alg") not in ALGORITHMS:
+        if self._key_set is None or header.get("alg") not in self._key_set.algorithms:
             return None
         key = self._key_set.key(header.get("kid"))
         # The key's own algorithm is what counts; the library refuses a token that says another.
@@ -128,6 +135,8 @@ class Tokens:
     def _decode(
         self, presented: str, key: bytes | jwt.PyJWK, algorithms: list[str]
     ) -> dict[str, Any]:
+        import jwt
+
         return jwt.decode(
             presented,
             key,

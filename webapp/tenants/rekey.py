@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from webapp.errors import ConfigurationError
 from webapp.storage import Connection, Database
 from webapp.tenants import rekey_store as store
-from webapp.tenants.encrypted_user_ids import EncryptedUserIds
 from webapp.tenants.user_ids import UserIds
+
+if TYPE_CHECKING:
+    from webapp.tenants.encrypted_user_ids import EncryptedUserIds
 
 BATCH = 500
 ENCRYPTING = "encrypting"
@@ -23,7 +26,7 @@ def check_user_id_key(database: Database, user_ids: UserIds) -> None:
 
     A database without any user id takes the key that it first meets.
     """
-    key_check = user_ids.key_check if isinstance(user_ids, EncryptedUserIds) else None
+    key_check = user_ids.key_check
     with database.read() as connection:
         state, known = _state(connection)
         has_ids = state != ENCRYPTED and store.has_plain_ids(connection)

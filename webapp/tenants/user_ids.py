@@ -12,6 +12,11 @@ REFERENCE_CHARS = 16
 class UserIds(Protocol):
     """Turns a user id into its form at rest and back."""
 
+    @property
+    def key_check(self) -> str | None:
+        """Tells whether two keys are one, and gives neither away; None when there is no key."""
+        ...
+
     def stored(self, user_id: str) -> str:
         """The form in the database; the same id always gives the same form."""
         ...
@@ -30,6 +35,10 @@ class PlainUserIds:
 
     def __init__(self, reference_key: bytes) -> None:
         self._key = reference_key
+
+    @property
+    def key_check(self) -> str | None:
+        return None
 
     def stored(self, user_id: str) -> str:
         return user_id
