@@ -105,6 +105,13 @@ def test_a_user_id_in_the_query_never_counts(app: Flask, client: FlaskClient) ->
     assert not turned(app, "bob")
 
 
+@pytest.mark.parametrize("key", ["", "x" * 256, "\u00e9", "\u00ff", "a\tb"])
+def test_an_idempotency_key_is_printable_ascii(client: FlaskClient, key: str) -> None:
+    answer = client.post("/chat", json=TURN, headers={"Idempotency-Key": key})
+    assert answer.status_code == 400
+    assert list(answer.get_json()["fields"]) == ["Idempotency-Key"]
+
+
 def test_a_token_and_a_body_that_disagree_are_refused(make_app: MakeApp) -> None:
     app = make_app(AUTH="required", JWT_SECRET="j" * 40)
     services = services_of(app)
@@ -181,6 +188,7 @@ def test_a_forwarded_address_is_not_believed_without_a_trusted_proxy(make_app: M
         "cursor=" + "A" * 5000,
         "sort=user_id%3B%20DROP%20TABLE%20tenants",
         "unknown=1",
+        "unknown=",
     ],
     ids=lambda query: query[:30],
 )

@@ -37,8 +37,9 @@ def fingerprint(turn: ChatTurn) -> Fingerprint | None:
     key = turn.idempotency_key
     if key is None:
         return None
-    if not key or len(key) > MAX_KEY_CHARS or not key.isprintable():
-        sentence = f"Idempotency-Key must be 1 to {MAX_KEY_CHARS} printable characters"
+    # A header has no charset: beyond ASCII the same key could arrive as two.
+    if not key or len(key) > MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
+        sentence = f"Idempotency-Key must be 1 to {MAX_KEY_CHARS} printable ASCII characters"
         raise InvalidInput(sentence, fields={"Idempotency-Key": sentence})
     body = json.dumps([turn.route, turn.session_id, turn.message])
     return Fingerprint(turn.user_id, _digest(key), _digest(body))

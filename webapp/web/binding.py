@@ -121,7 +121,8 @@ def bind_query(shape: type[BoundShape]) -> BoundShape:
         if len(texts) > 1:
             sentence = f"{name} is given more than once"
             raise InvalidInput(sentence, fields={name: sentence})
-        if texts[0]:
+        # An empty field of a form stands for one that was left out; a wrong name stays wrong.
+        if texts[0] or name not in shape.model_fields:
             values[name] = texts[0]
     try:
         return shape.model_validate(values)

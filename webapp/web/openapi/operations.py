@@ -22,7 +22,7 @@ from webapp.web.openapi.operation import (
 IDEMPOTENCY_KEY = Header(
     "Idempotency-Key",
     "The same key, user and body within 24 hours get the first answer again without a second turn.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 )
 
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
