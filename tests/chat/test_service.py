@@ -14,7 +14,7 @@ from tests.conftest import MakeApp, services_of
 from tests.fakes import FakeModel, GatedModel, HandClock, said, until
 from webapp.chat.budget import TokenBudget, parse_budget
 from webapp.chat.service import ChatService, ClientGone, Started
-from webapp.chat.values import ChatTurn
+from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.errors import (
     Conflict,
     IdempotencyMismatch,
@@ -190,6 +190,14 @@ def test_a_stream_closed_early_leaves_nothing_and_frees_the_place(app: Flask) ->
     assert contents(app, "alice") == []
     assert chat_of(app).reply(turn("alice")).reply
     assert row(app, "alice", "request_count, error_count") == (2, 0)
+
+
+def test_a_stream_closed_after_its_answer_is_counted_once(app: Flask) -> None:
+    events = chat_of(app).stream(turn("alice"))
+    while not isinstance(next(events), ChatAnswer):
+        pass
+    events.close()  # type: ignore[attr-defined]
+    assert row(app, "alice", "request_count, message_count") == (1, 2)
 
 
 def test_the_same_key_gets_the_first_answer_without_a_second_turn(

@@ -75,6 +75,7 @@ class _Spent:
     usage: Usage = field(default_factory=Usage)
     first_token: float | None = None
     tenant: int | None = None
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,8 @@ class ChatService:
         try:
             yield from self._turn(turn, spent, streaming=streaming)
         except GeneratorExit:
+            if spent.stored:
+                raise  # it is counted already; only nobody listened to the last word
             self._record_failure(turn, CLIENT_GONE, ClientGone.code, spent)
             raise
         except SwitchboardError as error:
@@ -278,6 +281,7 @@ class ChatService:
                 keep(connection, ready.tenant, mark, answer, record.at_ms)
 
         self._database.write(work)
+        spent.stored = True
         self._late.write(record.at_ms)
         return answer
 
