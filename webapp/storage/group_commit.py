@@ -20,7 +20,7 @@ MAX_BATCH = 128
 class Unit:
     """One unit of work, and what became of it."""
 
-    __slots__ = ("error", "leads", "long", "ready", "result", "work")
+    __slots__ = ("arrived", "error", "leads", "long", "ready", "result", "work")
 
     def __init__(self, work: Callable[[Any], Any], *, long: bool = False) -> None:
         self.work = work
@@ -29,6 +29,7 @@ class Unit:
         self.error: BaseException | None = None
         self.leads = False
         self.ready = threading.Event()
+        self.arrived = time.monotonic()
 
 
 class GroupCommit:

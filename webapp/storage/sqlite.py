@@ -134,7 +134,9 @@ class SQLiteDatabase:
     def _run_batch(self, units: list[Unit]) -> BaseException | None:
         try:
             writer = self._writer_connection()
-            _begin_immediate(writer, self._lock_patience)
+            # Whoever waited behind a batch that waited in vain has used up its patience there.
+            waited = time.monotonic() - min(unit.arrived for unit in units)
+            _begin_immediate(writer, self._lock_patience - waited)
         except sqlite3.Error as error:
             if not _is_busy(error):
                 self._drop_writer()
