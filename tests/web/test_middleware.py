@@ -24,6 +24,7 @@ def test_the_chain_has_its_order() -> None:
         "body_limit",
         "cors",
         "security_headers",
+        "compression",
         "callers",
         "recovery",
     ]

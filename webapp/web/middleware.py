@@ -13,8 +13,8 @@ from flask import Flask, Request, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp.errors import InvalidInput
+from webapp.web import compression, cors, errors
 from webapp.web import context as request_context
-from webapp.web import cors, errors
 from webapp.web.api import prometheus
 from webapp.web.context import context, services
 from webapp.web.guards import find_caller
@@ -200,6 +200,7 @@ MIDDLEWARE = (
     body_limit,
     cors.cors,
     security_headers,
+    compression.compression,
     callers,
     recovery,
 )
