@@ -160,6 +160,21 @@ def test_a_form_that_outlived_its_session_comes_back_filled_in(app: Flask, accou
     assert now.instructions == "Speak <b>softly</b>\nand slowly."
 
 
+def test_signing_in_in_another_tab_brings_the_form_back_too(app: Flask, account: str) -> None:
+    alice = sign_in_again(app, account)
+    services_of(app).sign_in.sign_out_everywhere(
+        services_of(app).admins.get(account), by=Actor.command_line()
+    )
+    here = {"Origin": "http://localhost"}
+    answer = alice.client.post("/admin/agent", data={"instructions": "Typed."}, headers=here)
+    waiting = form_to(answer.text, "/admin/login").with_fields()
+    link = services_of(app).sign_in.make_link(account, by=Actor.command_line())
+    form = form_to(alice.client.get(f"/admin/login/link?token={link}").text, "/admin/login/link")
+    assert alice.client.post("/admin/login/link", data=form.with_fields()).status_code == 303
+    answer = alice.client.post("/admin/login", data=waiting, headers=here)
+    assert form_to(answer.text, "/admin/agent").hidden["instructions"] == "Typed."
+
+
 def test_another_sites_form_is_not_offered_after_signing_in(app: Flask) -> None:
     answer = app.test_client().post(
         "/admin/agent",

@@ -10,7 +10,7 @@ from markupsafe import escape
 
 from webapp.errors import Refused, SwitchboardError, Unauthenticated
 from webapp.web.admin.gate import ForeignForm, StaleForm
-from webapp.web.admin.kept import typed_now
+from webapp.web.admin.kept import KeptForm, carried, typed_now
 from webapp.web.admin.visit import visit
 from webapp.web.context import context
 from webapp.web.csrf import origin_of
@@ -62,10 +62,15 @@ def _page(error: SwitchboardError) -> Response:
         message=_sentence(error),
         request_id=context().request_id,
         retry_after=retry_after,
-        kept=typed_now() if keep else None,
+        kept=_kept() if keep else None,
         back_url=_back(error),
     )
     return make_response(page, error.status)
+
+
+def _kept() -> KeptForm | None:
+    """Who has signed in in another tab meanwhile gets back what the sign-in form carried."""
+    return carried() if request.endpoint == "admin.login" else typed_now()
 
 
 def _sentence(error: SwitchboardError) -> str | None:

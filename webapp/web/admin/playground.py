@@ -6,7 +6,6 @@ it was. It is written down before the turn, so that a turn that fails leaves its
 
 from __future__ import annotations
 
-import threading
 from http import HTTPStatus
 
 from flask import make_response, redirect, render_template, request, url_for
@@ -23,22 +22,11 @@ from webapp.tenants.conversation import conversation
 from webapp.turns import Cancellation
 from webapp.usage.requests import StoredRequest, latest_requests
 from webapp.web.admin.visit import actor
-from webapp.web.api.chat import admit, stream_turn
-from webapp.web.context import HangUp, context, services
+from webapp.web.api.chat import Listener, admit, stream_turn
+from webapp.web.context import context, services
 
 ROUTE = "playground"
 MESSAGES = 30
-
-
-class _Listener:
-    """Set when the browser stops or is gone, whichever way that was noticed."""
-
-    def __init__(self) -> None:
-        self.closed = threading.Event()
-        self._hang_up = HangUp.of_request()
-
-    def is_set(self) -> bool:
-        return self.closed.is_set() or self._hang_up.is_set()
 
 
 def playground() -> ResponseReturnValue:
@@ -72,7 +60,7 @@ def send() -> ResponseReturnValue:
 
 def stream() -> ResponseReturnValue:
     """The same turn as server-sent events."""
-    listener = _Listener()
+    listener = Listener()
     turn = _turn(listener)
     _write_down(turn)
     admit(turn)

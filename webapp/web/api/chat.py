@@ -34,7 +34,7 @@ class ChatRequest(Shape):
     stream: bool = False
 
 
-class _Listener:
+class Listener:
     """Set when the client is gone, whichever way that was noticed."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ def chat() -> Response:
     if user_id is None:
         raise InvalidInput("user_id is required", fields={"user_id": "user_id is required"})
     caller().speaks_for(user_id)
-    listener = _Listener()
+    listener = Listener()
     turn = ChatTurn(
         user_id=user_id,
         message=body.message,
