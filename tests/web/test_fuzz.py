@@ -133,5 +133,10 @@ def excluded(case: Case[Any], mode: GenerationMode, status: int) -> Iterator[Che
         yield positive_data_acceptance  # its body is JSON Lines, which a schema does not describe
     if status == 422 and mode is GenerationMode.POSITIVE:
         yield positive_data_acceptance  # the Idempotency-Key of another example came again
-    if mode is GenerationMode.NEGATIVE and "" in case.query.values():
-        yield negative_data_rejection  # an empty value stands for one that is left out
+    if mode is GenerationMode.NEGATIVE and any(map(vanishes, case.query.values())):
+        yield negative_data_rejection
+
+
+def vanishes(value: Any) -> bool:
+    """An empty list or null is not sent at all, and empty text stands for what is left out."""
+    return value is None or value in ("", [], {}, [""], [None])
