@@ -14,7 +14,9 @@ from tests.upstream import upstream
 from webapp.accounts.audit import Actor
 
 
-@pytest.fixture(scope="session")
+# Not for the whole session: Playwright keeps an event loop running in this thread, and other
+# modules' tests run their own.
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     if not CHROMIUM.exists():
         if os.environ.get("REQUIRE_SERVERS") == "1":
