@@ -28,7 +28,7 @@ from tests.conftest import MakeApp, services_of
 from tests.fakes import FakeModel, said
 from webapp.accounts.audit import Actor
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))
 LEAKS = re.compile(r"Traceback|sqlite|SELECT |INSERT |\.py\b|werkzeug|pydantic|sb_[A-Za-z0-9]{6}")
 CREDENTIALS = ("owner", "operator", "viewer", "chat", "token", "none")
 
