@@ -155,3 +155,17 @@ def test_the_settings_page_says_where_from_and_shows_no_secret(make_app: MakeApp
     assert "some-model" in page
     assert "Environment" in page
     assert forms_of(page)
+
+
+def test_script_in_a_name_or_a_session_stays_text(app: Flask, alice: Person) -> None:
+    script = "<script>alert(1)<\\script>"
+    make_key(alice, name=script)
+    talk(app, "user-a", script, session_id=script)
+    talk(app, script)
+    key_id = services_of(app).keys.list()[0].id
+    alice.submit(f"/admin/keys/{key_id}/revoke")
+    pages = ("keys", "audit", "tenants", "tenants/user-a", "playground?user_id=<script>", "metrics")
+    for page in pages:
+        html = alice.read(f"/admin/{page}")
+        assert "<script>alert" not in html, page
+        assert 'value="<script>' not in html, page

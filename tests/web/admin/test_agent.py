@@ -67,8 +67,12 @@ def test_an_earlier_version_comes_back(app: Flask, alice: Person, model: FakeMod
     assert "Version 1 is in force again" in alice.follow(restored)
     talk(app, "user-a")
     assert "sailor" in model.seen[-1][0].content
+    assert "1 Jan 1970" not in alice.read("/admin/agent")
     assert alice.post("/admin/agent/1/restore", version="1").status_code == 409
-    assert alice.post("/admin/agent/99/restore", version="3").status_code == 404
+    own = alice.submit("/admin/agent", "/admin/agent/0/restore")
+    assert "What the settings say is in force again" in alice.follow(own)
+    assert "back to the settings" in alice.read("/admin/agent")
+    assert alice.post("/admin/agent/99/restore", version="4").status_code == 404
 
 
 def test_script_in_the_instructions_stays_text(alice: Person) -> None:

@@ -203,3 +203,18 @@ def test_the_theme_is_kept_before_and_after_signing_in(client: FlaskClient) -> N
     answer = client.post("/admin/theme", data=form.with_fields(theme="dark"))
     assert answer.headers["Location"] == "/admin/login"
     assert 'data-theme="dark"' in client.get("/admin/login").text
+
+
+def test_too_many_failures_are_told_to_wait(app: Flask, client: FlaskClient, account: str) -> None:
+    for _ in range(10):
+        services_of(app).sign_in._names.enter(account)
+    answer = try_to_sign_in(client, account, PASSWORD)
+    assert answer.status_code == 429
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "Too many failed tries" in answer.text
+
+
+def test_a_stream_of_who_was_signed_out_gets_the_error_object(client: FlaskClient) -> None:
+    answer = client.post("/admin/playground/stream", headers={"Accept": "text/event-stream"})
+    assert answer.status_code == 401
+    assert answer.get_json()["code"] == "unauthenticated"

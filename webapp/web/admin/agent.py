@@ -70,7 +70,8 @@ def restore(version: int) -> ResponseReturnValue:
         expected=seen.version,
         audit=_audit(),
     )
-    flash(f"Version {version} is in force again, from the next turn on.", "success")
+    state = f"Version {version}" if version else "What the settings say"
+    flash(f"{state} is in force again, from the next turn on.", "success")
     return redirect(url_for("admin.agent"), HTTPStatus.SEE_OTHER)
 
 
