@@ -18,7 +18,7 @@ from webapp.agent import (
 from webapp.chat.budget import TokenBudget, require_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, RunningKeys, fingerprint, first_answer, keep
-from webapp.chat.late_records import LateRecords
+from webapp.chat.turn_records import Spent, TurnRecords
 from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.clock import Clock
 from webapp.errors import (
@@ -26,19 +26,17 @@ from webapp.errors import (
     InvalidInput,
     MessageTooLong,
     ModelError,
-    StorageUnavailable,
     SwitchboardError,
     TenantBlocked,
 )
 from webapp.memory import store as conversations
 from webapp.memory.history import history as read_history
-from webapp.messages import Message, Usage
+from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids import UserIds
 from webapp.turns import Load, TurnQueue
 from webapp.usage import store as usage_store
-from webapp.usage.records import RequestRecord
 
 CLIENT_GONE = 499
 
@@ -66,16 +64,6 @@ class ChatLimits:
     memory_max_messages: int = 100
     waiting_turns: int = 4
     token_budget: TokenBudget = field(default_factory=TokenBudget)
-
-
-@dataclass(slots=True)
-class _Spent:
-    """What a turn has used so far, so that one that fails is counted as well."""
-
-    usage: Usage = field(default_factory=Usage)
-    first_token: float | None = None
-    tenant: int | None = None
-    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +95,7 @@ class ChatService:
         self._clock = clock
         self._limits = limits
         self._running = RunningKeys()
-        self._late = LateRecords(database)
+        self._records = TurnRecords(database, user_ids, clock)
 
     @property
     def load(self) -> Load:
@@ -151,41 +139,34 @@ class ChatService:
 
     def record_refusal(self, turn: ChatTurn, *, status: int, code: str) -> None:
         """Counts a request that was refused before it came here, by the limiter."""
-        self._record_failure(turn, status, code, _Spent())
+        self._records.write(turn, status=status, code=code)
 
     # -- one turn -------------------------------------------------------------------------------
 
     def _recorded(self, turn: ChatTurn, *, streaming: bool) -> Iterator[ChatEvent]:
         """The turn's events; a failed turn leaves its line in the tenant's metrics."""
-        spent = _Spent()
+        spent = Spent()
         try:
             yield from self._turn(turn, spent, streaming=streaming)
         except GeneratorExit:
             if spent.stored:
                 raise  # it is counted already; only nobody listened to the last word
-            self._record_failure(turn, CLIENT_GONE, ClientGone.code, spent)
+            self._records.write(turn, spent, status=CLIENT_GONE, code=ClientGone.code)
             raise
         except SwitchboardError as error:
-            if isinstance(error, StorageUnavailable):
-                # Trying to write this down now would let the caller wait for the same lock again.
-                self._late.keep(
-                    self._user_ids.stored(turn.user_id),
-                    self._record(turn, spent, status=error.status, code=error.code),
-                )
-            else:
-                self._record_failure(turn, error.status, error.code, spent)
+            self._records.failed(turn, error, spent)
             raise
         except Exception:
-            self._record_failure(turn, 500, SwitchboardError.code, spent)
+            self._records.write(turn, spent, status=500, code=SwitchboardError.code)
             raise
 
-    def _turn(self, turn: ChatTurn, spent: _Spent, *, streaming: bool) -> Iterator[ChatEvent]:
+    def _turn(self, turn: ChatTurn, spent: Spent, *, streaming: bool) -> Iterator[ChatEvent]:
         mark = fingerprint(turn)
         stored_id = self._user_ids.stored(turn.user_id)
         with self._running.hold(mark):
             earlier = self._earlier_answer(turn, stored_id, mark)
             if earlier is not None:
-                self._record_replay(turn)
+                self._records.write(turn)
                 yield earlier
                 return
             place = self._queue.place(
@@ -203,7 +184,7 @@ class ChatService:
         turn: ChatTurn,
         stored_id: str,
         mark: Fingerprint | None,
-        spent: _Spent,
+        spent: Spent,
         *,
         streaming: bool,
     ) -> Generator[ChatEvent, None, ChatAnswer]:
@@ -252,7 +233,7 @@ class ChatService:
         ready: _Ready,
         output: RunOutput,
         mark: Fingerprint | None,
-        spent: _Spent,
+        spent: Spent,
     ) -> ChatAnswer:
         """The turn, its counters, its metrics and its kept answer, in one transaction."""
         if output.status == "cancelled" or (turn.cancel is not None and turn.cancel.is_set()):
@@ -260,7 +241,7 @@ class ChatService:
         answer = ChatAnswer(
             turn.user_id, output.content, turn.session_id, turn.request_id, output.usage
         )
-        record = self._record(turn, spent)
+        record = self._records.of(turn, spent)
 
         def work(connection: Connection) -> None:
             size = conversations.append(
@@ -282,7 +263,7 @@ class ChatService:
 
         self._database.write(work)
         spent.stored = True
-        self._late.write(record.at_ms)
+        self._records.write_late_ones(record.at_ms)
         return answer
 
     def _earlier_answer(
@@ -311,54 +292,9 @@ class ChatService:
             fault.fields["message"] = fault.message
             raise fault
 
-    # -- metrics --------------------------------------------------------------------------------
-
-    def _record(
-        self,
-        turn: ChatTurn,
-        spent: _Spent,
-        *,
-        status: int = 200,
-        code: str = "",
-    ) -> RequestRecord:
-        first = spent.first_token
-        return RequestRecord(
-            at_ms=self._clock.now_ms(),
-            route=turn.route,
-            status=status,
-            code=code,
-            latency_ms=_milliseconds(self._clock.monotonic() - turn.started),
-            first_token_ms=(None if first is None else _milliseconds(first - turn.started)),
-            usage=spent.usage,
-            request_id=turn.request_id,
-        )
-
-    def _record_failure(self, turn: ChatTurn, status: int, code: str, spent: _Spent) -> None:
-        """Writes the failed request down; a database that cannot is no second failure."""
-        record = self._record(turn, spent, status=status, code=code)
-        stored_id = self._user_ids.stored(turn.user_id)
-
-        def work(connection: Connection) -> None:
-            # A turn that had begun must not bring back a tenant that was forgotten meanwhile.
-            number = spent.tenant or tenants.ensure(connection, stored_id, record.at_ms)
-            usage_store.record(connection, number, record)
-
-        try:
-            self._database.write(work)
-        except SwitchboardError:
-            # The answer already says what went wrong, and /readyz says that the database did.
-            self._late.keep(stored_id, record)
-
-    def _record_replay(self, turn: ChatTurn) -> None:
-        self._record_failure(turn, 200, "", _Spent())
-
 
 def _blocked() -> TenantBlocked:
     return TenantBlocked("This user is blocked.", code="tenant_blocked")
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
 
 
 def _is_text(value: str) -> bool:

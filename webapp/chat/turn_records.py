@@ -1,0 +1,91 @@
+"""Writes down how each turn went, failed and refused ones included; the sums are usage's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from webapp.chat.late_records import LateRecords
+from webapp.chat.values import ChatTurn
+from webapp.clock import Clock
+from webapp.errors import StorageUnavailable, SwitchboardError
+from webapp.messages import Usage
+from webapp.storage import Connection, Database
+from webapp.tenants import store as tenants
+from webapp.tenants.user_ids import UserIds
+from webapp.usage import store as usage_store
+from webapp.usage.records import RequestRecord
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a turn has used so far, so that one that fails is counted as well.
+
+    `first_token` is the monotonic clock in seconds; `tenant` is known once the turn has begun.
+    """
+
+    usage: Usage = field(default_factory=Usage)
+    first_token: float | None = None
+    tenant: int | None = None
+    stored: bool = False
+
+
+class TurnRecords:
+    """Makes the records of turns, and stores those of turns that are not stored themselves."""
+
+    def __init__(self, database: Database, user_ids: UserIds, clock: Clock) -> None:
+        self._database = database
+        self._user_ids = user_ids
+        self._clock = clock
+        self._late = LateRecords(database)
+
+    def of(
+        self, turn: ChatTurn, spent: Spent, *, status: int = 200, code: str = ""
+    ) -> RequestRecord:
+        """The record of a turn that ends now."""
+        first = spent.first_token
+        return RequestRecord(
+            at_ms=self._clock.now_ms(),
+            route=turn.route,
+            status=status,
+            code=code,
+            latency_ms=_milliseconds(self._clock.monotonic() - turn.started),
+            first_token_ms=None if first is None else _milliseconds(first - turn.started),
+            usage=spent.usage,
+            request_id=turn.request_id,
+        )
+
+    def failed(self, turn: ChatTurn, error: SwitchboardError, spent: Spent) -> None:
+        """Writes a failed turn down; a database that cannot is no second failure."""
+        if isinstance(error, StorageUnavailable):
+            # Trying to write this down now would let the caller wait for the same lock again.
+            record = self.of(turn, spent, status=error.status, code=error.code)
+            self._late.keep(self._user_ids.stored(turn.user_id), record)
+        else:
+            self.write(turn, spent, status=error.status, code=error.code)
+
+    def write(
+        self, turn: ChatTurn, spent: Spent | None = None, *, status: int = 200, code: str = ""
+    ) -> None:
+        """Writes down a request that stores no turn: a refused, failed or repeated one."""
+        spent = spent or Spent()
+        record = self.of(turn, spent, status=status, code=code)
+        stored_id = self._user_ids.stored(turn.user_id)
+
+        def work(connection: Connection) -> None:
+            # A turn that had begun must not bring back a tenant that was forgotten meanwhile.
+            number = spent.tenant or tenants.ensure(connection, stored_id, record.at_ms)
+            usage_store.record(connection, number, record)
+
+        try:
+            self._database.write(work)
+        except SwitchboardError:
+            # The answer already says what went wrong, and /readyz says that the database did.
+            self._late.keep(stored_id, record)
+
+    def write_late_ones(self, now_ms: int) -> None:
+        """Writes what the database did not take before."""
+        self._late.write(now_ms)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
