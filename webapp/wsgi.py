@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 from webapp import create_app
@@ -20,4 +21,8 @@ try:
 except SwitchboardError as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(4)  # gunicorn takes this for a worker that cannot boot, and stops
+# What is loaded by now stays: the collector need not walk through it again and again.
+gc.collect()
+gc.freeze()
+gc.set_threshold(20_000, 20, 20)
 start_housekeeping(app.extensions[EXTENSION])
