@@ -25,6 +25,7 @@ LOCK_RETRY_SECONDS = 0.002
 CACHE_KIB = 16 * 1024
 MMAP_BYTES = 256 * 1024 * 1024
 KEPT_READERS = 8
+FAST_FLUSH_SECONDS = 0.001
 
 
 class SQLiteDatabase:
@@ -44,6 +45,7 @@ class SQLiteDatabase:
         self._writer: sqlite3.Connection | None = None
         self._writer_file: FileIdentity = None
         self._lock_patience = lock_patience
+        self._flush_seconds = FAST_FLUSH_SECONDS  # of late; nothing is known at first
         self._commits = GroupCommit(self._run_batch)
 
     @contextmanager
@@ -147,13 +149,27 @@ class SQLiteDatabase:
             if any(unit.long for unit in units):
                 in_native_thread(lambda: self._run_transaction(writer, units, _commit))
                 return None
-            # The statements take microseconds, the flush of the disk may take much longer.
-            return self._run_transaction(writer, units, _commit_in_native_thread)
+            return self._run_transaction(writer, units, self._commit_beside)
         except BaseException:
             # This greenlet is being ended, and its units are told so. The thread may go on: the
             # connection is left to it, by which it sees that it has to take everything back.
             self._writer = None
             raise
+
+    def _commit_beside(self, writer: sqlite3.Connection) -> BaseException | None:
+        """Commits where it costs least, by how long the disk took lately.
+
+        A fast disk is flushed sooner than another thread is woken; a slow one must not stop the
+        other greenlets for so long.
+        """
+        began = time.monotonic()
+        interruption: BaseException | None = None
+        if self._flush_seconds < FAST_FLUSH_SECONDS:
+            _commit(writer)
+        else:
+            interruption = to_its_end(lambda: _commit(writer))
+        self._flush_seconds += (time.monotonic() - began - self._flush_seconds) / 16
+        return interruption
 
     def _run_transaction(
         self,
@@ -255,10 +271,6 @@ def _identity(path: Path) -> FileIdentity:
 
 def _commit(writer: sqlite3.Connection) -> None:
     writer.execute("COMMIT")
-
-
-def _commit_in_native_thread(writer: sqlite3.Connection) -> BaseException | None:
-    return to_its_end(lambda: _commit(writer))
 
 
 def _run_unit(writer: sqlite3.Connection, unit: Unit) -> None:
