@@ -31,13 +31,13 @@ def command() -> None:
         sys.exit(1)
 
 
-def _run(name: str, test: Callable[[], None]) -> bool:
+def _run(name: str, test: Callable[[], str | None]) -> bool:
     try:
-        test()
+        detail = test()
     except SwitchboardError as error:
         click.echo(f"fault  {name}: {error.message}")
         return False
-    click.echo(f"ok     {name}")
+    click.echo(f"ok     {name}{f': {detail}' if detail else ''}")
     return True
 
 
@@ -50,7 +50,8 @@ def _database(settings: Settings) -> None:
         database.close()
 
 
-def _audit_log(settings: Settings) -> None:
+def _audit_log(settings: Settings) -> str:
+    """Its length and head, to be kept elsewhere: whoever can write the file can make it anew."""
     database = open_database(settings.database_url)
     try:
         database.check()
@@ -61,6 +62,7 @@ def _audit_log(settings: Settings) -> None:
         raise SwitchboardError(
             f"The audit log was changed at entry {state.id}; compare it with a backup."
         )
+    return f"{state.count} entries, head {state.head[:16]}"
 
 
 def _limiter(settings: Settings) -> None:
