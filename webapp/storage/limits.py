@@ -115,22 +115,15 @@ class SQLiteStorage(Storage):
 
     def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Waits for another process's lock by sleeping here, where other greenlets can go on."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
         with self._connection() as connection:
-            while True:
-                try:
-                    return work(connection)
-                except sqlite3.OperationalError as error:
-                    busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                    if not busy or time.monotonic() > deadline:
-                        raise
-                time.sleep(RETRY_SECONDS)
+            return _patiently(lambda: work(connection))
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             connection = self._free.pop() if self._free else None
-        connection = connection or self._connect()
+        # Whoever comes first makes the file, and SQLite does not let the others wait for that.
+        connection = connection or _patiently(self._connect)
         try:
             yield connection
         except sqlite3.Error:
@@ -145,11 +138,27 @@ class SQLiteStorage(Storage):
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._path, isolation_level=None, timeout=PATIENCE_SECONDS, check_same_thread=False
+            self._path, isolation_level=None, timeout=0, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        # A power cut may lose the last counts, and does not damage the file.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(_SCHEMA)
-        connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # A power cut may lose the last counts, and does not damage the file.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+
+def _patiently(work: Callable[[], Result]) -> Result:
+    """Does `work` again while another process holds the lock, up to `PATIENCE_SECONDS`."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return work()
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_SECONDS)
