@@ -29,7 +29,8 @@ def command(host: str, port: int) -> None:
     _require_loopback(host)
     loaded = load_settings()
     require_free_port(host, port)
-    environment = {"SWITCHBOARD_AUTH": "open"}
+    # Whoever asks for credentials here as well, to try them, gets it.
+    environment = {} if loaded.source_of("auth") != "default" else {"SWITCHBOARD_AUTH": "open"}
     if not loaded.values.secret_key:
         environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(_secret_file(loaded.instance_path))
     embedded = not (loaded.values.openai_api_key or loaded.values.openai_base_url)
