@@ -22,6 +22,7 @@ from webapp.agent.lookout import Lookout
 IDLE_SECONDS = 30.0
 MAX_IDLE = 1024
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_INTERIM = 16
 CHUNK = 64 * 1024
 NO_RETRY = ("x-should-retry", "false")
 HEADERS_LEFT_OUT = frozenset({b"connection", b"content-length", b"transfer-encoding"})
@@ -87,7 +88,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
                 if connection.sock is not None:
                     connection.sock.settimeout(read_timeout)
                 _send(connection, request, body)
-                answer = connection.getresponse()
+                answer = _final(connection.getresponse())
             except TimeoutError:
                 self._drop(connection)
                 return _not_tried_again(408)
@@ -140,7 +141,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
             idle = self._idle.get(origin, [])
             while idle:
                 connection, since = idle.pop()
-                if now - since < IDLE_SECONDS:
+                if now - since < IDLE_SECONDS and _is_silent(connection):
                     return connection, True
                 connection.close()
         return self._connect(origin, connect_timeout), False
@@ -230,6 +231,36 @@ class _Body(httpx2.SyncByteStream):
         self._closed = True
         self._answer.close()
         self._transport.done(self._origin, self._connection, reusable=self._reusable)
+
+
+def _final(answer: http.client.HTTPResponse) -> http.client.HTTPResponse:
+    """The answer itself, after any interim ones (RFC 9110, 15.2).
+
+    http.client takes a 103 for a whole answer without a body, and the real one would wait on the
+    kept connection for the next request: somebody else's.
+    """
+    for _ in range(MAX_INTERIM):
+        if answer.status >= 200:
+            return answer
+        answer.headers = answer.msg = None  # type: ignore[assignment]  # by which `begin` reads on
+        answer.begin()
+    raise http.client.HTTPException("nothing but interim answers")
+
+
+def _is_silent(connection: AnyConnection) -> bool:
+    """Nothing was sent on the kept connection since its last answer, not even its end.
+
+    What the server says before it is asked belongs to an earlier request, so to another user.
+    """
+    try:
+        connection.sock.settimeout(0)
+        # Not the method of a TLS socket, which refuses to look without taking.
+        socket.socket.recv(connection.sock, 1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _not_tried_again(status: int) -> httpx2.Response:

@@ -70,11 +70,13 @@ class Lookout:
                 in_vain = 0 if self._calls else in_vain + 1
                 if in_vain > LOOKS_IN_VAIN:
                     self._looking = False
-                    return
+                    if not self._calls:
+                        return
+                    self._looking = True  # a call came in between and found this thread here
 
     def _break(self, key: Hashable) -> None:
         with self._lock:
-            call = self._calls.pop(key, None)
+            call = self._calls.get(key)
             if call is None:
                 return
             try:
@@ -82,3 +84,6 @@ class Lookout:
                 socket.socket.shutdown(call[1], socket.SHUT_RDWR)
             except OSError:
                 return  # it is broken already
+            finally:
+                # Only now: until its key is gone `leave` waits, and nobody else has the connection.
+                del self._calls[key]
