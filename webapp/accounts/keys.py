@@ -58,10 +58,10 @@ class Keys:
         return Principal("key", key_id, role, self._pattern(users))
 
     def is_revoked(self, key_id: str) -> bool:
-        """Whether the key was revoked: the tokens it signed go with it."""
+        """Whether the key was revoked, or deleted with its user; the tokens it signed go too."""
         with self._database.read() as connection:
             row = store.find(connection, key_id)
-        return row is not None and row[4] is not None
+        return row is None or row[4] is not None
 
     def _note_use(self, key_id: str, now: int, last_used_at: int) -> None:
         noted = max(last_used_at, self._noted.get(key_id, 0))

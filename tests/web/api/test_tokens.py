@@ -122,3 +122,16 @@ def test_a_revoked_key_ends_the_tokens_that_it_issued(app: Flask, client: FlaskC
     assert client.post("/chat", json={"message": "Hello"}, headers=headers).status_code == 200
     services.keys.revoke(made.key.id, by=Actor.command_line())
     assert client.post("/chat", json={"message": "Hello"}, headers=headers).status_code == 401
+
+
+def test_a_token_ends_with_the_key_that_was_deleted_when_its_user_was_forgotten(
+    app: Flask, client: FlaskClient
+) -> None:
+    services = services_of(app)
+    made = services.keys.create("k", role="chat", users="alice", by=Actor.command_line())
+    token = issued(client, {"Authorization": f"Bearer {made.secret}"}, user_id="alice")["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    assert client.post("/chat", json={"message": "Hello"}, headers=headers).status_code == 200
+    services.directory.forget("alice")
+    assert client.post("/chat", json={"message": "Hello"}, headers=headers).status_code == 401
+    assert services.directory.find("alice") is None
