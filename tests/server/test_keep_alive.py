@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 from flask import Flask
 
+from tests.conftest import services_of
+from tests.fakes import until
 from webapp.agent import TextDelta
 from webapp.chat.service import ChatEvent
-from webapp.chat.values import ChatAnswer
+from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.errors import ModelError
 from webapp.web.sse import KEEP_ALIVE, KEEP_ALIVE_SECONDS, event, stream_response
 
@@ -48,6 +51,18 @@ def test_a_reader_that_goes_away_calls_the_turn_off(app: Flask) -> None:
     response.close()
     del lines
     assert closed.wait(10)
+
+
+def test_a_stream_that_nobody_begins_to_read_frees_the_tenants_place(app: Flask) -> None:
+    chat, hang_up = services_of(app).chat, threading.Event()
+    events = chat.stream(ChatTurn("alice", "hi", "req-1", time.monotonic(), cancel=hang_up))
+    next(events)
+    assert chat.load.running == 1
+    with app.test_request_context():
+        response = stream_response(events, hang_up, "req-1")
+    response.close()
+    assert hang_up.is_set()
+    until(lambda: chat.load.running == 0)
 
 
 def test_comments_come_often_enough_for_proxies() -> None:

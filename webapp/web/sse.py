@@ -44,36 +44,43 @@ def stream_response(
     silent for `keep_alive` seconds: proxies close a line on which nothing moves, and only in
     sending does a server notice that nobody listens. Then `hang_up` is set.
     """
-    return Response(
-        _pumped(events, hang_up, request_id, keep_alive),
+    lines: queue.Queue[bytes | None] = queue.Queue()
+    # It begins now: a response that is never read would never begin it, and so keep the tenant's
+    # place. From here on the turn comes to its end, whatever becomes of the response.
+    pump = threading.Thread(
+        target=_pump, args=(events, lines, request_id), name="turn", daemon=True
+    )
+    pump.start()
+    response = Response(
+        _sent(lines, hang_up, keep_alive),
         mimetype="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
+    response.call_on_close(hang_up.set)
+    return response
 
 
-def _pumped(
-    events: Iterator[ChatEvent], hang_up: threading.Event, request_id: str, keep_alive: float
+def _pump(events: Iterator[ChatEvent], lines: queue.Queue[bytes | None], request_id: str) -> None:
+    try:
+        for item in events:
+            line = _line(item)
+            if line:
+                lines.put(line)
+    except SwitchboardError as error:
+        lines.put(_error(error, request_id))
+    except Exception as error:  # noqa: BLE001  # no handler is left once the head is sent
+        logger.error(
+            "unhandled_error",
+            extra={"request_id": request_id, "exception": type(error).__name__},
+        )
+        lines.put(_error(SwitchboardError("Something went wrong here."), request_id))
+    finally:
+        lines.put(END)
+
+
+def _sent(
+    lines: queue.Queue[bytes | None], hang_up: threading.Event, keep_alive: float
 ) -> Iterator[bytes]:
-    lines: queue.Queue[bytes | None] = queue.Queue()
-
-    def pump() -> None:
-        try:
-            for item in events:
-                line = _line(item)
-                if line:
-                    lines.put(line)
-        except SwitchboardError as error:
-            lines.put(_error(error, request_id))
-        except Exception as error:  # noqa: BLE001  # no handler is left once the head is sent
-            logger.error(
-                "unhandled_error",
-                extra={"request_id": request_id, "exception": type(error).__name__},
-            )
-            lines.put(_error(SwitchboardError("Something went wrong here."), request_id))
-        finally:
-            lines.put(END)
-
-    threading.Thread(target=pump, name="turn", daemon=True).start()
     try:
         while True:
             try:
