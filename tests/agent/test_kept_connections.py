@@ -1,7 +1,8 @@
-"""What is left on a kept connection to the model's server never reaches the next user's turn."""
+"""What the model's server left behind after one user's call never touches the next user's."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import socketserver
 import threading
@@ -29,17 +30,15 @@ def answer_to(question: str) -> bytes:
 
 @contextmanager
 def server_that(speaks: Speak) -> Iterator[OpenAIModel]:
-    """A model whose server reads each request whole and then says what it likes."""
+    """A model whose server reads each request and says what it likes to question and cookies."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             while self.rfile.readline():
-                length = 0
-                while (line := self.rfile.readline().strip()) != b"":
-                    name, _, value = line.partition(b":")
-                    length = int(value) if name.lower() == b"content-length" else length
-                request = json.loads(self.rfile.read(length))
-                speaks(self.wfile.write, request["messages"][-1]["content"])
+                headers = http.client.parse_headers(self.rfile)
+                request = json.loads(self.rfile.read(int(headers["Content-Length"])))
+                question = request["messages"][-1]["content"]
+                speaks(self.wfile.write, f"{question} {headers['Cookie'] or ''}".strip())
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
@@ -88,3 +87,11 @@ def test_an_answer_that_nobody_asked_for_is_not_given_to_the_next_user() -> None
             answers.append(ask(model, name))
             time.sleep(0.1)
     assert answers == ["for alice", "for bob"]
+
+
+def test_a_cookie_that_was_set_for_one_user_is_not_sent_for_another() -> None:
+    def speaks(send: Callable[[bytes], Any], question: str) -> None:
+        send(answer_to(question).replace(b"\r\n", b"\r\nSet-Cookie: who=alice; Path=/\r\n", 1))
+
+    with server_that(speaks) as model:
+        assert [ask(model, name) for name in ("alice", "bob")] == ["for alice", "for bob"]

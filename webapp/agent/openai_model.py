@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx2
@@ -147,13 +148,19 @@ def _json(value: object) -> str:
 
 
 def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:
-    """Our transport, unless the environment asks for a proxy: then httpx2's own, which has them."""
+    """Our transport, unless the environment asks for a proxy: then httpx2's own, which has them.
+
+    No cookie is kept: what the server sets for one user's call would go out with everybody's, and
+    the cookie of a load balancer would send them all to one of its machines.
+    """
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
     if urllib.request.getproxies().keys() & {"http", "https", "all"}:
         return openai.DefaultHttpxClient(
             timeout=timeout,
+            cookies=cookies,
             limits=httpx2.Limits(max_connections=2000, max_keepalive_connections=1000),
         )
-    return httpx2.Client(transport=KeptAliveTransport(lookout), timeout=timeout)
+    return httpx2.Client(transport=KeptAliveTransport(lookout), timeout=timeout, cookies=cookies)
 
 
 def _wire(message: Message) -> dict[str, Any]:
