@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 
 from webapp.errors import SwitchboardError
 from webapp.storage import Connection, Database
@@ -30,11 +31,13 @@ class LateRecords:
         A tenant that is not there is not made for it, because it may have been forgotten since.
         What is older than an hour is dropped: it could set a budget's day back.
         """
-        if not self._waiting:
-            return
         late: list[tuple[str, RequestRecord]] = []
-        while self._waiting:
-            late.append(self._waiting.popleft())
+        # Other threads take from it too: that one is there does not say that it can be taken.
+        with suppress(IndexError):
+            while self._waiting:
+                late.append(self._waiting.popleft())
+        if not late:
+            return
 
         def work(connection: Connection) -> None:
             for stored_id, record in late:
