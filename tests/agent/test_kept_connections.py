@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.upstream import completion
-from webapp.agent import ModelRequest, OpenAIModel
+from tests.upstream import completion, streaming
+from webapp.agent import ModelReply, ModelRequest, OpenAIModel
 from webapp.errors import ModelError
 from webapp.messages import Message
 
@@ -95,3 +95,26 @@ def test_a_cookie_that_was_set_for_one_user_is_not_sent_for_another() -> None:
 
     with server_that(speaks) as model:
         assert [ask(model, name) for name in ("alice", "bob")] == ["for alice", "for bob"]
+
+
+@pytest.mark.parametrize("end_after", [0.0, 0.3])
+def test_a_stream_leaves_nothing_of_itself_to_the_next_user(end_after: float) -> None:
+    """Its connection is used again when its end came at once, and not when it came late."""
+    connections = set()
+
+    def speaks(send: Callable[[bytes], Any], question: str) -> None:
+        connections.add(threading.current_thread())
+        events = streaming(f"for {question}").body
+        send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        chunk, end = b"%x\r\n%b\r\n" % (len(events), events), b"0\r\n\r\n"
+        send(b"Transfer-Encoding: chunked\r\n\r\n" + chunk + (b"" if end_after else end))
+        if end_after:
+            time.sleep(end_after)
+            send(end)
+
+    with server_that(speaks) as model:
+        for name in ("alice", "bob", "mallory"):
+            *_, reply = model.stream(ModelRequest([Message.user(name)]))
+            assert isinstance(reply, ModelReply)
+            assert reply.content == f"for {name}"
+    assert len(connections) == (1 if end_after == 0 else 3)

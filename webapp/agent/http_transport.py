@@ -24,6 +24,7 @@ MAX_IDLE = 1024
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_INTERIM = 16
 CHUNK = 64 * 1024
+END_SECONDS = 0.05
 NO_RETRY = ("x-should-retry", "false")
 HEADERS_LEFT_OUT = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 Origin = tuple[str, str, int]
@@ -197,20 +198,23 @@ class _Body(httpx2.SyncByteStream):
         self._connection = connection
         self._answer = answer
         self._reusable = False
+        self._broken = False
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        reusable = not self._answer.will_close
+        reusable, self._broken = not self._answer.will_close, True
         try:
             while chunk := self._answer.read1(CHUNK):
+                self._broken = False
                 yield chunk
+                self._broken = True
         except TimeoutError as error:
             raise httpx2.ReadTimeout("no whole answer in time", request=self._request) from error
         except (http.client.HTTPException, OSError, ValueError) as error:
             raise httpx2.ReadError("the answer broke off", request=self._request) from error
         if self._answer.length:
             raise httpx2.RemoteProtocolError("the answer broke off", request=self._request)
-        self._reusable = reusable
+        self._reusable, self._broken = reusable, False
 
     def read_all(self, deadline: float | None) -> bytes:
         """Every byte, unless they take too long or are too many."""
@@ -229,8 +233,19 @@ class _Body(httpx2.SyncByteStream):
         if self._closed:
             return
         self._closed = True
+        reusable = self._reusable or self._comes_to_its_end()
         self._answer.close()
-        self._transport.done(self._origin, self._connection, reusable=self._reusable)
+        self._transport.done(self._origin, self._connection, reusable=reusable)
+
+    def _comes_to_its_end(self) -> bool:
+        """Whether nothing but the end was left to read, as after the last event of a stream."""
+        if self._broken or self._answer.will_close or self._connection.sock is None:
+            return False
+        try:
+            self._connection.sock.settimeout(END_SECONDS)
+            return not self._answer.read1(CHUNK) and not self._answer.length
+        except (http.client.HTTPException, OSError, ValueError):
+            return False
 
 
 def _final(answer: http.client.HTTPResponse) -> http.client.HTTPResponse:
