@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -15,15 +14,21 @@ import sqlite_utils
 from webapp.errors import SchemaOutOfDate, StorageUnavailable
 from webapp.storage.group_commit import GroupCommit, Unit
 from webapp.storage.native_thread import in_native_thread, to_its_end
+from webapp.storage.sqlite_file import (
+    FileIdentity,
+    begin_immediate,
+    connect,
+    create_private,
+    failure,
+    identity,
+    is_busy,
+    translated,
+)
 
 Result = TypeVar("Result")
 
-FileIdentity = tuple[int, int] | None
 
 LOCK_PATIENCE_SECONDS = 5.0
-LOCK_RETRY_SECONDS = 0.002
-CACHE_KIB = 16 * 1024
-MMAP_BYTES = 256 * 1024 * 1024
 KEPT_READERS = 8
 FAST_FLUSH_SECONDS = 0.001
 
@@ -52,7 +57,7 @@ class SQLiteDatabase:
     def read(self) -> Iterator[sqlite3.Connection]:
         connection, file = self._take_reader()
         try:
-            with _translated():
+            with translated():
                 connection.execute("BEGIN")
                 yield connection
         except StorageUnavailable:
@@ -83,11 +88,11 @@ class SQLiteDatabase:
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _create_private(self.path)
+            create_private(self.path)
         except OSError as error:
             raise StorageUnavailable("The database file cannot be created.") from error
-        with _translated(), self._schema_connection() as connection:
-            _begin_immediate(connection, self._lock_patience)
+        with translated(), self._schema_connection() as connection:
+            begin_immediate(connection, self._lock_patience)
             try:
                 database = sqlite_utils.Database(connection)
                 steps = [step.name for step in migrations.pending(database)]
@@ -102,7 +107,7 @@ class SQLiteDatabase:
     def pending_migrations(self) -> list[str]:
         from webapp.storage.migrations import migrations
 
-        with _translated(), self.read() as connection:
+        with translated(), self.read() as connection:
             database = sqlite_utils.Database(connection, execute_plugins=False)
             return [step.name for step in migrations.pending(database)]
 
@@ -114,7 +119,7 @@ class SQLiteDatabase:
 
     def compact(self) -> None:
         def run() -> None:
-            with _translated(), self._schema_connection() as connection:
+            with translated(), self._schema_connection() as connection:
                 connection.execute("PRAGMA busy_timeout = 5000")  # a thread of its own may wait
                 connection.execute("VACUUM")
                 # The old pages lie in the write-ahead log until it is emptied.
@@ -138,12 +143,12 @@ class SQLiteDatabase:
             writer = self._writer_connection()
             # Whoever waited behind a batch that waited in vain has used up its patience there.
             waited = time.monotonic() - min(unit.arrived for unit in units)
-            _begin_immediate(writer, self._lock_patience - waited)
+            begin_immediate(writer, self._lock_patience - waited)
         except sqlite3.Error as error:
-            if not _is_busy(error):
+            if not is_busy(error):
                 self._drop_writer()
             for unit in units:
-                unit.error = _failure(error)
+                unit.error = failure(error)
             return None
         try:
             if any(unit.long for unit in units):
@@ -185,7 +190,7 @@ class SQLiteDatabase:
             return commit(writer)
         except sqlite3.Error as error:
             for unit in units:
-                unit.error = unit.error or _failure(error)
+                unit.error = unit.error or failure(error)
             return None
         finally:
             if writer.in_transaction:
@@ -207,11 +212,11 @@ class SQLiteDatabase:
 
     def _writer_connection(self) -> sqlite3.Connection:
         # Only the leader of a batch comes here, so one connection is enough and never shared.
-        file = _identity(self.path)
+        file = identity(self.path)
         if file != self._writer_file:
             self._drop_writer()
         if self._writer is None:
-            self._writer = _connect(self.path)
+            self._writer = connect(self.path)
             self._writer_file = file
         return self._writer
 
@@ -221,7 +226,7 @@ class SQLiteDatabase:
     # does not reach into the native threads of long reads.
 
     def _take_reader(self) -> tuple[sqlite3.Connection, FileIdentity]:
-        file = _identity(self.path)
+        file = identity(self.path)
         if file != self._readers_file:
             stale, self._readers, self._readers_file = self._readers, [], file
             for connection in stale:
@@ -230,8 +235,8 @@ class SQLiteDatabase:
             return self._readers.pop(), file
         except IndexError:
             pass
-        with _translated():
-            connection = _connect(self.path)
+        with translated():
+            connection = connect(self.path)
             connection.execute("PRAGMA query_only = ON")
             return connection, file
 
@@ -249,24 +254,11 @@ class SQLiteDatabase:
 
     @contextmanager
     def _schema_connection(self) -> Iterator[sqlite3.Connection]:
-        connection = _connect(self.path, create=True)
+        connection = connect(self.path, create=True)
         try:
             yield connection
         finally:
             connection.close()
-
-
-def _identity(path: Path) -> FileIdentity:
-    """Which file lies at the path; asked before each use, which costs a microsecond.
-
-    A connection goes on with its file when that was deleted or another was put in its place, and
-    what is written then is lost with the last connection.
-    """
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _commit(writer: sqlite3.Connection) -> None:
@@ -279,7 +271,7 @@ def _run_unit(writer: sqlite3.Connection, unit: Unit) -> None:
     try:
         unit.result = unit.work(writer)
     except sqlite3.Error as error:
-        unit.error = _failure(error)
+        unit.error = failure(error)
         if not writer.in_transaction:
             # SQLite takes everything back by itself when the disk is full or fails.
             raise
@@ -289,81 +281,3 @@ def _run_unit(writer: sqlite3.Connection, unit: Unit) -> None:
     if unit.error is not None:
         writer.execute("ROLLBACK TO unit")
     writer.execute("RELEASE unit")
-
-
-def _connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    mode = "rwc" if create else "rw"
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}",
-        uri=True,
-        isolation_level=None,
-        timeout=0,
-        check_same_thread=False,  # handed from thread to thread, never used by two at once
-        cached_statements=256,
-    )
-    try:
-        connection.execute("PRAGMA busy_timeout = 1000")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA busy_timeout = 0")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _begin_immediate(connection: sqlite3.Connection, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(LOCK_RETRY_SECONDS)
-
-
-def _create_private(path: Path) -> None:
-    """The file is for its owner alone: it holds what users said."""
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _failure(error) from error
-
-
-def _failure(error: sqlite3.Error) -> StorageUnavailable:
-    """A fresh error for each who gets it raised: a traceback belongs to one thread."""
-    failure = StorageUnavailable(_sentence(error))
-    failure.__cause__ = error
-    return failure
-
-
-def _primary_code(error: sqlite3.Error) -> int:
-    code = getattr(error, "sqlite_errorcode", None)
-    return code & 0xFF if isinstance(code, int) else -1
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return _primary_code(error) == sqlite3.SQLITE_BUSY
-
-
-def _sentence(error: sqlite3.Error) -> str:
-    return {
-        sqlite3.SQLITE_BUSY: "The database is locked by another process; try again.",
-        sqlite3.SQLITE_FULL: "The disk of the database is full; nothing was stored.",
-        sqlite3.SQLITE_CORRUPT: "The database file is damaged; nothing was stored.",
-        sqlite3.SQLITE_NOTADB: "The database file is damaged; nothing was stored.",
-        sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened.",
-        sqlite3.SQLITE_READONLY: "The database file cannot be written.",
-    }.get(_primary_code(error), "The database could not do this.")
