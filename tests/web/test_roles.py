@@ -118,7 +118,10 @@ def test_a_key_lists_only_the_tenants_of_its_pattern(guarded: Flask) -> None:
 
 def test_a_token_speaks_for_its_user_and_no_other(guarded: Flask) -> None:
     client = guarded.test_client()
-    issuer = Principal("key", "backend", "chat", UserPattern.all())
+    made = services_of(guarded).keys.create(
+        "backend", role="chat", users="*", by=Actor.command_line()
+    )
+    issuer = Principal("key", made.key.id, "chat", UserPattern.all())
     token = services_of(guarded).tokens.issue("alice", by=issuer).token
     headers = {"Authorization": f"Bearer {token}"}
     own = client.post("/chat", json={"message": "hi"}, headers=headers)

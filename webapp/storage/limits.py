@@ -17,10 +17,10 @@ from typing import TypeVar
 
 from limits.storage import Storage
 
+from webapp.storage.sqlite_file import patiently
+
 Result = TypeVar("Result")
 
-PATIENCE_SECONDS = 5.0
-RETRY_SECONDS = 0.001
 SWEEP_EVERY = 100
 SWEEP_AT_MOST = 200
 KEPT_CONNECTIONS = 4
@@ -116,14 +116,14 @@ class SQLiteStorage(Storage):
     def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """Waits for another process's lock by sleeping here, where other greenlets can go on."""
         with self._connection() as connection:
-            return _patiently(lambda: work(connection))
+            return patiently(lambda: work(connection))
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             connection = self._free.pop() if self._free else None
         # Whoever comes first makes the file, and SQLite does not let the others wait for that.
-        connection = connection or _patiently(self._connect)
+        connection = connection or patiently(self._connect)
         try:
             yield connection
         except sqlite3.Error:
@@ -149,16 +149,3 @@ class SQLiteStorage(Storage):
             connection.close()
             raise
         return connection
-
-
-def _patiently(work: Callable[[], Result]) -> Result:
-    """Does `work` again while another process holds the lock, up to `PATIENCE_SECONDS`."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return work()
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > deadline:
-                raise
-        time.sleep(RETRY_SECONDS)

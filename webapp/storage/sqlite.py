@@ -15,6 +15,7 @@ from webapp.errors import SchemaOutOfDate, StorageUnavailable
 from webapp.storage.group_commit import GroupCommit, Unit
 from webapp.storage.native_thread import in_native_thread, to_its_end
 from webapp.storage.sqlite_file import (
+    LOCK_PATIENCE_SECONDS,
     FileIdentity,
     begin_immediate,
     connect,
@@ -28,7 +29,6 @@ from webapp.storage.sqlite_file import (
 Result = TypeVar("Result")
 
 
-LOCK_PATIENCE_SECONDS = 5.0
 KEPT_READERS = 8
 FAST_FLUSH_SECONDS = 0.001
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from webapp.errors import StorageUnavailable
 
+Result = TypeVar("Result")
+
+LOCK_PATIENCE_SECONDS = 5.0
 LOCK_RETRY_SECONDS = 0.002
 CACHE_KIB = 16 * 1024
 MMAP_BYTES = 256 * 1024 * 1024
@@ -41,9 +45,8 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         cached_statements=256,
     )
     try:
-        connection.execute("PRAGMA busy_timeout = 1000")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA busy_timeout = 0")
+        # Whoever comes first makes the file, and SQLite does not let the others wait for that.
+        patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -56,11 +59,16 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
 
 
 def begin_immediate(connection: sqlite3.Connection, patience: float) -> None:
+    """Takes the write lock, or gives up after `patience` seconds."""
+    patiently(lambda: connection.execute("BEGIN IMMEDIATE"), patience)
+
+
+def patiently(work: Callable[[], Result], patience: float = LOCK_PATIENCE_SECONDS) -> Result:
+    """Does `work` again while another holds the lock, sleeping here, where greenlets can go on."""
     deadline = time.monotonic() + patience
     while True:
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            return
+            return work()
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() > deadline:
                 raise
