@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, settings
 
 from tests.fakes import FakeModel, HandClock, count_model
 from webapp import create_app
@@ -15,6 +16,10 @@ from webapp.agent import Model
 from webapp.services import Services
 from webapp.settings import LoadedSettings, load_settings
 from webapp.web.context import EXTENSION
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 MakeApp = Callable[..., Flask]
 SECRET = "a-secret-of-the-tests-0123456789-abcdef"
