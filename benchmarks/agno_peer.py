@@ -7,11 +7,11 @@ this project. Environment: `OPENAI_BASE_URL`, `OPENAI_API_KEY`, `AGNO_DATABASE` 
 
 import os
 
-from agno.agent import Agent  # type: ignore[import-not-found]
-from agno.db.sqlite import SqliteDb  # type: ignore[import-not-found]
-from agno.models.openai import OpenAILike  # type: ignore[import-not-found]
-from agno.os import AgentOS  # type: ignore[import-not-found]
-from fastapi import FastAPI  # type: ignore[import-not-found]
+from agno.agent import Agent  # type: ignore[import-not-found]  # in the peer's own environment
+from agno.db.sqlite import SqliteDb  # type: ignore[import-not-found]  # in the peer's own environment
+from agno.models.openai import OpenAILike  # type: ignore[import-not-found]  # in the peer's own environment
+from agno.os import AgentOS  # type: ignore[import-not-found]  # in the peer's own environment
+from fastapi import FastAPI  # type: ignore[import-not-found]  # in the peer's own environment
 
 
 def create_app() -> FastAPI:

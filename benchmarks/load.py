@@ -266,7 +266,7 @@ async def _drain(clients: Sequence[Client], patience: float) -> None:
     # Answers that are under way are let in, so that no server is measured with hang-ups.
     deadline = time.perf_counter() + patience
     # An event would cost something at every answer, this only at the end.
-    while any(client.waiting for client in clients) and time.perf_counter() < deadline:  # noqa: ASYNC110
+    while any(client.waiting for client in clients) and time.perf_counter() < deadline:  # noqa: ASYNC110  # bounded
         await asyncio.sleep(0.01)
     for client in clients:
         client.close()

@@ -77,7 +77,7 @@ def serve_chat() -> Iterator[Callable[[list[tuple[int, bytes]]], int]]:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

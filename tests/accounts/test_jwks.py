@@ -67,7 +67,7 @@ class Provider:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # its name there
                 return
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

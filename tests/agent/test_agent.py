@@ -46,7 +46,7 @@ def test_each_session_of_a_user_has_an_own_history() -> None:
 @pytest.mark.parametrize("model", [None, "gpt-4o-mini"])
 def test_an_agent_without_a_model_is_refused_at_construction(model: object) -> None:
     with pytest.raises(ConfigurationError, match="needs a model"):
-        Agent(name="assistant", model=model)  # type: ignore[arg-type]
+        Agent(name="assistant", model=model)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(ConfigurationError, match="needs a model"):
         Agent(name="assistant")
 

@@ -356,4 +356,4 @@ def test_an_id_that_cannot_be_one_is_refused(memory: Memory, bad: str) -> None:
 
 def test_what_is_not_a_message_is_refused(memory: Memory) -> None:
     with pytest.raises(TypeError, match="takes messages, not str"):
-        memory.add("hello")  # type: ignore[arg-type]
+        memory.add("hello")  # type: ignore[arg-type]  # on purpose

@@ -33,12 +33,12 @@ class Metric:
     samples: tuple[Sample, ...]
 
 
-def metric(name: str, kind: Kind, help: str, value: float, **labels: str) -> Metric:  # noqa: A002
+def metric(name: str, kind: Kind, help: str, value: float, **labels: str) -> Metric:  # noqa: A002  # the HELP of the format
     """A metric of one sample."""
     return Metric(name, kind, help, (Sample(value, labels),))
 
 
-def histogram(name: str, help: str, cumulative: Mapping[float, int], total: float) -> Metric:  # noqa: A002
+def histogram(name: str, help: str, cumulative: Mapping[float, int], total: float) -> Metric:  # noqa: A002  # the HELP of the format
     """A histogram: how many were at most each bound, infinity among them; `total` is their sum."""
     count = cumulative[float("inf")]
     buckets = [

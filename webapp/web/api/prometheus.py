@@ -115,7 +115,7 @@ def _of_turns(figures: Lifetime) -> list[Metric]:
     ]
 
 
-def _seconds(name: str, help: str, buckets: Counter[int]) -> Metric:  # noqa: A002
+def _seconds(name: str, help: str, buckets: Counter[int]) -> Metric:  # noqa: A002  # the HELP of the format
     """A histogram of the database's fine buckets, each put where its middle lies."""
     bounds = (*BOUNDS, float("inf"))
     counts = dict.fromkeys(bounds, 0)
