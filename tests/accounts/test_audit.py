@@ -62,7 +62,7 @@ def test_an_act_that_fails_leaves_no_entry(database: Database, alice: Actor) -> 
         audit.record(connection, AuditEntry(alice, "clear_tenant"))
         raise ValueError
 
-    with pytest.raises(ValueError):  # noqa: PT011  # any
+    with pytest.raises(ValueError):  # noqa: PT011  # raised bare by act
         database.write(act)
     assert verify(database) == VerifiedChain(0, audit.GENESIS)
 
