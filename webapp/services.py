@@ -15,11 +15,11 @@ from webapp.accounts.sign_in import SignIn
 from webapp.accounts.tokens import Tokens
 from webapp.agent import Agent, Model
 from webapp.agent.toolkits import calculator, clock
-from webapp.chat.budget import parse_budget
+from webapp.allowances import parse_budget
 from webapp.chat.configuration import AgentConfiguration, AgentConfigurations
 from webapp.chat.service import ChatLimits, ChatService
 from webapp.clock import Clock, SystemClock
-from webapp.errors import ConfigurationError, InvalidInput
+from webapp.errors import ConfigurationError
 from webapp.settings import LoadedSettings, Settings
 from webapp.storage import Database, open_database
 from webapp.tenants.directory import TenantDirectory
@@ -130,17 +130,11 @@ def _user_ids(settings: Settings, secret: str) -> UserIds:
 
 
 def _chat_limits(settings: Settings) -> ChatLimits:
-    try:
-        budget = parse_budget(settings.token_budget)
-    except InvalidInput:
-        raise ConfigurationError(
-            "SWITCHBOARD_TOKEN_BUDGET must look like 100000/day;2000000/month."
-        ) from None
     return ChatLimits(
         message_max_chars=settings.message_max_chars,
         memory_max_messages=settings.memory_max_messages,
         waiting_turns=settings.tenant_queue,
-        token_budget=budget,
+        token_budget=parse_budget(settings.token_budget),
     )
 
 

@@ -1,57 +1,36 @@
-"""Reads the settings from the environment and `instance/switchboard.env`; nothing else does."""
+"""Reads the settings from the environment and `instance/switchboard.env`; nothing else does.
+
+What a value may look like is setting_kinds.py's; each fault is a sentence that names the setting,
+and all of them are told at once.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from webapp import setting_kinds as kinds
 from webapp.errors import ConfigurationError
+from webapp.setting_kinds import parse_duration, parse_size
+from webapp.settings_file import read_settings_file, read_text, why
+
+__all__ = ["LoadedSettings", "Settings", "load_settings", "parse_duration", "parse_size"]
 
 PREFIX = "SWITCHBOARD_"
 FOREIGN_NAMES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+# What a client of Switchboard reads, `switchboard chat` for one: known here, and no setting.
+CLIENT_NAMES = ("SWITCHBOARD_URL", "SWITCHBOARD_API_KEY")
 SECRET_NAMES = frozenset(
     {"secret_key", "jwt_secret", "user_id_key", "openai_api_key", "database_url"}
     | {"rate_limit_storage_url"}
 )
 SETTINGS_FILE = "switchboard.env"
-MIN_SECRET_CHARS = 32
-
-_DURATION = re.compile(r"(\d+)\s*(ms|s|m|h|d)?", re.ASCII)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d+)\s*(b|kb|kib|mb|mib|k|m)?", re.ASCII)
-_SIZES = {"b": 1, "k": 1024, "kb": 1000, "kib": 1024, "m": 1024**2, "mb": 1000**2, "mib": 1024**2}
-
-
-def parse_duration(text: str | float) -> float:
-    """Seconds from `90`, `90s`, `15m`, `24h` or `7d`; raises ValueError on anything else."""
-    if isinstance(text, int | float):
-        return float(text)
-    match = _DURATION.fullmatch(text.strip().lower())
-    if match is None:
-        raise ValueError("must be a length of time such as 90s, 15m, 24h or 7d")
-    return int(match[1]) * _UNITS[match[2] or "s"]
-
-
-def parse_size(text: str | int) -> int:
-    """Bytes from `1048576`, `512KiB` or `1MiB`; raises ValueError on anything else."""
-    if isinstance(text, int):
-        return text
-    match = _SIZE.fullmatch(text.strip().lower())
-    if match is None:
-        raise ValueError("must be a size such as 65536, 512KiB or 1MiB")
-    return int(match[1]) * _SIZES[match[2] or "b"]
-
-
-def _words(text: object) -> object:
-    return (
-        tuple(re.split(r"[\s,]+", text.strip())) if isinstance(text, str) and text.strip() else ()
-    )
 
 
 class Settings(BaseModel):
@@ -78,10 +57,10 @@ class Settings(BaseModel):
     model_timeout: float = Field(default=60.0, gt=0, le=3600)
     model_max_retries: int = Field(default=2, ge=0, le=10)
     max_loops: int = Field(default=10, ge=1, le=100)
-    memory_max_messages: int = Field(default=100, ge=0)
-    context_max_messages: int = Field(default=100, ge=2)
-    message_max_chars: int = Field(default=32_000, ge=1)
-    max_body_bytes: int = Field(default=1024 * 1024, ge=1024)
+    memory_max_messages: int = Field(default=100, ge=0, le=1_000_000)
+    context_max_messages: int = Field(default=100, ge=2, le=10_000)
+    message_max_chars: int = Field(default=32_000, ge=1, le=100_000_000)
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     tenant_queue: int = Field(default=4, ge=0, le=1000)
     inactive_after: float | None = Field(default=None, gt=0)
     cleanup_interval: float = Field(default=3600.0, gt=0)
@@ -95,33 +74,65 @@ class Settings(BaseModel):
     openai_api_key: str = ""
     openai_base_url: str = ""
 
-    @field_validator(
-        "model_timeout",
-        "inactive_after",
-        "cleanup_interval",
-        "request_retention",
-        "session_idle",
-        mode="before",
-    )
+    @field_validator("*", mode="before")
     @classmethod
-    def _durations(cls, value: Any) -> Any:
-        return None if value in (None, "") else parse_duration(value)
+    def _read(cls, value: Any, info: ValidationInfo) -> Any:
+        """What was written as text is read by its kind; what tests hand in is taken as it is."""
+        read = KINDS.get(info.field_name or "")
+        return read(value) if read is not None and isinstance(value, str) and value else value
 
-    @field_validator("max_body_bytes", mode="before")
-    @classmethod
-    def _sizes(cls, value: Any) -> Any:
-        return parse_size(value)
 
-    @field_validator("cors_origins", "allowed_hosts", mode="before")
-    @classmethod
-    def _lists(cls, value: Any) -> Any:
-        return _words(value) if isinstance(value, str) else value
+def _listed(one: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Reads a list of them, in which `*` has no company."""
 
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _upper(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
+    def read(text: str) -> tuple[str, ...]:
+        found = tuple(dict.fromkeys(one(word) for word in kinds.words(text)))
+        if "*" in found and len(found) > 1:
+            raise ValueError("names * and others too; * alone means all of them")
+        return found
 
+    return read
+
+
+def _lower(text: str) -> str:
+    return text.strip().lower()
+
+
+KINDS: Mapping[str, Callable[[str], object]] = {
+    "database_url": kinds.database_url,
+    "rate_limit": kinds.rate_limit,
+    "rate_limit_storage_url": kinds.limit_storage_url,
+    "token_budget": kinds.token_budget,
+    "auth": _lower,
+    "jwt_secret": kinds.secret,
+    "jwt_jwks_url": kinds.key_set_url,
+    "jwt_audience": kinds.line,
+    "jwt_issuer": kinds.line,
+    "cors_origins": _listed(kinds.origin),
+    "allowed_hosts": _listed(kinds.host_pattern),
+    "agent_name": kinds.line,
+    "model": kinds.line,
+    "user_id_key": kinds.secret,
+    "log_format": _lower,
+    "log_level": str.upper,
+    "openai_api_key": kinds.header_value,
+    "openai_base_url": kinds.model_url,
+    "max_body_bytes": kinds.parse_size,
+    **dict.fromkeys(
+        ("model_timeout", "inactive_after", "cleanup_interval", "request_retention"),
+        kinds.parse_duration,
+    ),
+    "session_idle": kinds.parse_duration,
+    **dict.fromkeys(
+        ("trusted_proxies", "model_max_retries", "max_loops", "memory_max_messages"),
+        kinds.whole_number,
+    ),
+    **dict.fromkeys(
+        ("context_max_messages", "message_max_chars", "tenant_queue"), kinds.whole_number
+    ),
+    **dict.fromkeys(("hide_conversations", "log_user_ids"), kinds.truth),
+}
+"""How each setting's text is read; one that is not here is taken as it stands."""
 
 Source = Literal["environment", "file", "secret file", "default"]
 
@@ -136,6 +147,11 @@ class LoadedSettings:
 
     def source_of(self, name: str) -> Source:
         return self.sources.get(name, "default")
+
+    @property
+    def file(self) -> Path:
+        """Where settings may stand; it need not be there."""
+        return self.instance_path / SETTINGS_FILE
 
 
 def default_instance_path() -> Path:
@@ -152,53 +168,112 @@ def load_settings(
     The environment goes before the file. Raises `ConfigurationError` with one sentence for each
     unknown name and each bad value; a value itself is never repeated in it.
     """
-    environment = dict(os.environ if environ is None else environ)
     folder = default_instance_path() if instance_path is None else instance_path
-    values: dict[str, str] = {}
-    sources: dict[str, Source] = {}
-    faults: list[str] = []
-    layers: tuple[tuple[Source, Mapping[str, str]], ...] = (
-        ("file", _read_env_file(folder / SETTINGS_FILE)),
-        ("environment", environment),
-    )
-    for source, layer in layers:
-        for name, text in layer.items():
-            key = _field_name(name)
-            if key is None:
-                continue
-            if not text and key != "instructions":
-                continue  # an empty variable is an unset one, as container tools write them
-            if key in Settings.model_fields:
-                values[key], sources[key] = text, source
-            elif key.removesuffix("_file") in Settings.model_fields:
-                target = key.removesuffix("_file")
-                try:
-                    values[target] = Path(text).read_text(encoding="utf-8").strip()
-                    sources[target] = "secret file"
-                except (OSError, UnicodeDecodeError) as error:
-                    faults.append(f"{name} names a file that cannot be read ({_why(error)}).")
-            else:
-                faults.append(f"{name} is not a setting of Switchboard; check its spelling.")
-    settings = _check(values, faults)
+    file = read_settings_file(folder / SETTINGS_FILE, lambda name: _field_name(name) is not None)
+    faults = list(file.faults)
+    given: dict[str, _Given] = {}
+    environment = os.environ if environ is None else environ
+    # The later layer goes before the earlier one.
+    given |= _layer(file.values, "file", faults, f" in {file.path}")
+    given |= _layer(environment, "environment", faults, "")
+    texts: dict[str, str] = {}
+    for key, value in given.items():
+        try:
+            texts[key] = value.text()
+        except (OSError, ValueError) as error:
+            faults.append(
+                f"{value.variable}{value.place} names a file that cannot be read ({why(error)})."
+            )
+    settings = _check(texts, given, faults)
     if not settings.database_url:
         settings = settings.model_copy(
             update={"database_url": f"sqlite:///{folder / 'switchboard.db'}"}
         )
-    return LoadedSettings(settings, folder, sources)
+    return LoadedSettings(settings, folder, {key: given[key].source for key in texts})
 
 
-def _check(values: Mapping[str, str], faults: list[str]) -> Settings:
+def client_settings(environ: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:
+    """The URL and the key that `switchboard chat` uses when it is told no others."""
+    environment = os.environ if environ is None else environ
+    url, key = (environment.get(name, "").strip() or None for name in CLIENT_NAMES)
+    return url, key
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What one layer says of one setting: the text itself, or the name of its file."""
+
+    variable: str
+    written: str
+    source: Source
+    place: str
+
+    def text(self) -> str:
+        if self.source != "secret file":
+            return self.written
+        return read_text(Path(self.written)).strip()
+
+
+def _layer(
+    layer: Mapping[str, str], source: Source, faults: list[str], place: str
+) -> dict[str, _Given]:
+    found: dict[str, _Given] = {}
+    for name, raw in layer.items():
+        key = _field_name(name)
+        if key is None or name in CLIENT_NAMES:
+            continue
+        text = raw if key == "instructions" else raw.strip()
+        target = key if key in Settings.model_fields else key.removesuffix("_file")
+        if target not in Settings.model_fields:
+            faults.append(f"{name}{place} is not a setting of Switchboard; {_advice(name)}.")
+        elif not text and key != "instructions":
+            continue  # an empty variable is an unset one, as container tools write them
+        elif target in found:
+            other = found[target].variable
+            faults.append(f"{other} and {name}{place} are both set; keep one of them.")
+        else:
+            kind: Source = source if key == target else "secret file"
+            found[target] = _Given(name, text, kind, place)
+    return found
+
+
+def _advice(name: str) -> str:
+    near = difflib.get_close_matches(name, [variable_name(key) for key in Settings.model_fields], 1)
+    return f"did you mean {near[0]}" if near else "check its spelling"
+
+
+def _check(texts: Mapping[str, str], given: Mapping[str, _Given], faults: list[str]) -> Settings:
+    settings = Settings()
     try:
-        settings = Settings.model_validate(values)
+        settings = Settings.model_validate(texts)
     except ValidationError as error:
         for fault in error.errors():
             name = str(fault["loc"][0]) if fault["loc"] else "settings"
-            reason = fault["msg"].removeprefix("Value error, ")
-            faults.append(f"{variable_name(name)} is wrong: {reason[:1].lower()}{reason[1:]}.")
-        raise ConfigurationError("\n".join(faults)) from None
+            source = given[name]
+            faults.append(f"{source.variable}{source.place} {_must(fault)}.")
     if faults:
         raise ConfigurationError("\n".join(faults))
     return settings
+
+
+def _must(fault: Any) -> str:
+    """The fault as the end of a sentence; what was written is not in it."""
+    limits: Mapping[str, Any] = fault.get("ctx") or {}
+    match fault["type"]:
+        case "value_error":
+            return str(limits["error"])
+        case "literal_error":
+            return f"must be {limits['expected'].replace(chr(39), '')}"
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']:,g}"
+        case "less_than_equal":
+            return f"must be at most {limits['le']:,.0f}"
+        case "greater_than":
+            return f"must be more than {limits['gt']:g}"
+        case "string_too_long":
+            return f"must have at most {limits['max_length']:,} characters"
+    reason = str(fault["msg"])
+    return f"is wrong: {reason[:1].lower()}{reason[1:]}"
 
 
 def variable_name(field_name: str) -> str:
@@ -213,34 +288,3 @@ def _field_name(variable: str) -> str | None:
     if variable in FOREIGN_NAMES or variable.removesuffix("_FILE") in FOREIGN_NAMES:
         return variable.lower()
     return None
-
-
-def _read_env_file(path: Path) -> dict[str, str]:
-    """`NAME=value` lines; `#` begins a comment line; quotes around a value are taken off."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read ({_why(error)}).") from error
-    values: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip().removeprefix("export ").strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        name, equals, value = stripped.partition("=")
-        if not equals or not name.strip().isidentifier():
-            raise ConfigurationError(f"{path}, line {number}: expected NAME=value.")
-        value = value.strip()
-        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1]
-        if _field_name(name.strip()) is None:
-            raise ConfigurationError(
-                f"{path}, line {number}: {name.strip()} is not a setting of Switchboard."
-            )
-        values[name.strip()] = value
-    return values
-
-
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or type(error).__name__

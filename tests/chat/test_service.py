@@ -12,7 +12,7 @@ from flask import Flask
 
 from tests.conftest import MakeApp, services_of
 from tests.fakes import FakeModel, GatedModel, HandClock, said, until
-from webapp.chat.budget import TokenBudget, parse_budget
+from webapp.allowances import TokenBudget, parse_budget
 from webapp.chat.service import ChatService, ClientGone, Started
 from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.errors import (

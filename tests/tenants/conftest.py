@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes import HandClock
-from webapp.chat.budget import parse_budget
+from webapp.allowances import parse_budget
 from webapp.storage import Database, open_database
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids import PlainUserIds

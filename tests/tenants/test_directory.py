@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import HandClock
-from webapp.chat.budget import parse_budget
+from webapp.allowances import parse_budget
 from webapp.errors import InvalidInput, NotFound
 from webapp.memory import store as conversations
 from webapp.messages import Message, Usage

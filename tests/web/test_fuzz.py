@@ -44,7 +44,9 @@ def lines(_: object, value: object) -> bytes:
 def fuzzed(make_app: MakeApp) -> Flask:
     """Each request comes from an address of its own: bad credentials of one are throttled soon."""
     app = make_app(
-        model=FakeModel(otherwise=said("Hi", 3, 1)), AUTH="required", JWT_SECRET="j" * 40
+        model=FakeModel(otherwise=said("Hi", 3, 1)),
+        AUTH="required",
+        JWT_SECRET="a-secret-for-tokens-0123456789-abcdef",
     )
     inner, numbers = app.wsgi_app, itertools.count()
 

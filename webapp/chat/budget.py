@@ -1,35 +1,12 @@
-"""Token budgets for a tenant's UTC day and month; the counting itself is usage's business."""
+"""Refuses a turn whose tenant has used up its tokens; counting them is usage's business."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from webapp.errors import InvalidInput, QuotaExhausted
+from webapp.allowances import TokenBudget, parse_budget
+from webapp.errors import QuotaExhausted
 from webapp.tenants.store import Standing
-
-_PART = re.compile(r"([0-9]{1,15})\s*(?:/|\s+per\s+)\s*(day|month)", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class TokenBudget:
-    """Tokens a day and a month; None sets no limit."""
-
-    day: int | None = None
-    month: int | None = None
-
-
-def parse_budget(text: str) -> TokenBudget:
-    """Reads `100000/day;2000000/month`; empty sets no limit. `InvalidInput` on anything else."""
-    amounts: dict[str, int] = {}
-    for part in re.split(r"[;,]", text) if text.strip() else []:
-        match = _PART.fullmatch(part.strip().lower())
-        if match is None or match[2] in amounts:
-            sentence = "token_budget must look like 100000/day;2000000/month"
-            raise InvalidInput(sentence, fields={"token_budget": sentence})
-        amounts[match[2]] = int(match[1])
-    return TokenBudget(**amounts)
 
 
 def require_budget(standing: Standing, default: TokenBudget, now_ms: int) -> None:

@@ -15,7 +15,8 @@ from webapp.agent import (
     ToolFinished,
     ToolStarted,
 )
-from webapp.chat.budget import TokenBudget, require_budget
+from webapp.allowances import TokenBudget
+from webapp.chat.budget import require_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, RunningKeys, fingerprint, first_answer, keep
 from webapp.chat.turn_records import Spent, TurnRecords

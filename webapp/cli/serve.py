@@ -7,7 +7,8 @@ import click
 from webapp.cli.serving import run_gunicorn
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services
-from webapp.settings import MIN_SECRET_CHARS, LoadedSettings, Settings, load_settings
+from webapp.setting_kinds import secret
+from webapp.settings import LoadedSettings, Settings, load_settings
 
 
 @click.command(name="serve")
@@ -44,10 +45,11 @@ def _faults(settings: Settings, workers: int) -> list[str]:
             "SWITCHBOARD_SECRET_KEY is not set; make one with:"
             ' python3 -c "import secrets; print(secrets.token_urlsafe(48))".'
         )
-    elif len(settings.secret_key) < MIN_SECRET_CHARS or len(set(settings.secret_key)) < 10:
-        faults.append(
-            f"SWITCHBOARD_SECRET_KEY is weak; use at least {MIN_SECRET_CHARS} random characters."
-        )
+    else:
+        try:
+            secret(settings.secret_key)
+        except ValueError as error:
+            faults.append(f"SWITCHBOARD_SECRET_KEY {error}.")
     if settings.auth == "open":
         faults.append("SWITCHBOARD_AUTH=open is for `switchboard dev` only; unset it.")
     if workers > 1 and settings.rate_limit_storage_url.startswith("memory:"):

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from limits import parse_many
-
-from webapp.errors import InvalidInput
 from webapp.storage import Connection
-
-MAX_LIMIT_CHARS = 200
-# Numbers that the limiter's storages and their clocks can hold.
-MAX_AMOUNT = 10**9
-LONGEST_WINDOW_SECONDS = 10 * 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +30,6 @@ class Inactive:
     number: int
     last_active_at: int
     messages: int
-
-
-def check_rate_limit(text: str) -> str:
-    """The text itself when it is a limit such as `60/minute;2000/day`; else `InvalidInput`."""
-    sentence = "rate_limit must look like 60/minute;2000/day"
-    if len(text) > MAX_LIMIT_CHARS:
-        raise InvalidInput(sentence, fields={"rate_limit": sentence})
-    try:
-        limits = parse_many(text)
-    except ValueError:
-        limits = []
-    if not limits or not all(
-        1 <= limit.amount <= MAX_AMOUNT and 1 <= limit.get_expiry() <= LONGEST_WINDOW_SECONDS
-        for limit in limits
-    ):
-        raise InvalidInput(sentence, fields={"rate_limit": sentence})
-    return text
 
 
 def set_blocked(connection: Connection, number: int, blocked: bool, now_ms: int) -> None:

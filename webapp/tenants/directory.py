@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from webapp.accounts.keys import forget_user as forget_keys
+from webapp.allowances import check_rate_limit
 from webapp.clock import Clock
 from webapp.errors import NotFound
 from webapp.memory import store as conversations
@@ -233,7 +234,7 @@ class TenantDirectory:
 
     def _check_change(self, change: TenantChange) -> None:
         if isinstance(change.rate_limit, str):
-            changes.check_rate_limit(change.rate_limit)
+            check_rate_limit(change.rate_limit)
         if isinstance(change.token_budget, str):
             self._check_token_budget(change.token_budget)
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal
 from flask import Response, jsonify
 from pydantic import ConfigDict, Field, StringConstraints
 
+from webapp.allowances import MAX_LIMIT_CHARS
 from webapp.errors import Forbidden, InvalidInput
 from webapp.ids import check_user_id
 from webapp.memory.pages import sessions_of
-from webapp.tenants.changes import MAX_LIMIT_CHARS
 from webapp.tenants.conversation import ConversationPage, conversation
 from webapp.tenants.directory import UNSET, TenantChange
 from webapp.tenants.export import message_fields
