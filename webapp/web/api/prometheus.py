@@ -1,4 +1,4 @@
-"""GET /metrics: what a Prometheus server scrapes; the format is in observability/metrics_text.py.
+"""GET /metrics: what a Prometheus server scrapes; `prometheus_client` writes its text.
 
 Turns, tokens and latencies come from the database, so every worker answers the same. What only a
 process can know carries its number as the label `worker`, because a scrape reaches any of them.
@@ -8,100 +8,130 @@ Nothing carries a tenant: a million users would be a million series.
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter as Counted
+from collections.abc import Iterable
 from importlib.metadata import version
 from itertools import accumulate
 
 from flask import Flask, Response, current_app, request
+from prometheus_client import Counter, disable_created_metrics
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
 
 from webapp.errors import Forbidden, StorageUnavailable
-from webapp.observability.metrics_text import (
-    CONTENT_TYPE,
-    Metric,
-    Sample,
-    histogram,
-    metric,
-    text_of,
-)
-from webapp.observability.request_counts import RequestCounts
 from webapp.usage.histogram import value_of
 from webapp.usage.lifetime import Lifetime, lifetime, tenant_count
 from webapp.web.context import caller, limits, services
 
 COUNTS_EXTENSION = "switchboard-request-counts"
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NOTE = "Since the database was made, over all workers"
 
 
 def count_requests(app: Flask) -> None:
     """Middleware: counts every answer, by its route; a stream when it begins."""
-    counts = RequestCounts()
+    counts = request_counter()
     app.extensions[COUNTS_EXTENSION] = counts
 
     @app.after_request
     def count(response: Response) -> Response:
         rule = request.url_rule
+        # The rule that matched, never the path: a path can hold a user id.
         route = rule.rule if rule is not None else "unmatched"
         method = request.method if request.method in KNOWN_METHODS else "other"
-        counts.add(method, route, response.status_code)
+        counts.labels(str(os.getpid()), method, route, str(response.status_code)).inc()
         return response
 
 
-KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+def request_counter() -> Counter:
+    """The counter of one application's answers; it ends with the process."""
+    # When each series began is a second gauge for each of them, which nobody has asked for.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the package leaves it untyped
+    return Counter(
+        "switchboard_http_requests",
+        "Answers by route, method and status. Of one worker, since it started.",
+        ("worker", "method", "route", "status"),
+        registry=None,
+    )
 
 
 def prometheus() -> Response:
     """The page. Without a database it still tells what the process itself knows."""
     if not caller().users.is_all:
         raise Forbidden("This credential may not see the figures of all users.")
-    found = [metric("switchboard_build_info", "gauge", "The version.", 1, version=_version())]
+    found: list[Metric] = [
+        _gauge("switchboard_build_info", "The version.", 1, version=version("switchboard"))
+    ]
     try:
         figures, tenants = services().database.read_long(
             lambda connection: (lifetime(connection), tenant_count(connection))
         )
         found.append(_database_up(True))
-        found.append(metric("switchboard_tenants", "gauge", "Tenants there are.", tenants))
+        found.append(_gauge("switchboard_tenants", "Tenants there are.", tenants))
         found += _of_turns(figures)
     except StorageUnavailable:
         found.append(_database_up(False))
     found += _of_this_process()
-    return Response(text_of(found), content_type=CONTENT_TYPE)
+    return Response(generate_latest(_Scrape(found)), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _Scrape(Collector):
+    """What one scrape is answered with."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+def _gauge(name: str, help: str, value: float, **labels: str) -> Metric:  # noqa: A002  # the HELP of the format
+    """A gauge of one sample."""
+    family = GaugeMetricFamily(name, help, labels=tuple(labels))
+    family.add_metric(tuple(labels.values()), value)
+    return family
+
+
+def _counter(name: str, help: str, label: str, values: dict[str, float]) -> Metric:  # noqa: A002  # as above
+    """A counter with a sample for each value of its label."""
+    family = CounterMetricFamily(name, help, labels=(label,))
+    for said, value in values.items():
+        family.add_metric((said,), value)
+    return family
 
 
 def _database_up(up: bool) -> Metric:
-    return metric(
-        "switchboard_database_up", "gauge", "Whether the database answered just now.", int(up)
-    )
+    return _gauge("switchboard_database_up", "Whether the database answered just now.", int(up))
 
 
 def _of_turns(figures: Lifetime) -> list[Metric]:
-    by_code = tuple(
-        Sample(number, {"code": code or "ok"}) for code, number in sorted(figures.turns.items())
-    )
-    tokens = (
-        Sample(figures.input_tokens, {"direction": "input"}),
-        Sample(figures.output_tokens, {"direction": "output"}),
-    )
+    by_code = {code or "ok": float(number) for code, number in sorted(figures.turns.items())}
+    tokens = {"input": float(figures.input_tokens), "output": float(figures.output_tokens)}
     return [
-        Metric(
-            "switchboard_turns_total",
-            "counter",
+        _counter(
+            "switchboard_turns",
             f"Requests for a turn, by the code of their end. {NOTE}.",
+            "code",
             by_code,
         ),
-        metric(
-            "switchboard_turn_errors_total",
-            "counter",
+        CounterMetricFamily(
+            "switchboard_turn_errors",
             f"Requests for a turn that ended 5xx. {NOTE}.",
-            figures.errors,
+            value=figures.errors,
         ),
-        metric(
-            "switchboard_turns_refused_total",
-            "counter",
+        CounterMetricFamily(
+            "switchboard_turns_refused",
             f"Requests for a turn that a limit, the budget or the queue refused. {NOTE}.",
-            figures.refused,
+            value=figures.refused,
         ),
-        Metric("switchboard_tokens_total", "counter", f"Tokens of all turns. {NOTE}.", tokens),
+        _counter("switchboard_tokens", f"Tokens of all turns. {NOTE}.", "direction", tokens),
         _seconds(
             "switchboard_turn_duration_seconds",
             f"How long turns took, within 5 %. {NOTE}.",
@@ -115,7 +145,7 @@ def _of_turns(figures: Lifetime) -> list[Metric]:
     ]
 
 
-def _seconds(name: str, help: str, buckets: Counter[int]) -> Metric:  # noqa: A002  # the HELP of the format
+def _seconds(name: str, help: str, buckets: Counted[int]) -> Metric:  # noqa: A002  # as above
     """A histogram of the database's fine buckets, each put where its middle lies."""
     bounds = (*BOUNDS, float("inf"))
     counts = dict.fromkeys(bounds, 0)
@@ -125,49 +155,35 @@ def _seconds(name: str, help: str, buckets: Counter[int]) -> Metric:  # noqa: A0
         total += seconds * number
         counts[next(bound for bound in bounds if seconds <= bound)] += number
     running = accumulate(counts[bound] for bound in bounds)
-    return histogram(name, help, dict(zip(bounds, running, strict=True)), round(total, 3))
+    cumulative = [
+        ("+Inf" if bound == float("inf") else str(bound), float(number))
+        for bound, number in zip(bounds, running, strict=True)
+    ]
+    return HistogramMetricFamily(name, help, buckets=cumulative, sum_value=round(total, 3))
 
 
 def _of_this_process() -> list[Metric]:
     worker = str(os.getpid())
-    counts: RequestCounts = current_app.extensions[COUNTS_EXTENSION]
+    counts: Counter = current_app.extensions[COUNTS_EXTENSION]
     load = services().chat.load
     return [
-        Metric(
-            "switchboard_http_requests_total",
-            "counter",
-            "Answers by route, method and status. Of one worker, since it started.",
-            tuple(
-                Sample(
-                    number,
-                    {"worker": worker, "method": method, "route": route, "status": str(status)},
-                )
-                for (method, route, status), number in counts.snapshot()
-            ),
-        ),
-        metric(
+        *counts.collect(),
+        _gauge(
             "switchboard_turns_running",
-            "gauge",
             "Turns that run just now. Of one worker.",
             load.running,
             worker=worker,
         ),
-        metric(
+        _gauge(
             "switchboard_turns_waiting",
-            "gauge",
             "Turns that wait for their tenant's turn before them. Of one worker.",
             load.waiting,
             worker=worker,
         ),
-        metric(
-            "switchboard_limiter_storage_failures_total",
-            "counter",
+        _counter(
+            "switchboard_limiter_storage_failures",
             "Requests let through because the limiter's storage was down. Of one worker.",
-            limits().storage_failures,
-            worker=worker,
+            "worker",
+            {worker: float(limits().storage_failures)},
         ),
     ]
-
-
-def _version() -> str:
-    return version("switchboard")
