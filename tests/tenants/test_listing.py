@@ -31,7 +31,7 @@ class Made:
     message_count: int = 0
     request_count: int = 0
     error_count: int = 0
-    refused_count: int = 0
+    rate_limited_count: int = 0
     total_tokens: int = 0
     p95_ms: int = 0
     blocked_at: int | None = None
@@ -44,7 +44,7 @@ def fill(database: Database, made: list[Made]) -> None:
             "INSERT INTO tenants (user_id, created_at, last_active_at, message_count,"
             " request_count, error_count, refused_count, total_tokens, p95_ms, blocked_at)"
             " VALUES (:user_id, 0, :last_active_at, :message_count, :request_count,"
-            " :error_count, :refused_count, :total_tokens, :p95_ms, :blocked_at)",
+            " :error_count, :rate_limited_count, :total_tokens, :p95_ms, :blocked_at)",
             [
                 {name: getattr(tenant, name) for name in Made.__dataclass_fields__}
                 for tenant in made
@@ -96,7 +96,7 @@ tenants = st.lists(
         message_count=small,
         request_count=small,
         error_count=small,
-        refused_count=small,
+        rate_limited_count=small,
         total_tokens=small,
         p95_ms=small,
         blocked_at=st.none() | st.integers(1, 3),

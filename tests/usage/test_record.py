@@ -46,7 +46,7 @@ def test_the_counters_tell_what_happened(database: Database) -> None:
         database,
         [request(NOON), request(NOON + 5, 502, tokens=0), request(NOON + 2, 429, tokens=0)],
     )
-    assert (row.request_count, row.error_count, row.refused_count) == (3, 1, 1)
+    assert (row.request_count, row.error_count, row.rate_limited_count) == (3, 1, 1)
     assert (row.input_tokens, row.output_tokens, row.total_tokens) == (2, 1, 3)
     assert row.last_active_at == NOON + 5
 

@@ -15,6 +15,9 @@ from webapp.tenants.narrowing import conditions, few_of
 from webapp.tenants.query import Position, TenantQuery, cursor_at, position_of
 from webapp.tenants.rows import COLUMNS, TenantRow, row_of
 
+# Where a sort's name and its column are not the same.
+KEYS = {"blocked": "COALESCE(blocked_at, 0)", "rate_limited_count": "refused_count"}
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -77,7 +80,7 @@ def _statements(
     forward = position is None or position.forward
     descending = query.descending == forward
     if query.column != "blocked" or few is not None:
-        key = "COALESCE(blocked_at, 0)" if query.column == "blocked" else query.column
+        key = KEYS.get(query.column, query.column)
         yield from _walk(key, where, position is not None, descending, few)
         return
     # The unblocked ones count as blocked at 0. Each kind has an index of its own to walk.

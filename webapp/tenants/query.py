@@ -20,7 +20,7 @@ COLUMN_SORTS = (
     "message_count",
     "request_count",
     "error_count",
-    "refused_count",
+    "rate_limited_count",
     "total_tokens",
     "p95_ms",
 )

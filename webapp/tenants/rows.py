@@ -28,7 +28,7 @@ class TenantRow:
     message_count: int
     request_count: int
     error_count: int
-    refused_count: int
+    rate_limited_count: int
     input_tokens: int
     output_tokens: int
     total_tokens: int

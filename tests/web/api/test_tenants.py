@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
+from webapp.tenants.query import SORTS
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NDJSON = "application/x-ndjson"
@@ -22,6 +23,9 @@ LISTED = {
     "message_count",
     "request_count",
     "error_count",
+    "rate_limited_count",
+    "total_tokens",
+    "p95_ms",
     "last_active_at",
     "blocked",
 }
@@ -107,6 +111,14 @@ def test_a_wrong_query_names_its_field(client: FlaskClient, query: str, field: s
     assert answer.status_code == 400
     assert answer.json is not None
     assert field in answer.json["fields"]
+
+
+def test_what_can_be_sorted_can_be_seen_under_the_same_name(client: FlaskClient) -> None:
+    say(client, "alice")
+    (alice,) = got(client, "/api/tenants")["tenants"]
+    assert {sort.removeprefix("-") for sort in SORTS} == set(alice)
+    for sort in SORTS:
+        assert got(client, f"/api/tenants?sort={sort}")["tenants"] == [alice]
 
 
 def test_one_tenant_is_shown(client: FlaskClient) -> None:

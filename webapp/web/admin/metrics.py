@@ -32,7 +32,7 @@ CSV_HEAD = (
     "user_id",
     "requests",
     "errors",
-    "refused",
+    "rate_limited",
     "input_tokens",
     "output_tokens",
     "p50_ms",

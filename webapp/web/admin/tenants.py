@@ -13,7 +13,7 @@ from pydantic import Field
 from webapp.tenants.export import tenant_fields
 from webapp.tenants.query import DEFAULT_SORT, MAX_LIMIT, TenantFilter, TenantQuery
 from webapp.tenants.rows import TenantRow, count
-from webapp.usage.periods import DAY_MS, HOUR_MS, iso_utc
+from webapp.usage.periods import DAY_MS, HOUR_MS
 from webapp.web.admin.forms import FormShape, bind_page
 from webapp.web.admin.spreadsheet import csv_download, json_download
 from webapp.web.admin.view_models import ListView, Pages
@@ -24,18 +24,19 @@ MAX_DOWNLOADED = 1_000_000
 ACTIVE_MS = {"1h": HOUR_MS, "24h": DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS}
 CSV_HEAD = (
     "user_id",
-    "messages",
-    "requests",
-    "errors",
-    "refused",
-    "input_tokens",
-    "output_tokens",
+    "message_count",
+    "request_count",
+    "error_count",
+    "rate_limited_count",
+    "total_tokens",
     "p95_ms",
     "last_active_at",
     "created_at",
     "blocked",
     "rate_limit",
     "token_budget",
+    "input_tokens",
+    "output_tokens",
 )
 
 
@@ -94,29 +95,13 @@ def tenants_csv() -> ResponseReturnValue:
 
 def tenants_json() -> ResponseReturnValue:
     rows = _all_rows(bind_page(TenantsQuery).asked())
-    return json_download("tenants.json", "tenants", map(_fields, rows))
-
-
-def _fields(row: TenantRow) -> dict[str, object]:
-    return {**tenant_fields(row), "p95_ms": row.p95_ms or None}
+    return json_download("tenants.json", "tenants", map(tenant_fields, rows))
 
 
 def _cells(row: TenantRow) -> tuple[object, ...]:
-    return (
-        row.user_id,
-        row.message_count,
-        row.request_count,
-        row.error_count,
-        row.refused_count,
-        row.input_tokens,
-        row.output_tokens,
-        row.p95_ms or None,
-        iso_utc(row.last_active_at),
-        iso_utc(row.created_at),
-        "yes" if row.blocked else "no",
-        row.rate_limit,
-        row.token_budget,
-    )
+    fields = tenant_fields(row)
+    fields["blocked"] = "yes" if row.blocked else "no"
+    return tuple(fields[name] for name in CSV_HEAD)
 
 
 def _all_rows(query: TenantQuery) -> Iterator[TenantRow]:

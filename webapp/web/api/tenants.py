@@ -13,8 +13,8 @@ from webapp.ids import check_user_id
 from webapp.memory.pages import sessions_of
 from webapp.tenants.conversation import ConversationPage, conversation
 from webapp.tenants.directory import UNSET, TenantChange
-from webapp.tenants.export import message_fields
-from webapp.tenants.query import DEFAULT_SORT, SORTS, TenantFilter, TenantQuery
+from webapp.tenants.export import message_fields, tenant_fields
+from webapp.tenants.query import COLUMN_SORTS, DEFAULT_SORT, SORTS, TenantFilter, TenantQuery
 from webapp.tenants.rows import TenantRow
 from webapp.usage.periods import iso_utc
 from webapp.web.audited import audited
@@ -24,6 +24,7 @@ from webapp.web.context import caller, context, services
 Limit = Annotated[int, Field(ge=1, le=200)]
 Search = Annotated[str, StringConstraints(max_length=255)]
 LONGEST_CURSOR = 4096
+LISTED = ("user_id", *COLUMN_SORTS, "blocked")
 # The plain spelling; that of Flask-Limiter and of the budgets allows for others as well.
 RATE_LIMIT_SCHEMA: Final[dict[str, Any]] = {
     "examples": ["60/minute;2000/day"],
@@ -105,7 +106,7 @@ def list_tenants() -> Response:
 
 def get_tenant(user_id: str) -> Response:
     """One tenant."""
-    return jsonify(_shown(services().directory.get(tenant_of_path(user_id))))
+    return jsonify(tenant_fields(services().directory.get(tenant_of_path(user_id))))
 
 
 def change_tenant(user_id: str) -> Response:
@@ -120,7 +121,7 @@ def change_tenant(user_id: str) -> Response:
         rate_limit=given.get("rate_limit", UNSET),
         token_budget=given.get("token_budget", UNSET),
     )
-    return jsonify(_shown(services().directory.update(user_id, change, audit=audited())))
+    return jsonify(tenant_fields(services().directory.update(user_id, change, audit=audited())))
 
 
 def forget_tenant(user_id: str) -> Response:
@@ -187,21 +188,6 @@ def clear_all() -> Response:
 
 
 def _listed(tenant: TenantRow) -> dict[str, Any]:
-    return {
-        "user_id": tenant.user_id,
-        "message_count": tenant.message_count,
-        "request_count": tenant.request_count,
-        "error_count": tenant.error_count,
-        "last_active_at": iso_utc(tenant.last_active_at),
-        "blocked": tenant.blocked,
-    }
-
-
-def _shown(tenant: TenantRow) -> dict[str, Any]:
-    return _listed(tenant) | {
-        "rate_limit": tenant.rate_limit,
-        "token_budget": tenant.token_budget,
-        "input_tokens": tenant.input_tokens,
-        "output_tokens": tenant.output_tokens,
-        "created_at": iso_utc(tenant.created_at),
-    }
+    """What the list can be sorted by, and no more."""
+    fields = tenant_fields(tenant)
+    return {name: fields[name] for name in LISTED}

@@ -66,6 +66,9 @@ class ListedTenant(Answer):
     message_count: Count
     request_count: Count
     error_count: Count
+    rate_limited_count: Count
+    total_tokens: Count
+    p95_ms: Annotated[Count | None, Field(description="null: nothing was measured yet")]
     last_active_at: Moment
     blocked: bool
 
