@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
+from webapp.web.context import LIMITS_EXTENSION
 
 JWT_SECRET = "a-signing-secret-of-the-tests-0123456789"
 
@@ -130,6 +131,51 @@ def test_bad_keys_are_stopped_by_address(make_app: MakeApp) -> None:
     codes = [turn(client, headers=bad).status_code for _ in range(25)]
     assert codes[:20] == [401] * 20
     assert codes[20:] == [429] * 5
+
+
+def test_a_good_credential_works_whatever_others_at_its_address_do(make_app: MakeApp) -> None:
+    app = make_app(AUTH="required", JWT_SECRET=JWT_SECRET)
+    client, holder = app.test_client(), key(app)
+    token = client.post("/api/tokens", json={"user_id": "alice"}, headers=holder).json
+    assert token is not None
+    bad = ["sb_000000000000_" + "A" * 43, "a.b.c", token["token"] + "x", "x" * 5000, "é"]
+    codes = [
+        turn(client, headers={"Authorization": f"Bearer {bad[number % 5]}"}).status_code
+        for number in range(60)
+    ]
+    assert codes == [401] * 20 + [429] * 40
+    assert turn(client, headers=holder).status_code == 200
+    assert (
+        turn(client, None, headers={"Authorization": f"Bearer {token['token']}"}).status_code == 200
+    )
+    refused = turn(client, headers={"Authorization": "Bearer a.b.c"})
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+
+
+def test_a_flood_of_bad_credentials_writes_nothing_once_it_is_over_the_limit(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(AUTH="required")
+    strategy = app.extensions[LIMITS_EXTENSION].limiter.limiter
+    hits: list[object] = []
+    real = strategy.hit
+    monkeypatch.setattr(strategy, "hit", lambda *a, **k: (hits.append(a), real(*a, **k))[1])
+    for _ in range(100):
+        turn(app.test_client(), headers={"Authorization": "Bearer invented"})
+    assert len(hits) == 20
+
+
+def test_one_household_of_ipv6_is_one_address(make_app: MakeApp) -> None:
+    client = make_app(AUTH="required", TRUSTED_PROXIES="1").test_client()
+
+    def bad(address: str) -> int:
+        headers = {"Authorization": "Bearer invented", "X-Forwarded-For": address}
+        return turn(client, headers=headers).status_code
+
+    assert [bad(f"2001:db8:1:2::{number:x}") for number in range(25)] == [401] * 20 + [429] * 5
+    assert bad("2001:db8:1:3::1") == 401
+    mixed = ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1:4711", "[::ffff:c000:201]:99")
+    assert [bad(mixed[number % 4]) for number in range(25)] == [401] * 20 + [429] * 5
 
 
 def test_a_forwarded_address_is_not_believed_without_trusted_proxies(make_app: MakeApp) -> None:

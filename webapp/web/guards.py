@@ -8,7 +8,7 @@ from flask import request
 
 from webapp.accounts.principal import Principal
 from webapp.accounts.roles import Permission
-from webapp.errors import Forbidden, SwitchboardError, Unauthenticated
+from webapp.errors import Forbidden, RateLimited, SwitchboardError, Unauthenticated
 from webapp.web.context import caller, context, limits, services
 
 BEARER = "bearer "
@@ -25,16 +25,21 @@ def find_caller() -> None:
         if services().open_to_this_machine:
             here.principal = Principal.local()
         return
-    limiter = limits()
-    address = request.remote_addr or "unknown"
     try:
-        limiter.require_few_failures(address)
         here.principal = _principal(header)
     except Unauthenticated as error:
-        limiter.count_failure(address)
-        here.credential_fault = error
+        here.credential_fault = _counted(error)
     except SwitchboardError as error:
         here.credential_fault = error
+
+
+def _counted(error: Unauthenticated) -> SwitchboardError:
+    """The fault of a bad credential, or that there were too many of them."""
+    try:
+        limits().count_failure(request.remote_addr or "unknown")
+    except RateLimited as refused:
+        return refused
+    return error
 
 
 def _principal(header: str) -> Principal:

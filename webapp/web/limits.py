@@ -18,6 +18,7 @@ from limits import RateLimitItem, parse, parse_many
 
 import webapp.storage.limits
 import webapp.web.limits_memory  # noqa: F401  # both make the limits package know their URLs
+from webapp.accounts.throttle import address_group
 from webapp.errors import ConfigurationError, RateLimited
 from webapp.web.context import context
 
@@ -73,32 +74,24 @@ class Limits:
             return
         raise RateLimited("Too many requests of this user; see Retry-After.", retry_after=wait)
 
-    def require_few_failures(self, address: str) -> None:
-        """`RateLimited` when the address has shown too many bad credentials in the last minute."""
+    def count_failure(self, address: str) -> None:
+        """Counts one bad credential of the address, after it was looked at: a good one never
+        comes here, whatever others at its address do. `RateLimited` when it is one too many."""
+        place, strategy = address_group(address), self.limiter.limiter
         try:
-            free = self.limiter.limiter.test(self._failures, "failures", address)
-            reset = (
-                0
-                if free
-                else self.limiter.limiter.get_window_stats(
-                    self._failures, "failures", address
-                ).reset_time
-            )
+            # Asked before it is counted: a flood writes nothing more once it is over the limit.
+            if strategy.test(self._failures, "failures", place) and strategy.hit(
+                self._failures, "failures", place
+            ):
+                return
+            reset = strategy.get_window_stats(self._failures, "failures", place).reset_time
         except Exception as error:  # noqa: BLE001  # as above
             self._storage_failed(error)
             return
-        if not free:
-            raise RateLimited(
-                "Too many bad credentials from this address; see Retry-After.",
-                retry_after=math.ceil(reset - time.time()),
-            )
-
-    def count_failure(self, address: str) -> None:
-        """Counts one bad credential of the address."""
-        try:
-            self.limiter.limiter.hit(self._failures, "failures", address)
-        except Exception as error:  # noqa: BLE001  # as above
-            self._storage_failed(error)
+        raise RateLimited(
+            "Too many bad credentials from this address; see Retry-After.",
+            retry_after=math.ceil(reset - time.time()),
+        )
 
     def storage_is_up(self) -> bool:
         try:
