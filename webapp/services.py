@@ -209,7 +209,7 @@ def _tokens(settings: Settings, secret: str, keys: Keys, ticking: Clock) -> Toke
         issuer=settings.jwt_issuer,
         secret=own_secret,
         key_set=_key_set(settings, ticking),
-        is_revoked=keys.is_revoked,
+        standing_of=keys.standing,
         clock=ticking,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,16 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.accounts.conftest import StillClock
-from webapp.accounts.jwks import MAX_AGE_SECONDS, RETRY_SECONDS, KeySet, fetch_body, read_key_set
+from tests.fakes import until
+from webapp.accounts.fetching import fetch_body
+from webapp.accounts.jwks import (
+    MAX_AGE_SECONDS,
+    REFRESH_SECONDS,
+    RETRY_SECONDS,
+    STALE_SECONDS,
+    KeySet,
+    read_key_set,
+)
 from webapp.accounts.tokens import Tokens
 from webapp.errors import ConfigurationError
 
@@ -53,17 +63,23 @@ class Provider:
         self.status = 200
         self.asked = 0
         self.delay = 0.0
+        self.gate: threading.Event | None = None
+        self.headers: dict[str, str] = {}
         provider = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 provider.asked += 1
                 time.sleep(provider.delay)
+                if provider.gate is not None:
+                    provider.gate.wait(10)
                 body = provider.body
                 if body is None:
                     body = json.dumps({"keys": provider.keys}).encode()
                 self.send_response(provider.status)
                 self.send_header("Content-Length", str(len(body)))
+                for name, value in provider.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -166,6 +182,87 @@ def test_the_last_good_set_stays_while_the_provider_is_ill(
     for _ in range(50):
         assert tokens.verify(signed(OLD, "old")) is not None
     assert provider.asked == 2
+    clock.forward(STALE_SECONDS)
+    assert tokens.verify(signed(OLD, "old")) is None, "it is not believed for ever"
+
+
+def test_a_withdrawn_key_stops_within_the_time_that_is_promised(
+    tokens: Tokens, provider: Provider, clock: StillClock
+) -> None:
+    provider.keys = [public(OLD, "old"), public(NEW, "new")]
+    assert tokens.verify(signed(OLD, "old")) is not None
+    provider.keys = [public(NEW, "new")]
+    clock.forward(MAX_AGE_SECONDS)
+    assert tokens.verify(signed(OLD, "old")) is None
+    assert tokens.verify(signed(NEW, "new")) is not None
+
+
+def test_a_set_in_use_is_renewed_behind_its_readers_back(
+    tokens: Tokens, provider: Provider, clock: StillClock
+) -> None:
+    assert tokens.verify(signed(OLD, "old")) is not None
+    provider.keys, provider.delay = [public(NEW, "new")], 0.1
+    clock.forward(REFRESH_SECONDS)
+    assert tokens.verify(signed(OLD, "old")) is not None, "nobody waits for it"
+    until(lambda: tokens.verify(signed(OLD, "old")) is None)
+    assert provider.asked == 2
+
+
+def test_a_hanging_provider_holds_nobody_up_who_shows_a_known_key(
+    tokens: Tokens, provider: Provider, clock: StillClock
+) -> None:
+    assert tokens.verify(signed(OLD, "old")) is not None
+    provider.status = 503
+    clock.forward(MAX_AGE_SECONDS)
+    assert tokens.verify(signed(OLD, "old")) is not None
+    gate = provider.gate = threading.Event()
+    clock.forward(RETRY_SECONDS)
+    for _ in range(20):
+        assert tokens.verify(signed(OLD, "old")) is not None
+    gate.set()
+
+
+def drip(connection: socket.socket, stop: threading.Event, head: bytes) -> None:
+    connection.recv(65536)
+    connection.sendall(head)
+    while not stop.wait(0.02):
+        try:
+            connection.sendall(b"x")
+        except OSError:
+            return
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nX-Long: ",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n",
+    ],
+)
+def test_a_dripped_answer_is_over_at_the_deadline(head: bytes) -> None:
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            with server.accept()[0] as connection:
+                drip(connection, stop, head)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with pytest.raises((OSError, ValueError)):
+            fetch_body(f"http://127.0.0.1:{port}/", seconds=0.3)
+        stop.set()
+        thread.join()
+
+
+def test_an_answer_is_not_unpacked(provider: Provider) -> None:
+    provider.headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(ValueError, match="compressed"):
+        fetch_body(provider.url)
 
 
 def test_a_provider_that_was_never_there_makes_nobody_known(

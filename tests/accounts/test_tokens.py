@@ -16,22 +16,31 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.accounts.conftest import StillClock
 from webapp.accounts.audit import Actor
-from webapp.accounts.keys import Keys
+from webapp.accounts.key import NewKey
+from webapp.accounts.keys import Keys, Standing
 from webapp.accounts.principal import Principal
 from webapp.accounts.roles import Permission, check_role
-from webapp.accounts.tokens import LEEWAY_SECONDS, Tokens
+from webapp.accounts.tokens import AHEAD_SECONDS, LEEWAY_SECONDS, Tokens
 from webapp.accounts.user_pattern import UserPattern
 from webapp.errors import ConfigurationError, Conflict, Forbidden, InvalidInput
 from webapp.storage import Database
 from webapp.tenants.user_ids import PlainUserIds
 
 SECRET = "correct horse battery staple 0123456789"
-TOKENS = Tokens(audience="switchboard", issuer="switchboard", secret=SECRET)
 
 
 def key(role: str = "chat", users: str = "*") -> Principal:
     return Principal("key", "abc", check_role(role), UserPattern.parse(users))
+
+
+TOKENS = Tokens(
+    audience="switchboard",
+    issuer="switchboard",
+    secret=SECRET,
+    standing_of=lambda _key_id: Standing(key(), None),
+)
 
 
 def signed(
@@ -178,6 +187,12 @@ def forged() -> dict[str, str]:
         "expiry not a number": hand_made(
             ours, b'{"sub":"alice","aud":"switchboard","iss":"switchboard","exp":NaN}'
         ),
+        "not yet text": hand_made(ours, {**claims, "nbf": "0"}),
+        "issued at text": hand_made(ours, {**claims, "iat": "0"}),
+        "issued at true": hand_made(ours, {**claims, "iat": True}),
+        "expiry text of digits": hand_made(ours, {**claims, "exp": str(now + 60)}),
+        "expiry true": hand_made(ours, {**claims, "exp": True}),
+        "expiry of 400 digits": hand_made(ours, {**claims, "exp": 10**400}),
         "not yet": signed(nbf=now + 1800),
         "from the future": signed(iat=now + 1800),
         "no subject": signed(sub=None),
@@ -226,7 +241,8 @@ def test_the_forgeries_are_made_of_a_token_that_is_good() -> None:
     assert TOKENS.verify(hand_made({"alg": "HS256", "typ": "JWT"}, claims)) is not None
     now = int(time.time())
     assert TOKENS.verify(signed(exp=now - LEEWAY_SECONDS + 5)) is not None
-    assert TOKENS.verify(signed(iat=now + LEEWAY_SECONDS - 5)) is not None
+    assert TOKENS.verify(signed(iat=now + AHEAD_SECONDS - 5)) is not None
+    assert TOKENS.verify(signed(nbf=now + AHEAD_SECONDS - 5)) is not None
     assert TOKENS.verify(signed(aud=["a", "switchboard"])) is not None
 
 
@@ -256,19 +272,82 @@ def test_no_signed_rubbish_makes_it_fail(header: bytes, payload: bytes) -> None:
     assert TOKENS.verify(hand_made({"alg": "HS256"}, payload)) is None
 
 
-def test_a_revoked_key_takes_the_tokens_with_it_that_it_issued(
-    database: Database, user_ids: PlainUserIds, alice: Actor
-) -> None:
-    keys = Keys(database, user_ids)
-    tokens = Tokens(
-        audience="switchboard", issuer="switchboard", secret=SECRET, is_revoked=keys.is_revoked
+@pytest.fixture
+def keys(database: Database, user_ids: PlainUserIds, clock: StillClock) -> Keys:
+    return Keys(database, user_ids, clock=clock)
+
+
+@pytest.fixture
+def tokens(keys: Keys, clock: StillClock) -> Tokens:
+    return Tokens(
+        audience="switchboard",
+        issuer="switchboard",
+        secret=SECRET,
+        standing_of=keys.standing,
+        clock=clock,
     )
-    made = keys.create("shop", role="chat", users="*", by=alice)
+
+
+def holder_of(keys: Keys, made: NewKey) -> Principal:
     holder = keys.verify(made.secret)
     assert holder is not None
-    token = tokens.issue("bob", by=holder).token
+    return holder
+
+
+def test_a_revoked_key_takes_the_tokens_with_it_that_it_issued(
+    keys: Keys, tokens: Tokens, alice: Actor
+) -> None:
+    made = keys.create("shop", role="chat", users="*", by=alice)
+    token = tokens.issue("bob", by=holder_of(keys, made)).token
     local = tokens.issue("bob", by=Principal.local()).token
     assert tokens.verify(token) is not None
     keys.revoke(made.key.id, by=alice)
     assert tokens.verify(token) is None
     assert tokens.verify(local) is not None
+
+
+def test_a_token_lasts_no_longer_than_its_key(
+    keys: Keys, tokens: Tokens, alice: Actor, clock: StillClock
+) -> None:
+    made = keys.create("shop", role="chat", users="*", by=alice, expires_at=clock.ms + 60_000)
+    issued = tokens.issue("bob", by=holder_of(keys, made), ttl_seconds=3600)
+    assert (issued.expires_in, issued.expires_at) == (60, clock.ms + 60_000)
+    clock.forward(59)
+    assert tokens.verify(issued.token) is not None
+    clock.forward(1)
+    assert tokens.verify(issued.token) is None, "no leeway: the key itself is over"
+
+
+def test_a_token_ends_with_the_overlap_of_its_rotated_key(
+    keys: Keys, tokens: Tokens, alice: Actor, clock: StillClock
+) -> None:
+    made = keys.create("shop", role="chat", users="*", by=alice)
+    token = tokens.issue("bob", by=holder_of(keys, made), ttl_seconds=86_400).token
+    keys.rotate(made.key.id, by=alice, overlap_seconds=600)
+    clock.forward(599)
+    assert tokens.verify(token) is not None
+    clock.forward(1)
+    assert tokens.verify(token) is None
+
+
+@pytest.mark.parametrize(
+    "change", ["role = 'viewer'", "users = 'org-*'", "users = '=carol'", "id = 'another'"]
+)
+def test_a_token_may_do_no_more_than_its_key_may_now(
+    database: Database, keys: Keys, tokens: Tokens, alice: Actor, change: str
+) -> None:
+    made = keys.create("shop", role="chat", users="*", by=alice)
+    token = tokens.issue("bob", by=holder_of(keys, made)).token
+    assert tokens.verify(token) is not None
+    database.write(lambda connection: connection.execute(f"UPDATE api_keys SET {change}"))
+    assert tokens.verify(token) is None
+
+
+@pytest.mark.parametrize("back", [1, 30, 120, AHEAD_SECONDS])
+def test_a_token_goes_on_working_when_the_clock_is_set_back(
+    keys: Keys, tokens: Tokens, alice: Actor, clock: StillClock, back: int
+) -> None:
+    made = keys.create("shop", role="chat", users="*", by=alice)
+    token = tokens.issue("bob", by=holder_of(keys, made)).token
+    clock.forward(-back)
+    assert tokens.verify(token) is not None

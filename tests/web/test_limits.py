@@ -159,7 +159,12 @@ def test_a_flood_of_bad_credentials_writes_nothing_once_it_is_over_the_limit(
     strategy = app.extensions[LIMITS_EXTENSION].limiter.limiter
     hits: list[object] = []
     real = strategy.hit
-    monkeypatch.setattr(strategy, "hit", lambda *a, **k: (hits.append(a), real(*a, **k))[1])
+
+    def counted(*arguments: Any) -> bool:
+        hits.append(arguments)
+        return bool(real(*arguments))
+
+    monkeypatch.setattr(strategy, "hit", counted)
     for _ in range(100):
         turn(app.test_client(), headers={"Authorization": "Bearer invented"})
     assert len(hits) == 20

@@ -1,8 +1,11 @@
-"""The public keys of a foreign identity provider: fetched, cached, rotated; no token is read here.
+"""The public keys of a foreign identity provider: kept, renewed, withdrawn; no token is read here.
 
-A set of keys is kept for a while, and longer when the provider is down. An unknown key id makes
-us ask again, because providers rotate their keys without notice; but a stranger can invent as
-many key ids as he likes, so we ask at most once in `RETRY_SECONDS`, one request at a time.
+A set is renewed in the background once it is `REFRESH_SECONDS` old and believed no longer than
+`MAX_AGE_SECONDS`, so that is how long a withdrawn key goes on working. Only when the provider does
+not answer the last good set stays in force, for `STALE_SECONDS`: nobody can tell then what was
+withdrawn, and a provider that is down must not lock everybody out. An unknown key id makes us ask
+as well, because providers rotate their keys without notice; but a stranger can invent as many key
+ids as he likes, so we ask at most once in `RETRY_SECONDS`, one request at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -18,14 +20,17 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from webapp.accounts.fetching import DEADLINE_SECONDS, fetch_body
 from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError
 
 ALGORITHMS = ("RS256", "ES256")
-MAX_AGE_SECONDS = 300.0
+REFRESH_SECONDS = 30.0
+MAX_AGE_SECONDS = 60.0
+STALE_SECONDS = 86_400.0
 RETRY_SECONDS = 10.0
-TIMEOUT_SECONDS = 3.0
-MAX_SET_BYTES = 512 * 1024
+# Whoever shows an unknown key id may be anybody: so many of them wait for an answer at once.
+MAX_WAITING = 32
 MIN_RSA_BITS = 2048
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -46,20 +51,41 @@ class KeySet:
         self._fetch = fetch or fetch_body
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING)
         self._keys: Mapping[str | None, jwt.PyJWK] = {}
         self._fetched_at: float | None = None
         self._tried_at: float | None = None
+        self._failing = False
         self._under_way: threading.Event | None = None
 
     algorithms = ALGORITHMS
 
     def key(self, key_id: str | None) -> jwt.PyJWK | None:
         """The key with this id; a token that names none gets the only one there is."""
-        known = self._known(key_id)
-        if known is not None and self._is_fresh():
-            return known
-        self._refresh(wait=known is None)
-        return self._known(key_id)
+        known, age = self._known(key_id), self._age()
+        if known is None:
+            self._ask_for_unknown()
+            return self._known(key_id)
+        if age >= REFRESH_SECONDS:
+            under_way = self._renew()
+            if age >= MAX_AGE_SECONDS and not self._failing and under_way is not None:
+                under_way.wait(DEADLINE_SECONDS)
+        return self._known(key_id) if self._age() < STALE_SECONDS else None
+
+    def _ask_for_unknown(self) -> None:
+        under_way = self._renew()
+        if under_way is None:
+            return
+        if self._fetched_at is None:
+            # Just started: whoever comes may well be known once the first set is here.
+            under_way.wait(DEADLINE_SECONDS)
+            return
+        if not self._waiting.acquire(blocking=False):
+            return
+        try:
+            under_way.wait(DEADLINE_SECONDS)
+        finally:
+            self._waiting.release()
 
     def _known(self, key_id: str | None) -> jwt.PyJWK | None:
         keys = self._keys
@@ -67,39 +93,38 @@ class KeySet:
             return next(iter(keys.values()))
         return keys.get(key_id)
 
-    def _is_fresh(self) -> bool:
-        return (
-            self._fetched_at is not None
-            and self._clock.monotonic() - self._fetched_at < MAX_AGE_SECONDS
-        )
+    def _age(self) -> float:
+        at = self._fetched_at
+        return float("inf") if at is None else self._clock.monotonic() - at
 
-    def _refresh(self, *, wait: bool) -> None:
-        """Fetches the set, unless that was tried a moment ago.
-
-        Whoever finds a fetch under way waits for it only when it has no key to go on with.
-        """
+    def _renew(self) -> threading.Event | None:
+        """Begins to fetch the set, unless that was tried just now; gives the fetch under way."""
         with self._lock:
-            under_way = self._under_way
-            if under_way is None:
-                now = self._clock.monotonic()
-                if self._tried_at is not None and now - self._tried_at < RETRY_SECONDS:
-                    return
-                self._tried_at = now
-                mine = self._under_way = threading.Event()
-        if under_way is not None:
-            if wait:
-                under_way.wait(2 * TIMEOUT_SECONDS)
-            return
+            if self._under_way is not None:
+                return self._under_way
+            now = self._clock.monotonic()
+            if self._tried_at is not None and now - self._tried_at < RETRY_SECONDS:
+                return None
+            self._tried_at = now
+            mine = self._under_way = threading.Event()
+        threading.Thread(target=self._get, args=(mine,), name="jwks", daemon=True).start()
+        return mine
+
+    def _get(self, done: threading.Event) -> None:
         try:
+            # As old as its question: what is withdrawn while the answer is on its way counts.
+            asked_at = self._clock.monotonic()
             self._keys = read_key_set(self._fetch(self._url))
-            self._fetched_at = self._clock.monotonic()
+            self._fetched_at = asked_at
+            self._failing = False
         except (OSError, ValueError) as error:
             # The last good set stays in force: a provider that is down locks nobody out.
+            self._failing = True
             log.warning("jwks_unavailable", extra={"reason": type(error).__name__})
         finally:
             with self._lock:
                 self._under_way = None
-            mine.set()
+            done.set()
 
 
 def read_key_set(body: bytes) -> Mapping[str | None, jwt.PyJWK]:
@@ -138,24 +163,3 @@ def _usable(member: object) -> jwt.PyJWK | None:
     if key.algorithm_name == "ES256":
         return key if isinstance(public, EllipticCurvePublicKey) else None
     return None
-
-
-def fetch_body(url: str) -> bytes:
-    """Gets it over HTTP, within a time and a size; redirects are not followed."""
-    import httpx2  # it takes 70 ms to import, and most installations have no foreign provider
-
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    try:
-        with httpx2.stream("GET", url, timeout=TIMEOUT_SECONDS) as response:
-            if response.status_code != 200:
-                raise ValueError(f"the key set's server answered {response.status_code}")
-            body = b""
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > MAX_SET_BYTES:
-                    raise ValueError("the key set is too large")
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-            return body
-    except httpx2.HTTPError as error:
-        raise OSError("the key set's server cannot be reached") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 from typing import Any
 
 from webapp.accounts import key_store as store
@@ -22,6 +23,14 @@ MAX_OVERLAP_SECONDS = 366 * 86_400.0
 
 _ONE_USER = "="
 _NO_ROW: Any = ("0" * 64, "chat", "*", None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An active key: for whom it speaks, and until when in milliseconds since 1970-01-01 UTC."""
+
+    principal: Principal
+    expires_at: int | None
 
 
 class Keys:
@@ -52,16 +61,22 @@ class Keys:
         if not hmac.compare_digest(digest, expected) or row is _NO_ROW:
             return None
         now = self._clock.now_ms()
-        if revoked_at is not None or (expires_at is not None and expires_at <= now):
+        if not _is_active(expires_at, revoked_at, now):
             return None
         self._note_use(key_id, now, last_used_at or 0)
         return Principal("key", key_id, role, self._pattern(users))
 
-    def is_revoked(self, key_id: str) -> bool:
-        """Whether the key was revoked, or deleted with its user; the tokens it signed go too."""
+    def standing(self, key_id: str) -> Standing | None:
+        """What the key may do at this moment; None once it has expired, was revoked, or was
+        deleted with its user. The tokens it signed may do no more than that."""
         with self._database.read() as connection:
             row = store.find(connection, key_id)
-        return row is None or row[4] is not None
+        if row is None:
+            return None
+        _, role, users, expires_at, revoked_at, _ = row
+        if not _is_active(expires_at, revoked_at, self._clock.now_ms()):
+            return None
+        return Standing(Principal("key", key_id, role, self._pattern(users)), expires_at)
 
     def _note_use(self, key_id: str, now: int, last_used_at: int) -> None:
         noted = max(last_used_at, self._noted.get(key_id, 0))
@@ -198,6 +213,10 @@ class Keys:
     ) -> None:
         entry = AuditEntry(by, action, target=f"key:{key.id}", **figures)
         record(connection, entry, clock=self._clock)
+
+
+def _is_active(expires_at: int | None, revoked_at: int | None, now: int) -> bool:
+    return revoked_at is None and (expires_at is None or expires_at > now)
 
 
 def written_pattern(users: UserPattern, user_ids: UserIds) -> str:

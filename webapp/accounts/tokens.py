@@ -6,6 +6,7 @@ token, audience and issuer are always required, and every failure looks the same
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import jwt
 
     from webapp.accounts.jwks import KeySet
+    from webapp.accounts.keys import Standing
 
 # PyJWT and the cryptography under it take 9 MiB, so they are imported at the first token.
 OWN_ALGORITHM: Final = "HS256"
@@ -28,6 +30,9 @@ MIN_SECRET_CHARS = 32
 DEFAULT_TTL_SECONDS = 900
 MAX_TTL_SECONDS = 86_400
 LEEWAY_SECONDS = 10
+# How far ahead the clock of whoever signed may be, or ours may have been set back since. It opens
+# nothing: such a token was good a moment later anyway.
+AHEAD_SECONDS = 300
 MAX_TOKEN_CHARS = 8192
 KEY_CLAIM = "sb_key"
 
@@ -38,10 +43,12 @@ _NO_TOKEN = (InvalidInput, ValueError, TypeError, OverflowError, RecursionError)
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A token that was just signed; `expires_at` is in milliseconds since 1970-01-01 UTC."""
+    """A token that was just signed; `expires_at` is in milliseconds since 1970-01-01 UTC,
+    `expires_in` the seconds until then."""
 
     user_id: str
     expires_at: int
+    expires_in: int
     token: str = field(repr=False)
 
 
@@ -55,10 +62,11 @@ class Tokens:
         issuer: str,
         secret: str = "",
         key_set: KeySet | None = None,
-        is_revoked: Callable[[str], bool] | None = None,
+        standing_of: Callable[[str], Standing | None] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`is_revoked` is asked about the key that a token of ours was issued with."""
+        """`standing_of` is asked about the key that a token of ours was issued with; without it
+        such tokens are nobody's."""
         if secret and len(secret) < MIN_SECRET_CHARS:
             raise ConfigurationError(
                 f"SWITCHBOARD_JWT_SECRET must have at least {MIN_SECRET_CHARS} characters."
@@ -67,7 +75,7 @@ class Tokens:
         self._issuer = issuer
         self._secret = secret.encode("utf-8")
         self._key_set = key_set
-        self._is_revoked = is_revoked or _never
+        self._standing_of = standing_of or _unknown
         self._clock = clock or SystemClock()
 
     def issue(
@@ -75,8 +83,9 @@ class Tokens:
     ) -> IssuedToken:
         """A token for this one user. `by` must be allowed to issue it and to speak for the user.
 
-        Raises `Forbidden`, `InvalidInput` for a bad id or a length outside 1 to 86400 seconds,
-        and `Conflict` when there is no secret to sign with.
+        It lasts no longer than the key that asks for it. Raises `Forbidden`, `InvalidInput` for
+        a bad id or a length outside 1 to 86400 seconds, and `Conflict` when there is no secret
+        to sign with.
         """
         by.require(Permission.ISSUE_TOKENS)
         subject = by.speaks_for(check_user_id(user_id))
@@ -98,10 +107,13 @@ class Tokens:
         }
         if by.kind == "key":
             claims[KEY_CLAIM] = by.name
+            standing = self._standing_of(by.name)
+            if standing is not None and standing.expires_at is not None:
+                claims["exp"] = min(claims["exp"], standing.expires_at // 1000)
         import jwt
 
         token = jwt.encode(claims, self._secret, algorithm=OWN_ALGORITHM)
-        return IssuedToken(subject, claims["exp"] * 1000, token)
+        return IssuedToken(subject, claims["exp"] * 1000, max(0, claims["exp"] - now), token)
 
     def verify(self, presented: str) -> Principal | None:
         """Whom it speaks for; None when it is no token, forged, expired, or for somebody else."""
@@ -119,9 +131,18 @@ class Tokens:
         except (jwt.PyJWTError, *_NO_TOKEN):
             return None
         issued_with = claims.get(KEY_CLAIM)
-        if isinstance(issued_with, str) and header["alg"] == OWN_ALGORITHM:
-            return None if self._is_revoked(issued_with) else _principal(issued_with, users)
-        return _principal(self._issuer, users)
+        if header["alg"] != OWN_ALGORITHM or issued_with is None:
+            return _principal(self._issuer, users)
+        return self._issued_with(issued_with, users)
+
+    def _issued_with(self, key_id: object, users: UserPattern) -> Principal | None:
+        """The token's principal, while its key could still issue it."""
+        standing = self._standing_of(key_id) if isinstance(key_id, str) else None
+        if standing is None or not standing.principal.may(Permission.ISSUE_TOKENS):
+            return None
+        if not standing.principal.may_speak_for(users.text):
+            return None
+        return _principal(standing.principal.name, users)
 
     def _checked(self, presented: str, header: dict[str, Any]) -> dict[str, Any] | None:
         if header.get("alg") == OWN_ALGORITHM:
@@ -137,20 +158,42 @@ class Tokens:
     ) -> dict[str, Any]:
         import jwt
 
-        return jwt.decode(
+        claims = jwt.decode(
             presented,
             key,
             algorithms=algorithms,
             audience=self._audience,
             issuer=self._issuer,
-            leeway=LEEWAY_SECONDS,
-            options={"require": list(_REQUIRED)},
+            # The times are looked at here: the library has one leeway for all of them, and a
+            # clock of its own.
+            options={
+                "require": list(_REQUIRED),
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+            },
         )
+        if not _is_timely(claims, self._clock.now_ms() / 1000):
+            raise jwt.InvalidTokenError
+        return claims
 
 
 def _principal(signed_by: str, users: UserPattern) -> Principal:
     return Principal("token", signed_by, "chat", users)
 
 
-def _never(_key_id: str) -> bool:
-    return False
+def _unknown(_key_id: str) -> Standing | None:
+    return None
+
+
+def _is_timely(claims: dict[str, Any], now: float) -> bool:
+    """Whether its times are numbers and now is between them."""
+    expiry: Any = claims["exp"]
+    if not _is_moment(expiry) or expiry + LEEWAY_SECONDS <= now:
+        return False
+    begins = [claims[name] for name in ("nbf", "iat") if name in claims]
+    return all(_is_moment(begin) and begin <= now + AHEAD_SECONDS for begin in begins)
+
+
+def _is_moment(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -28,7 +28,7 @@ def issue() -> Response:
             "token": issued.token,
             "token_type": "Bearer",  # nosec B105  # as RFC 6750 names it
             "user_id": issued.user_id,
-            "expires_in": body.ttl_seconds,
+            "expires_in": issued.expires_in,
             "expires_at": datetime.fromtimestamp(issued.expires_at // 1000, UTC)
             .isoformat()
             .replace("+00:00", "Z"),
