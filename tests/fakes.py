@@ -8,11 +8,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from webapp.agent import Model, ModelReply, ModelRequest, TextDelta
 from webapp.messages import Message, ToolCall, Usage
+from webapp.turns import TurnQueue
 
 Answer: TypeAlias = str | ModelReply | Exception | Callable[[ModelRequest], "str | ModelReply"]
 
@@ -116,6 +119,17 @@ class GatedModel:
         reply = self.complete(request)
         yield TextDelta(reply.content)
         yield reply
+
+
+@contextmanager
+def taken(queue: TurnQueue, tenant: str) -> Iterator[None]:
+    """Holds the tenant's place for somebody else: the block itself stands outside of that turn."""
+    elsewhere, place = Context(), queue.place(tenant)
+    elsewhere.run(place.__enter__)
+    try:
+        yield
+    finally:
+        elsewhere.run(place.__exit__, None, None, None)
 
 
 def until(condition: Callable[[], bool], seconds: float = 5) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from functools import partial
 
 import pytest
 
-from tests.fakes import until
-from webapp.errors import TenantBusy
+from tests.fakes import taken, until
+from webapp.errors import TenantBusy, TurnUnderWay
 from webapp.turns import LocalTurnQueue
 
 
@@ -61,7 +62,7 @@ def test_one_more_than_may_wait_is_refused_at_once() -> None:
         with queue.place("alice", waiting_limit=2):
             pass
 
-    with queue.place("alice", waiting_limit=2):
+    with taken(queue, "alice"):
         threads = [start(turn), start(turn)]
         until(partial(has_waiting, queue, 2))
         with pytest.raises(TenantBusy) as refusal, queue.place("alice", waiting_limit=2):
@@ -77,7 +78,7 @@ def test_one_more_than_may_wait_is_refused_at_once() -> None:
 def test_nobody_may_wait_where_the_limit_is_none_at_all() -> None:
     queue = LocalTurnQueue()
     with (
-        queue.place("alice", waiting_limit=0),
+        taken(queue, "alice"),
         pytest.raises(TenantBusy),
         queue.place("alice", waiting_limit=0),
     ):
@@ -144,3 +145,53 @@ def test_many_threads_of_many_tenants_lose_nothing() -> None:
         thread.join(20)
     assert counts == dict.fromkeys("abcde", 200)
     assert queue.busy_tenants == 0
+
+
+def test_a_turn_inside_a_turn_of_the_same_tenant_is_refused_and_leaves_the_line_whole() -> None:
+    queue = LocalTurnQueue()
+    with queue.place("alice"):
+        with pytest.raises(TurnUnderWay), queue.place("alice"):
+            pytest.fail("it came in")
+        with queue.place("bob"), pytest.raises(TurnUnderWay), queue.place("alice"):
+            pytest.fail("it came in")
+        assert (queue.load.running, queue.waiting("alice")) == (1, 0)
+    with queue.place("alice") as mine:
+        assert mine
+    assert queue.busy_tenants == 0
+
+
+def test_another_queue_of_the_same_tenant_is_another_line() -> None:
+    outer, inner = LocalTurnQueue(), LocalTurnQueue()
+    with outer.place("alice"), inner.place("alice") as mine:
+        assert mine
+
+
+def test_a_copy_of_the_context_is_inside_too_until_the_place_is_left() -> None:
+    queue = LocalTurnQueue()
+
+    def enter() -> str:
+        try:
+            with queue.place("alice"):
+                return "came in"
+        except TurnUnderWay:
+            return "refused"
+
+    with queue.place("alice"):
+        inside = copy_context()
+        assert inside.run(enter) == "refused"
+    assert inside.run(enter) == "came in"
+
+
+def test_a_place_that_is_left_in_another_context_is_left_everywhere() -> None:
+    queue = LocalTurnQueue()
+    place = queue.place("alice")
+    here, there = copy_context(), Context()
+    here.run(place.__enter__)
+    there.run(place.__exit__, None, None, None)
+
+    def enter() -> bool:
+        with queue.place("alice") as mine:
+            return mine
+
+    assert here.run(enter)
+    assert there.run(enter)

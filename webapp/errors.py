@@ -10,6 +10,7 @@
     │   └── TenantBlocked         the tenant is blocked
     ├── NotFound                  there is no such thing for this caller
     ├── Conflict                  the thing changed, or is being done already
+    │   └── TurnUnderWay          a turn asked for a turn of its own user: it would wait for itself
     ├── IdempotencyMismatch       the same Idempotency-Key came with another body
     ├── Refused                   a limit said no; says when to try again
     │   ├── RateLimited           too many requests in the window
@@ -111,6 +112,12 @@ class Conflict(SwitchboardError):
 
     code = "conflict"
     status = 409
+
+
+class TurnUnderWay(Conflict):
+    """A turn was asked for from inside a turn of the same user, and would wait for it for ever."""
+
+    code = "turn_under_way"
 
 
 class IdempotencyMismatch(SwitchboardError):

@@ -6,10 +6,11 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from webapp.errors import TenantBusy
+from webapp.errors import TenantBusy, TurnUnderWay
 
 CANCEL_POLL_SECONDS = 0.1
 
@@ -47,9 +48,27 @@ class TurnQueue(Protocol):
 
         Gives True then, and False when `cancel` was set before; in that case nothing is held and
         the block must leave at once. At most `waiting_limit` wait behind the running turn (None
-        sets no limit); one more raises `TenantBusy` at once.
+        sets no limit); one more raises `TenantBusy` at once. Raises `TurnUnderWay` inside a block
+        of the same tenant, in its thread or in one that has a copy of its context.
         """
         ...
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """One turn's place in a line; `held` from the moment its turn has come until it leaves."""
+
+    queue: TurnQueue
+    tenant: str
+    gate: threading.Event = field(default_factory=threading.Event)
+    held: bool = False
+
+
+# The places that the code running here stands inside of. The context goes along into the threads
+# in which an agent runs its tools, so a tool that asks for its own user's turn is seen there too.
+# A stream may be closed in another context than it began in: that a place is left is noted in the
+# place itself, and the tuple may name it for a while longer.
+_inside: ContextVar[tuple[_Place, ...]] = ContextVar("switchboard_turns", default=())
 
 
 class LocalTurnQueue:
@@ -63,7 +82,7 @@ class LocalTurnQueue:
         # The garbage collector may close an abandoned stream, and so leave a line, in a thread
         # that is just here: a plain lock would then wait for itself for ever.
         self._mutex = threading.RLock()
-        self._lines: dict[str, deque[threading.Event]] = {}
+        self._lines: dict[str, deque[_Place]] = {}
 
     @property
     def busy_tenants(self) -> int:
@@ -90,40 +109,51 @@ class LocalTurnQueue:
         cancel: Cancellation | None = None,
     ) -> Iterator[bool]:
         """See `TurnQueue.place`. The block may be left in another thread than it was entered in."""
-        gate = threading.Event()
-        first = self._join(tenant, gate, waiting_limit)
+        outer = tuple(place for place in _inside.get() if place.held)
+        if any(place.queue is self and place.tenant == tenant for place in outer):
+            raise TurnUnderWay(
+                "A turn of this user is under way and asked for another turn of the same user,"
+                " which would wait for it for ever; use another user_id, or an agent with a queue"
+                " of its own."
+            )
+        place = _Place(self, tenant)
+        first = self._join(place, waiting_limit)
         try:
-            mine = first or _opened(gate, cancel)
+            place.held = first or _opened(place.gate, cancel)
+            mine = place.held
             if mine:
+                _inside.set((*outer, place))
                 yield True
         finally:
-            self._leave(tenant, gate)
+            place.held = False
+            self._leave(place)
+            _inside.set(tuple(other for other in _inside.get() if other.held))
         if not mine:
             yield False
 
-    def _join(self, tenant: str, gate: threading.Event, waiting_limit: int | None) -> bool:
-        """Puts the gate at the end of the line; True when it is the only one."""
+    def _join(self, place: _Place, waiting_limit: int | None) -> bool:
+        """Puts the place at the end of the line; True when it is the only one."""
         with self._mutex:
             while True:
-                line = self._lines.setdefault(tenant, deque())
+                line = self._lines.setdefault(place.tenant, deque())
                 if waiting_limit is not None and len(line) > waiting_limit:
                     raise TenantBusy(
                         "Too many messages of this user are waiting already; try again in a moment."
                     )
-                line.append(gate)
+                line.append(place)
                 # A stream that was collected just now may have emptied and removed this line.
-                if self._lines.get(tenant) is line:
-                    return line[0] is gate
+                if self._lines.get(place.tenant) is line:
+                    return line[0] is place
 
-    def _leave(self, tenant: str, gate: threading.Event) -> None:
-        """Takes the gate out of the line and opens the one at the head, if it is not open yet."""
+    def _leave(self, place: _Place) -> None:
+        """Takes the place out of the line and opens the gate at the head, if it is not yet open."""
         with self._mutex:
-            line = self._lines[tenant]
-            line.remove(gate)
+            line = self._lines[place.tenant]
+            line.remove(place)
             if line:
-                line[0].set()
+                line[0].gate.set()
             else:
-                self._lines.pop(tenant, None)
+                self._lines.pop(place.tenant, None)
 
 
 def _opened(gate: threading.Event, cancel: Cancellation | None) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.fakes import FakeModel, GatedModel, calls, count_model, echo_model, said, until
+from tests.fakes import FakeModel, GatedModel, calls, count_model, echo_model, said, taken, until
 from webapp.agent import Agent, Event, ModelAnswered, RunOutput, Toolkit, tool
 from webapp.agent.events import Finished
 from webapp.agent.toolkits import calculator
@@ -43,7 +43,7 @@ def test_each_session_of_a_user_has_an_own_history() -> None:
     assert agent.memory.size(user_id="alice") == 2
 
 
-@pytest.mark.parametrize("model", [None, "gpt-4o-mini"])
+@pytest.mark.parametrize("model", [None, "", " ", 7, FakeModel, object()])
 def test_an_agent_without_a_model_is_refused_at_construction(model: object) -> None:
     with pytest.raises(ConfigurationError, match="needs a model"):
         Agent(name="assistant", model=model)  # type: ignore[arg-type]  # on purpose
@@ -195,7 +195,7 @@ def test_a_model_failure_after_a_cancellation_is_a_cancellation() -> None:
 def test_a_run_that_is_cancelled_while_it_waits_for_its_place_ends() -> None:
     cancel = threading.Event()
     agent = Agent(name="assistant", model=FakeModel.of())
-    with agent.turns.place("alice"):
+    with taken(agent.turns, "alice"):
         threading.Timer(0.02, cancel.set).start()
         output = agent.run("hi", user_id="alice", cancel=cancel)
     assert output.status == "cancelled"

@@ -86,6 +86,133 @@ def test_a_tool_is_described_by_its_name_its_docstring_and_its_types() -> None:
     }
 
 
+STYLES = {
+    "google": """Find flights.
+
+        Args:
+            origin (str): where from: an airport,
+                or a city
+            via (list[str], optional): where between
+            seats (:obj:`int`): how many
+
+        Returns:
+            str: the flights
+        """,
+    "google with blank lines": """Find flights.
+
+        Args:
+
+            origin: where from: an airport, or a city
+
+            via: where between
+
+        Keyword Args:
+            seats: how many
+
+        Raises:
+            ValueError: never
+        """,
+    "google, called parameters, a name without words": """Find flights.
+
+        Parameters:
+            origin: where from: an airport, or a city
+            via: where between
+            seats: how many
+            rest
+        """,
+    "numpy": """Find flights.
+
+        Parameters
+        ----------
+        origin : str
+            where from: an airport,
+            or a city
+        via : {'Rome', 'Oslo'}, optional
+            where between
+        seats : int, default 1
+            how many
+
+        Returns
+        -------
+        str
+            the flights
+        """,
+    "numpy without types, and others": """Find flights.
+
+        Parameters
+        ----------
+        origin
+            where from: an airport, or a city
+        via: list of str
+            where between
+
+        Other Parameters
+        ----------------
+        seats
+            how many
+
+        See Also
+        --------
+        book : Books a flight.
+        """,
+    "sphinx": """Find flights.
+
+        :param origin: where from: an airport,
+            or a city
+        :param str via: where between
+        :type origin: str
+        :parameter seats: how many
+        :returns: the flights
+        """,
+    "epydoc": """Find flights.
+
+        @param origin: where from: an airport, or a city
+        @type origin: str
+        @param via: where between
+        @param seats: how many
+        @return: the flights
+        """,
+}
+
+
+def find_flights(origin: str, via: str = "", seats: int = 1, rest: str = "") -> str:
+    return f"{origin} {via} {seats} {rest}"
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_docstrings_of_every_style_describe_the_parameters(style: str) -> None:
+    find_flights.__doc__ = STYLES[style]
+    spec = make(find_flights).spec
+    told = {name: each.get("description") for name, each in spec.parameters["properties"].items()}
+    assert spec.description == "Find flights."
+    assert told == {
+        "origin": "where from: an airport, or a city",
+        "via": "where between",
+        "seats": "how many",
+        "rest": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "description"),
+    [
+        (None, ""),
+        ("", ""),
+        ("Note: this is all.", "Note: this is all."),
+        ("Over two\n    lines.\n\n    And more.", "Over two lines."),
+        ("\n    Args:\n        origin: where from\n    ", ""),
+        ("Tight.\n    Parameters\n    ----------\n    origin : str\n        from", "Tight."),
+        ("Args: see below.\n\n    Parameters\n    ----------\n", "Args: see below."),
+        ("Bad.\n\n    Args:\n        nothing of use\n", "Bad."),
+    ],
+)
+def test_the_description_is_the_first_paragraph_without_sections(
+    text: str | None, description: str
+) -> None:
+    find_flights.__doc__ = text
+    assert make(find_flights).spec.description == description
+
+
 def test_a_tool_remains_a_function() -> None:
     assert look_up("Rome", days=2) == "Rome metric 2 None"
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar
 
 from webapp.agent.context import Context
 from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.guardrails import Guardrail, Guardrails
 from webapp.agent.loop import Turn
+from webapp.agent.misuse import asks_for_its_user, explained
 from webapp.agent.model import Model, ToolSpec
 from webapp.agent.text import check_input
 from webapp.agent.tools import Tool, Toolkit, by_name
@@ -20,20 +21,24 @@ from webapp.memory import InMemory, Memory
 from webapp.messages import Message
 from webapp.turns import Cancellation, LocalTurnQueue, TurnQueue
 
+T = TypeVar("T")
 
+
+@explained
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Agent:
     """One agent for all users; immutable, so any number of threads may share it.
 
     It holds no user: who asks is an argument of each run. `dataclasses.replace` makes another
-    with, say, changed `instructions`; memory and queue stay shared. `max_loops` bounds the calls
-    to the model in one turn, `context_max_messages` what each call is sent, instructions
-    included. Raises `ConfigurationError` for parts that do not fit.
+    with, say, changed `instructions`; memory and queue stay shared. A `model` that is text is
+    `OpenAIModel(text)`. `max_loops` bounds the calls to the model in one turn,
+    `context_max_messages` what each call is sent, instructions included. Raises
+    `ConfigurationError` for parts that do not fit, and for a model without a key.
     """
 
     name: str
     # There is no default model; None is here so that leaving it out is answered by a sentence.
-    model: Model = cast("Model", None)  # noqa: RUF009
+    model: Model | str | None = None
     memory: Memory = field(default_factory=InMemory)
     instructions: str = ""
     toolkits: Sequence[Toolkit] = ()
@@ -41,28 +46,40 @@ class Agent:
     context_max_messages: int = 100
     guardrails: Sequence[Guardrail] = ()
     turns: TurnQueue = field(default_factory=LocalTurnQueue, repr=False)
+    _model: Model = field(init=False, repr=False)
     _tools: Mapping[str, Tool[..., Any]] = field(init=False, repr=False)
     _specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
     _guards: Guardrails = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not str(self.name or "").strip():
+        if not _is_text(self.name) or not self.name.strip():
             raise ConfigurationError("An agent needs a name.")
-        if not callable(getattr(self.model, "complete", None)):
-            raise ConfigurationError(f"The agent '{self.name}' needs a model: pass model=….")
-        if self.max_loops < 1:
-            raise ConfigurationError("max_loops must be at least 1.")
+        if not _is_text(self.instructions):
+            raise ConfigurationError("instructions must be text; leave them out for none.")
+        _require_whole("max_loops", self.max_loops)
+        _require_whole("context_max_messages", self.context_max_messages)
         if self.context_max_messages < (2 if self.instructions else 1):
             raise ConfigurationError(
                 "context_max_messages must leave room for the instructions and the question."
             )
-        tools = by_name(self.toolkits)
-        object.__setattr__(self, "toolkits", tuple(self.toolkits))
-        object.__setattr__(self, "guardrails", tuple(self.guardrails))
-        object.__setattr__(self, "_tools", tools)
-        object.__setattr__(self, "_specs", tuple(tool.spec for tool in tools.values()))
-        object.__setattr__(self, "_guards", Guardrails.of(self.guardrails))
+        _require("memory", self.memory, ("add", "get_messages"), "memory=InMemory()")
+        _require("turns", self.turns, ("place",), "turns=LocalTurnQueue()")
+        toolkits, guardrails = _all("toolkits", self.toolkits), _all("guardrails", self.guardrails)
+        tools = by_name(toolkits)
+        guards = Guardrails.of(guardrails)
+        model = _model(self.name, self.model)
+        for name, value in (
+            ("model", model),
+            ("_model", model),
+            ("toolkits", toolkits),
+            ("guardrails", guardrails),
+            ("_tools", tools),
+            ("_specs", tuple(tool.spec for tool in tools.values())),
+            ("_guards", guards),
+        ):
+            object.__setattr__(self, name, value)
 
+    @asks_for_its_user
     def run(
         self,
         input: str,  # noqa: A002 - the name that users of agents know
@@ -73,13 +90,14 @@ class Agent:
     ) -> RunOutput:
         """One turn of a user, stored whole in memory when it is complete, or else not at all.
 
-        The turns of one user run one at a time in order of arrival, so a tool must not run the
-        same user again. Raises `InvalidInput` for a bad id or a blank input, `GuardrailRefused`,
-        and what the model and the memory raise. When `cancel` is set, the output's status is
-        `cancelled` and nothing is stored.
+        The turns of one user run one at a time in order of arrival, so a tool cannot run its own
+        user again: that raises `TurnUnderWay`. Raises `InvalidInput` for a bad id or a blank
+        input, `GuardrailRefused`, and what the model and the memory raise. When `cancel` is set,
+        the output's status is `cancelled` and nothing is stored.
         """
         return finish(self._turn(input, user_id, session_id, cancel, streaming=False))
 
+    @asks_for_its_user
     def stream(
         self,
         input: str,  # noqa: A002 - as in `run`
@@ -112,7 +130,7 @@ class Agent:
         """
         context = Context.of(self.instructions, history, question, self.context_max_messages)
         return Turn(
-            model=self.model,
+            model=self._model,
             tools=self._tools,
             specs=self._specs,
             guardrails=self._guards,
@@ -164,6 +182,47 @@ class Agent:
                         self.memory.add(*output.messages, user_id=user_id, session_id=session_id)
         # The place is free by now: whoever stops reading here must not hold up the next turn.
         yield Finished(output)
+
+
+def _model(agent: str, given: Model | str | None) -> Model:
+    if isinstance(given, str) and given.strip():
+        # Imported here because it takes more than a second.
+        from webapp.agent.openai_model import OpenAIModel
+
+        return OpenAIModel(given)
+    # A class is refused as well: it was written without its parentheses.
+    if (
+        given is None
+        or isinstance(given, str | type)
+        or not callable(getattr(given, "complete", None))
+    ):
+        raise ConfigurationError(
+            f"The agent '{agent}' needs a model: pass model=\"gpt-4o-mini\","
+            " model=OpenAIModel(…), or one of your own with complete and stream."
+        )
+    return given
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _require(name: str, value: object, methods: tuple[str, ...], instead: str) -> None:
+    if isinstance(value, type) or not all(callable(getattr(value, m, None)) for m in methods):
+        raise ConfigurationError(
+            f"{name} has no {' and '.join(methods)}: leave it out, or pass {instead}."
+        )
+
+
+def _require_whole(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigurationError(f"{name} must be a whole number, at least 1.")
+
+
+def _all(name: str, given: Iterable[T]) -> tuple[T, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigurationError(f"{name} must be a list: pass {name}=[…], or leave it out.")
+    return tuple(given)
 
 
 def finish(events: Iterator[Event]) -> RunOutput:

@@ -19,11 +19,12 @@ import openai
 from webapp.agent.http_transport import KeptAliveTransport
 from webapp.agent.lookout import Lookout
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta, ToolSpec
-from webapp.errors import ContextOverflow, ModelError, ModelTimeout
+from webapp.errors import ConfigurationError, ContextOverflow, ModelError, ModelTimeout
 from webapp.messages import Message, ToolCall, Usage
 
 OVERFLOW_MARKS = ("context_length_exceeded", "exceed_context_size_error")
 CONNECT_SECONDS = 10.0
+OPENAI_HOST = "api.openai.com"
 # What reading a JSON of an unexpected shape, or of absurd depth, raises.
 UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 JSON_HEADERS: Any = {"headers": {"Content-Type": "application/json"}}
@@ -33,9 +34,10 @@ class OpenAIModel:
     """Sends chat completions to an OpenAI-compatible server.
 
     One instance serves all threads. `api_key` and `base_url` default to what the `openai` package
-    reads from OPENAI_API_KEY and OPENAI_BASE_URL. `timeout` is in seconds: for a whole answer, or
-    for the gap between two pieces of a streamed one. `options` are further fields of the request
-    body, such as `temperature`.
+    reads from OPENAI_API_KEY and OPENAI_BASE_URL; a server other than OpenAI's needs no key, and
+    without one for OpenAI's `ConfigurationError` is raised. `timeout` is in seconds: for a whole
+    answer, or for the gap between two pieces of a streamed one. `options` are further fields of
+    the request body, such as `temperature`.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class OpenAIModel:
         self._name = name
         self._options = dict(options or {})
         self._lookout = Lookout()
-        self.client = client or openai.OpenAI(
+        self.client = client or _client(
             api_key=api_key,
             base_url=base_url,
             max_retries=max_retries,
@@ -141,6 +143,20 @@ class OpenAIModel:
         if stream:
             parts.append('"stream":true,"stream_options":{"include_usage":true}')
         return f"{{{','.join(parts)}}}"
+
+
+def _client(**given: Any) -> openai.OpenAI:
+    try:
+        return openai.OpenAI(**given)
+    except openai.OpenAIError as error:
+        # A server of one's own often wants no key, but the client insists on some text.
+        client = openai.OpenAI(**{**given, "api_key": "none"})
+        if client.base_url.host == OPENAI_HOST:
+            raise ConfigurationError(
+                "There is no key for the model: set OPENAI_API_KEY or pass api_key=…;"
+                " for a server of your own set OPENAI_BASE_URL or pass base_url=…."
+            ) from error
+        return client
 
 
 def _json(value: object) -> str:

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -15,7 +16,7 @@ from webapp.agent import docstrings
 from webapp.agent.arguments import Arguments, BadArguments
 from webapp.agent.model import ToolSpec
 from webapp.agent.text import storable
-from webapp.errors import ConfigurationError
+from webapp.errors import ConfigurationError, TurnUnderWay
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,11 +69,29 @@ class Tool(Generic[P, R]):
         except PydanticSerializationError:
             return failure(f"{self.name} gave a result that is neither text nor JSON.")
         except (Exception, SystemExit) as fault:  # noqa: BLE001 - no tool ends the turn
-            _log.warning(
-                "tool failed", extra={"tool": self.name, "error_type": type(fault).__name__}
-            )
-            _log.debug("tool failed", exc_info=True)
-            return failure(f"{self.name} failed.")
+            self._log_failure(fault)
+            # That sentence is ours, and without it the mistake would be hard to find.
+            why = f": {fault.message}" if isinstance(fault, TurnUnderWay) else "."
+            return failure(f"{self.name} failed{why}")
+
+    def _log_failure(self, fault: BaseException) -> None:
+        """Which tool, which exception, and the tool's line; not its text, which may be anything."""
+        kind = type(fault).__name__
+        frame = fault.__traceback__.tb_next if fault.__traceback__ else None
+        place = (
+            f"{PurePath(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"
+            if frame
+            else None
+        )
+        # In the text as well as in fields: logging as Python sets it up shows the text alone.
+        _log.warning(
+            "tool failed: %s raised %s%s",
+            self.name,
+            kind,
+            f" at {place}" if place else "",
+            extra={"tool": self.name, "error_type": kind, "place": place},
+        )
+        _log.debug("tool failed", exc_info=fault)
 
 
 def failure(sentence: str) -> ToolResult:
@@ -96,7 +115,8 @@ def tool(
     """Makes a tool of a typed function, as `@tool` or `@tool(name=…, description=…)`.
 
     Without them the name is the function's and the description its docstring's first paragraph;
-    parameters are described by an `Args:` section or by `Annotated[…, Field(description=…)]`.
+    parameters are described there, in the style of Google, NumPy, Sphinx or Epydoc, or by
+    `Annotated[…, Field(description=…)]`, which goes first.
     A string is given to the model as it is, any other result as JSON. Raises
     `ConfigurationError` for a function that a model could not call.
     """

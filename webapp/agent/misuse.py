@@ -1,0 +1,81 @@
+"""Sentences for those who use an agent as agents elsewhere are used; no rule is made here.
+
+CPython's own words for these mistakes are riddles: an agent is a frozen dataclass with slots, and
+the assignment of `agent.user_id` speaks of `super()` and types.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_USERS = frozenset({"user", "user_id", "userid", "session", "session_id"})
+_NO_USER = (
+    "An agent has no user of its own, because all users share it: pass user_id= to run, as in"
+    ' agent.run("…", user_id="alice").'
+)
+_TOOLS = 'Tools are given to an agent as toolkits=[Toolkit("name", [function, …])].'
+
+
+def asks_for_its_user(method: Callable[P, R]) -> Callable[P, R]:
+    """Answers a call of `run` or `stream` without `user_id=` with how to write it."""
+
+    @functools.wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "user_id" not in kwargs or len(args) > 2:
+            raise TypeError(
+                f"pass user_id= to {method.__name__}, by its name:"
+                f' agent.{method.__name__}("…", user_id="alice")'
+            )
+        return method(*args, **kwargs)
+
+    return checked
+
+
+def explained(cls: type[T]) -> type[T]:
+    """Answers wrong parts, assignments and deletions of an agent with what to do instead."""
+    make: Callable[..., None] = cls.__init__
+
+    @functools.wraps(make)
+    def init(self: T, *args: Any, **parts: Any) -> None:
+        if args:
+            raise TypeError('An agent\'s parts are given by name: Agent(name="…", model=…).')
+        if parts.keys() & _USERS:
+            raise TypeError(_NO_USER)
+        if parts.keys() & {"tools", "functions"}:
+            raise TypeError(_TOOLS)
+        make(self, **parts)
+
+    def refuse(_self: T, name: str, _value: object = None) -> NoReturn:
+        raise FrozenInstanceError(_no_change(cls, name))
+
+    def missing(_self: T, name: str) -> NoReturn:
+        raise AttributeError(
+            _NO_USER if name in _USERS else f"'{cls.__name__}' object has no attribute '{name}'"
+        )
+
+    for name, function in (
+        ("__init__", init),
+        ("__setattr__", refuse),
+        ("__delattr__", refuse),
+        ("__getattr__", missing),
+    ):
+        setattr(cls, name, function)
+    return cls
+
+
+def _no_change(cls: type, name: str) -> str:
+    if name in _USERS:
+        return _NO_USER
+    if name in {each.name for each in fields(cls) if each.init}:
+        return (
+            "An agent never changes, because threads share it:"
+            f" dataclasses.replace(agent, {name}=…) makes another."
+        )
+    return f"An agent has no attribute '{name}', and never changes, because threads share it."
