@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fakes import HandClock
 from webapp.errors import InvalidInput
-from webapp.memory import InMemory, Memory, SQLiteMemory
+from webapp.memory import InMemory, Memory, MemoryUser, SQLiteMemory
 from webapp.messages import Message, ToolCall
 
 CALL = ToolCall("call-1", "add", '{"a":5,"b":3}')
@@ -22,24 +24,32 @@ class Backend:
     """How the suite makes one kind of memory; `path` is a fresh directory."""
 
     name: str
-    make: Callable[[Path, int], Memory]
+    make: Callable[[Path, int, HandClock], Memory]
 
 
 BACKENDS = (
-    Backend("in_memory", lambda _path, cap: InMemory(max_size=cap)),
-    Backend("sqlite", lambda path, cap: SQLiteMemory(path / f"cap-{cap}.db", max_size=cap)),
+    Backend("in_memory", lambda _path, cap, clock: InMemory(max_size=cap, clock=clock)),
+    Backend(
+        "sqlite",
+        lambda path, cap, clock: SQLiteMemory(path / f"cap-{cap}.db", max_size=cap, clock=clock),
+    ),
 )
 
 Make = Callable[[int], Memory]
 
 
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
 @pytest.fixture(params=BACKENDS, ids=lambda backend: str(backend.name))
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+def make(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> Iterator[Make]:
     """Makes a memory with the cap that is asked for."""
     made: list[Any] = []
 
     def of(cap: int) -> Memory:
-        memory: Memory = request.param.make(tmp_path, cap)
+        memory: Memory = request.param.make(tmp_path, cap, clock)
         made.append(memory)
         return memory
 
@@ -357,3 +367,74 @@ def test_an_id_that_cannot_be_one_is_refused(memory: Memory, bad: str) -> None:
 def test_what_is_not_a_message_is_refused(memory: Memory) -> None:
     with pytest.raises(TypeError, match="takes messages, not str"):
         memory.add("hello")  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_memory_says_who_is_in_it_and_when_each_was_last_active(
+    memory: Memory, clock: HandClock
+) -> None:
+    clock.ms = 1_000_000
+    memory.add(Message.user("a"), Message.assistant("b"), user_id="alice")
+    memory.add(Message.user("a"), user_id="alice", session_id="work")
+    memory.add(Message.user("c"))
+    clock.advance(60)
+    memory.add(Message.user("d"), user_id="👩‍👩‍👧")
+    memory.add(Message.user("c"))
+    assert list(memory.users()) == [
+        MemoryUser("alice", 3, 1_000_000),
+        MemoryUser("default", 2, 1_060_000),
+        MemoryUser("👩‍👩‍👧", 1, 1_060_000),
+    ]
+    assert next(memory.users()).last_active_at == datetime(1970, 1, 1, 0, 16, 40, tzinfo=UTC)
+
+
+def test_only_those_with_messages_are_in_a_memory(memory: Memory) -> None:
+    assert list(memory.users()) == []
+    for user in ("alice", "bob", "carol"):
+        memory.add(Message.user("hello"), user_id=user)
+    memory.clear("bob")
+    memory.get_messages("mallory")
+    memory.add(user_id="mallory")
+    memory.add(Message.tool("late", tool_call_id="none"), user_id="mallory")
+    assert [user.user_id for user in memory.users()] == ["alice", "carol"]
+    memory.clear_all()
+    assert list(memory.users()) == []
+
+
+def test_users_are_read_as_they_are_asked_for(memory: Memory) -> None:
+    for number in range(1100):
+        memory.add(Message.user("hello"), user_id=f"user-{number}")
+    seen = []
+    for user in memory.users():
+        seen.append(user.user_id)
+        memory.clear(user.user_id)
+        if len(seen) == 3:
+            memory.clear("user-5")
+            memory.clear("user-1050")
+    assert len(seen) == len(set(seen))
+    assert "user-1050" not in seen
+    assert len(seen) in (1098, 1099)
+    assert list(memory.users()) == []
+
+
+def test_the_inactive_are_cleared_and_nobody_else(memory: Memory, clock: HandClock) -> None:
+    for number in range(250):
+        memory.add(Message.user("hello"), user_id=f"idle-{number}")
+    memory.add(Message.user("hello"), user_id="alice")
+    clock.advance(3600)
+    memory.add(Message.user("hello"), user_id="bob")
+    memory.add(Message.user("still here"), user_id="alice")
+    assert memory.clear_inactive(timedelta(hours=2)) == 0
+    assert memory.clear_inactive(timedelta(minutes=59)) == 250
+    assert [(user.user_id, user.message_count) for user in memory.users()] == [
+        ("alice", 2),
+        ("bob", 1),
+    ]
+    assert memory.clear_inactive(timedelta(minutes=59)) == 0
+
+
+@pytest.mark.parametrize("inactive_for", [timedelta(0), timedelta(days=-1), 3600, None])
+def test_a_time_that_would_clear_everybody_is_refused(memory: Memory, inactive_for: Any) -> None:
+    memory.add(Message.user("hello"), user_id="alice")
+    with pytest.raises(InvalidInput, match="inactive_for"):
+        memory.clear_inactive(inactive_for)
+    assert memory.size("alice") == 1

@@ -3,5 +3,6 @@
 from webapp.memory.in_memory import InMemory
 from webapp.memory.protocol import Memory
 from webapp.memory.sqlite import SQLiteMemory
+from webapp.memory.users import MemoryUser
 
-__all__ = ["InMemory", "Memory", "SQLiteMemory"]
+__all__ = ["InMemory", "Memory", "MemoryUser", "SQLiteMemory"]

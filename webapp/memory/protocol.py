@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 from webapp.ids import DEFAULT_SESSION
+from webapp.memory.users import MemoryUser
 from webapp.messages import Message
 
 
@@ -35,4 +38,19 @@ class Memory(Protocol):
 
     def clear_all(self) -> int:
         """Removes the messages of all users; returns how many there were."""
+        ...
+
+    def users(self) -> Iterator[MemoryUser]:
+        """Every user who has messages, in the order in which they came, read as it is asked for.
+
+        Whoever is cleared meanwhile may be left out, and whoever comes may be in it; nobody comes
+        twice. Other methods may be called on the way.
+        """
+        ...
+
+    def clear_inactive(self, inactive_for: timedelta) -> int:
+        """Clears each user who was not active for so long; returns how many users.
+
+        One who is active meanwhile is spared.
+        """
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from webapp.clock import Clock, SystemClock
@@ -9,12 +11,15 @@ from webapp.ids import DEFAULT_SESSION, check_session_id
 from webapp.memory import store
 from webapp.memory.arguments import check_messages, user_or_default
 from webapp.memory.history import history
+from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids import PlainUserIds, UserIds
 
 DEFAULT_SIZE = 100
+USERS_AT_ONCE = 500
+CLEARED_AT_ONCE = 100
 
 
 class SQLiteMemory:
@@ -81,6 +86,29 @@ class SQLiteMemory:
 
     def clear_all(self) -> int:
         return self._database.write_long(lambda connection: store.clear_all(connection)[0])
+
+    def users(self) -> Iterator[MemoryUser]:
+        last = 0
+        while True:
+            with self._database.read() as connection:
+                page = store.users_page(connection, last, USERS_AT_ONCE)
+            for _number, stored_id, count, active_at_ms in page:
+                yield MemoryUser(self._user_ids.readable(stored_id), count, active_at_ms)
+            if len(page) < USERS_AT_ONCE:
+                return
+            last = page[-1][0]
+
+    def clear_inactive(self, inactive_for: timedelta) -> int:
+        before_ms = self._clock.now_ms() - check_inactivity(inactive_for)
+        cleared = 0
+        while True:
+            # In slices, so that turns find their way between them.
+            slice_ = self._database.write_long(
+                lambda connection: store.clear_inactive(connection, before_ms, CLEARED_AT_ONCE)
+            )
+            cleared += slice_
+            if slice_ < CLEARED_AT_ONCE:
+                return cleared
 
     def close(self) -> None:
         """Closes the file, when this memory opened it."""

@@ -100,6 +100,23 @@ def clear_all(connection: Connection) -> tuple[int, int]:
     return gone, int(tenants[0])
 
 
+def users_page(connection: Connection, after: int, limit: int) -> list[tuple[int, str, int, int]]:
+    """Tenants that have messages, numbered above `after`: number, stored id, messages, moment."""
+    asked = {"after": after, "limit": limit}
+    return [
+        (row[0], row[1], row[2], row[3]) for row in connection.execute(_USERS, asked).fetchall()
+    ]
+
+
+def clear_inactive(connection: Connection, before_ms: int, limit: int) -> int:
+    """Clears at most `limit` tenants that were last active before then; returns how many."""
+    asked = {"before": before_ms, "limit": limit}
+    tenants = [int(row[0]) for row in connection.execute(_INACTIVE, asked).fetchall()]
+    for tenant in tenants:
+        clear(connection, tenant)
+    return len(tenants)
+
+
 def _size_if_known(connection: Connection, tenant: int, session_id: str) -> int | None:
     known = connection.execute("SELECT 1 FROM tenants WHERE id = :tenant", {"tenant": tenant})
     return None if known.fetchone() is None else size(connection, tenant, session_id)
@@ -145,6 +162,16 @@ _INSERT = """
 _SHRINK_SESSION = "UPDATE sessions SET message_count = message_count - :gone WHERE id = :id"
 
 _COUNT = "UPDATE tenants SET message_count = message_count + :more WHERE id = :tenant"
+
+_USERS = """
+    SELECT id, user_id, message_count, last_active_at FROM tenants
+    WHERE id > :after AND message_count > 0 ORDER BY id LIMIT :limit
+"""
+
+_INACTIVE = """
+    SELECT id FROM tenants WHERE last_active_at < :before AND message_count > 0
+    ORDER BY last_active_at, id LIMIT :limit
+"""
 
 _SIZE = """
     SELECT message_count FROM sessions WHERE tenant_id = :tenant AND session_id = :session
