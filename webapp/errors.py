@@ -65,9 +65,10 @@ class InvalidInput(SwitchboardError):
 
 
 class MessageTooLong(InvalidInput):
-    """One message alone is longer than the model's context window or the limit."""
+    """One message alone is longer than the model's context window."""
 
     code = "message_too_long"
+    status = 413
 
 
 class GuardrailRefused(InvalidInput):
@@ -171,9 +172,16 @@ class ModelTimeout(ModelError):
 
 
 class ContextOverflow(ModelError):
-    """The conversation is longer than the model's context window."""
+    """The conversation is longer than the model's context window.
+
+    Not `certain` when the server refused it without a word: fewer messages may help then.
+    """
 
     code = "model_error"
+
+    def __init__(self, message: str, *, certain: bool = True) -> None:
+        super().__init__(message)
+        self.certain = certain
 
 
 class LoopLimitExceeded(ModelError):

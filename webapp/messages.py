@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -23,11 +24,17 @@ def _now_ms() -> int:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A model's wish to have a function run; `arguments` is the JSON text as the model wrote it."""
+    """A model's wish to have a function run; `arguments` is the JSON text as the model wrote it.
+
+    Two fields live as long as their turn and are not stored: `extra` is what the model's server
+    wants back with the call, and `fault` a sentence why the call cannot be run.
+    """
 
     id: str
     name: str
     arguments: str
+    extra: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    fault: str = field(default="", compare=False)
 
     def as_dict(self) -> dict[str, object]:
         """The shape that OpenAI's API and ours use."""
@@ -49,7 +56,8 @@ class Message:
     """One message of a conversation; a value that never changes.
 
     `created_at_ms` is milliseconds since 1970-01-01 UTC. Two messages are equal when all their
-    fields are, the id included.
+    fields are, the id included, but for `extra`: it is what the model's server wants back with
+    the message while the turn goes on, and is not stored.
     """
 
     role: Role
@@ -58,6 +66,7 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     created_at_ms: int = field(default_factory=_now_ms)
+    extra: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -79,8 +88,14 @@ class Message:
         return cls("user", content)
 
     @classmethod
-    def assistant(cls, content: str, *, tool_calls: tuple[ToolCall, ...] = ()) -> Message:
-        return cls("assistant", content, tool_calls=tuple(tool_calls))
+    def assistant(
+        cls,
+        content: str,
+        *,
+        tool_calls: tuple[ToolCall, ...] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> Message:
+        return cls("assistant", content, tool_calls=tuple(tool_calls), extra=extra)
 
     @classmethod
     def tool(cls, content: str, *, tool_call_id: str) -> Message:

@@ -155,13 +155,19 @@ def _configurations(
             name=configuration.name,
             model=named(configuration.model),
             instructions=configuration.instructions,
-            # The embedded model is too small to call tools, and descriptions confuse it.
-            toolkits=() if settings.model == EMBEDDED_MODEL else (calculator(), clock()),
+            toolkits=(calculator(), clock()) if _has_tools(settings) else (),
             max_loops=configuration.max_loops,
             context_max_messages=configuration.context_max_messages,
         )
 
     return AgentConfigurations(database, ticking, original, build)
+
+
+def _has_tools(settings: Settings) -> bool:
+    # The embedded model is too small to call tools, and descriptions confuse it.
+    if settings.model == EMBEDDED_MODEL:
+        return settings.tools == "on"
+    return settings.tools != "off"
 
 
 def _one_for_all(model: Model) -> Callable[[str], Model]:
@@ -197,6 +203,7 @@ def openai_model(settings: Settings) -> OpenAIModel:
         base_url=settings.openai_base_url or None,
         timeout=settings.model_timeout,
         max_retries=settings.model_max_retries,
+        tools_required=settings.tools == "on",
     )
 
 

@@ -76,6 +76,16 @@ def truth(text: str) -> bool:
     return found
 
 
+def auto_or_truth(text: str) -> str:
+    """`auto`, or `on` or `off` in any way in which a truth is written."""
+    word = text.strip().lower()
+    if word == "auto":
+        return word
+    if word not in _TRUTHS:
+        raise ValueError("must be auto, on or off")
+    return "on" if _TRUTHS[word] else "off"
+
+
 def words(text: str) -> tuple[str, ...]:
     """What stands between commas and white space."""
     return tuple(word for word in re.split(r"[\s,]+", text) if word)

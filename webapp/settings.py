@@ -56,6 +56,7 @@ class Settings(BaseModel):
     model: str = Field(default="gpt-4o-mini", min_length=1, max_length=200)
     model_timeout: float = Field(default=60.0, gt=0, le=3600)
     model_max_retries: int = Field(default=2, ge=0, le=10)
+    tools: Literal["auto", "on", "off"] = "auto"
     max_loops: int = Field(default=10, ge=1, le=100)
     memory_max_messages: int = Field(default=100, ge=0, le=1_000_000)
     context_max_messages: int = Field(default=100, ge=2, le=10_000)
@@ -112,6 +113,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "allowed_hosts": _listed(kinds.host_pattern),
     "agent_name": kinds.line,
     "model": kinds.line,
+    "tools": kinds.auto_or_truth,
     "user_id_key": kinds.secret,
     "log_format": _lower,
     "log_level": str.upper,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.fakes import FakeModel, calls, count_model
 from webapp.agent import Agent, ModelRequest
 from webapp.agent.context import Context
-from webapp.errors import ContextOverflow, MessageTooLong
+from webapp.errors import ContextOverflow, MessageTooLong, ModelError
 from webapp.memory import InMemory
 from webapp.messages import Message, ToolCall
 
@@ -52,12 +52,12 @@ def test_the_messages_of_the_turn_push_whole_old_turns_out() -> None:
     assert len(model.seen[1]) == 5
 
 
-def test_stored_system_messages_stand_behind_the_instructions() -> None:
+def test_stored_system_messages_stand_behind_the_instructions_in_one_message() -> None:
     model = count_model()
     agent = Agent(name="assistant", model=model, instructions="own", context_max_messages=5)
     history = [Message.system("stored"), *turns(3)]
     list(agent.play(Message.user("now"), history, streaming=False))
-    assert told(model.seen[0]) == ["own", "stored", "u2", "a2", "now"]
+    assert told(model.seen[0]) == ["own\n\nstored", "u2", "a2", "now"]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -73,13 +73,31 @@ def test_a_conversation_that_is_too_long_loses_its_older_half_until_it_fits(
     agent = Agent(name="assistant", model=model, instructions="own")
     history = [Message.system("stored"), *turns(8)]
     list(agent.play(Message.user("now"), history, streaming=streaming))
-    assert [len(seen) for seen in model.seen] == [19, 11, 7, 5]
-    assert told(model.seen[-1]) == ["own", "stored", "u7", "a7", "now"]
+    assert [len(seen) for seen in model.seen] == [18, 10, 6]
+    assert told(model.seen[-1]) == ["own\n\nstored", "u6", "a6", "u7", "a7", "now"]
+
+
+def test_system_messages_in_odd_places_become_one_in_front() -> None:
+    history = [*turns(1), Message.system("first"), Message.system(" "), *turns(1)]
+    history.append(Message.system("second"))
+    question = Message.user("now")
+    sent = Context.of("", history, question, 100).messages([question])
+    assert told(sent) == ["first\n\nsecond", "u0", "a0", "u0", "a0", "now"]
+    assert [message.role for message in sent].count("system") == 1
+    assert told(Context.of("", history, question, 1).messages([question])) == ["now"]
+
+
+def test_a_refusal_without_a_word_is_no_message_that_is_too_long() -> None:
+    model = FakeModel(otherwise=ContextOverflow("too long", certain=False))
+    agent = Agent(name="assistant", model=model)
+    with pytest.raises(ModelError, match="failed"):
+        list(agent.play(Message.user("now"), turns(2), streaming=False))
+    assert [len(seen) for seen in model.seen] == [5, 3, 1]
 
 
 def test_at_last_the_stored_system_messages_are_left_out_too() -> None:
     def very_short(request: ModelRequest) -> str:
-        if len(request.messages) > 2:
+        if "s" in request.messages[0].content.split():
             raise ContextOverflow("too long")
         return "done"
 
@@ -140,7 +158,7 @@ def test_a_result_that_does_not_follow_its_call_at_once_is_not_sent() -> None:
     ]
     question = Message.user("now")
     sent = Context.of("", history, question, 100).messages([question])
-    assert told(sent) == ["u0", "between", "u1", "", "1", "a1", "now"]
+    assert told(sent) == ["between", "u0", "u1", "", "1", "a1", "now"]
 
 
 MESSAGES = st.sampled_from("usac").map(
@@ -174,13 +192,14 @@ def test_the_context_never_exceeds_its_cap_and_never_sends_half_a_call(
         sent = context.messages(turn)
         assert len(sent) <= cap
         assert question in sent
-        assert (sent[0].content == "i") is bool(instructions)
+        assert (sent[0].content.split()[:1] == ["i"]) is bool(instructions)
+        assert "system" not in [message.role for message in sent[1:]]
         for index, message in enumerate(sent):
             if message.tool_calls:
                 assert sent[index + 1].role == "tool"
             if message.role == "tool":
                 assert sent[index - 1].role in ("assistant", "tool")
-        lengths.append(len(context.history))
+        lengths.append(len(context.history) + len("".join(m.content for m in context.instructions)))
         context = context.shorter()
     assert lengths == sorted(set(lengths), reverse=True)
-    assert lengths[-1] == 0
+    assert lengths[-1] == len(instructions)

@@ -28,8 +28,53 @@ def test_ids_differ_from_each_other_and_from_those_of_the_turn() -> None:
 
 
 def test_arguments_stay_as_the_model_wrote_them() -> None:
-    wish = ToolCall("one", "add", '{"a": 1 ')
+    wish = ToolCall("one", "add", '{"a":  1 } ')
     assert usable(ModelReply("", (wish,)), ()).tool_calls == (wish,)
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("", "{}"),
+        (" \n", "{}"),
+        ("null", "{}"),
+        ('""', "{}"),
+        ('{"a": 2,}', '{"a": 2}'),
+        ('{"a": [1, 2, ], }', '{"a": [1, 2]}'),
+        ('{"a": "x, ]"}', '{"a": "x, ]"}'),
+        ('{"a": "x, ]",}', '{"a": "x, ]"}'),
+        ('{"a": "two\nlines"}', '{"a": "two\\nlines"}'),
+        ('{"a": 2}}', '{"a": 2}'),
+        ('{"a": 2}</tool_call>', '{"a": 2}'),
+        ('```json\n{"a": 2}\n```', '{"a": 2}'),
+        ('"{\\"a\\": 2}"', '{"a": 2}'),
+        ('{"ä": "ß",}', '{"ä": "ß"}'),
+    ],
+)
+def test_arguments_that_are_nearly_an_object_become_one(written: str, sent: str) -> None:
+    call = usable(ModelReply("", (ToolCall("one", "add", written),)), ()).tool_calls[0]
+    assert (call.arguments, call.fault) == (sent, "")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ['{"a": 2, "b', "{", "[1, 2]", "7", '"text"', "{'a': 2}", '{"a": NaN}', '{"a": 1} {"a": 2}']
+    + ["[" * 100_000, '{"a": 1} and so on', '{"a" 1}', '"' + '\\"' * 50_000],
+)
+def test_arguments_that_are_none_are_told_and_sent_back_as_an_empty_object(written: str) -> None:
+    call = usable(ModelReply("", (ToolCall("one", "add", written),)), ()).tool_calls[0]
+    assert call.arguments == "{}"
+    assert call.fault.startswith("The arguments of add ")
+
+
+def test_a_call_that_was_cut_off_says_so() -> None:
+    reply = ModelReply("", (ToolCall("one", "add", '{"a": '),), finish_reason="length")
+    assert "cut off" in usable(reply, ()).tool_calls[0].fault
+
+
+def test_an_id_of_our_own_is_short_enough_for_openai() -> None:
+    call = usable(ModelReply("", (ToolCall("", "add", "{}"),)), ()).tool_calls[0]
+    assert 0 < len(call.id) <= 40
 
 
 def test_too_many_calls_at_once_are_refused() -> None:
@@ -40,7 +85,7 @@ def test_too_many_calls_at_once_are_refused() -> None:
 
 
 def test_text_that_cannot_be_stored_is_mended() -> None:
-    wish = ToolCall("o\0ne", "add", '"\ud83d"')
+    wish = ToolCall("o\0ne", "add", '{"a": "\ud83d"}')
     reply = usable(ModelReply("a\ud83d\ude00b\udc00", (wish,)), ())
     assert reply.content == "a😀b\ufffd"
-    assert reply.tool_calls == (ToolCall("o\ufffdne", "add", '"\ufffd"'),)
+    assert reply.tool_calls == (ToolCall("o\ufffdne", "add", '{"a": "\ufffd"}'),)

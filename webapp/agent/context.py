@@ -1,4 +1,8 @@
-"""What a model is sent of a conversation: instructions, as much history as fits, this turn."""
+"""What a model is sent of a conversation: instructions, as much history as fits, this turn.
+
+Only one system message is ever sent, and in front: many servers refuse a second one, or one that
+stands further on, as a conversation that came with an import may have it.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +16,31 @@ from webapp.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The part before the turn under way. `cap` counts all messages sent, instructions too."""
+    """The part before the turn under way. `cap` counts all messages sent, instructions too.
+
+    `instructions` is the system message that always stays, if there is one; it holds the stored
+    system messages as well. Where there are no instructions those are the first of the history.
+    """
 
     instructions: tuple[Message, ...]
     history: tuple[Message, ...]
     cap: int
+    own_instructions: str = ""
 
     @classmethod
     def of(
         cls, instructions: str, history: Sequence[Message], question: Message, cap: int
     ) -> Context:
         """The history that fits beside the instructions and the question."""
-        front = (Message.system(instructions),) if instructions else ()
-        kept = recent((*_answered(history), question), cap - len(front))
-        return cls(front, kept[:-1], cap)
+        answered = _answered(history)
+        stored = [message.content for message in answered if message.role == "system"]
+        if stored:
+            answered = [message for message in answered if message.role != "system"]
+        front = _system(instructions, *stored)
+        if not instructions:
+            front, answered = (), (*front, *answered)
+        kept = recent((*answered, question), cap - len(front))
+        return cls(front, kept[:-1], cap, instructions)
 
     def messages(self, turn: Sequence[Message]) -> tuple[Message, ...]:
         """All that is sent, at most `cap`; the turn, which grows, pushes whole old turns out."""
@@ -42,10 +57,20 @@ class Context:
         systems = tuple(message for message in self.history if message.role == "system")
         turns = tuple(message for message in self.history if message.role != "system")
         if not turns:
-            return replace(self, history=()) if systems else None
+            own = _system(self.own_instructions)
+            stored = systems or [each.content for each in self.instructions] != [
+                each.content for each in own
+            ]
+            return replace(self, history=(), instructions=own) if stored else None
         starts = [0, *(i for i, message in enumerate(turns) if message.role == "user" and i)]
         starts.append(len(turns))
         return replace(self, history=(*systems, *turns[starts[len(starts) // 2] :]))
+
+
+def _system(*contents: str) -> tuple[Message, ...]:
+    """One system message that says all of it; none when there is nothing to say."""
+    said = "\n\n".join(content for content in contents if content.strip())
+    return (Message.system(said),) if said else ()
 
 
 def _answered(history: Sequence[Message]) -> Sequence[Message]:

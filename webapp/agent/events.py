@@ -46,7 +46,8 @@ class RunOutput:
 
     `messages` are those of this turn alone, the question first; `usage` is the sum over all the
     calls to the model, of which there were `model_calls`. A cancelled run has the text that came
-    before it was called off, and nothing of it is stored.
+    before it was called off, and nothing of it is stored. `finish_reason` is the model's own last
+    one, empty for a cancelled run, and `model` the name under which the model was asked.
     """
 
     content: str
@@ -55,6 +56,8 @@ class RunOutput:
     usage: Usage = field(default_factory=Usage)
     messages: tuple[Message, ...] = ()
     model_calls: int = 0
+    finish_reason: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

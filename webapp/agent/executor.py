@@ -52,6 +52,8 @@ def run_together(
 
 def _run(tools: Mapping[str, Tool[..., Any]], call: ToolCall) -> ToolResult:
     tool = tools.get(call.name)
+    if call.fault:
+        return failure(call.fault)
     if tool is not None:
         return tool.run(call.arguments)
     known = f" The tools are: {', '.join(tools)}." if tools else ""

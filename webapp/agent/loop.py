@@ -54,11 +54,13 @@ class Turn:
             reply = yield from self._ask()
             if reply is None:
                 break
-            self.messages.append(Message.assistant(reply.content, tool_calls=reply.tool_calls))
+            self.messages.append(
+                Message.assistant(reply.content, tool_calls=reply.tool_calls, extra=reply.extra)
+            )
             if self._called_off():
                 break
             if not reply.tool_calls:
-                yield self._finished("completed", reply.content)
+                yield self._finished("completed", reply.content, reply.finish_reason)
                 return
             if self.model_calls == self.max_loops:
                 # The tools are not run: nobody would read what they give.
@@ -131,6 +133,8 @@ class Turn:
         if self.shown:
             raise ModelError("The model's answer broke off.") from overflow
         shorter = self.context.shorter()
+        if shorter is None and not overflow.certain:
+            raise ModelError("The model's server failed.") from overflow
         if shorter is None:
             raise MessageTooLong(
                 "This message alone is longer than the model can read."
@@ -151,14 +155,24 @@ class Turn:
     def _called_off(self) -> bool:
         return self.cancel is not None and self.cancel.is_set()
 
-    def _finished(self, status: RunStatus, content: str) -> Finished:
+    def _finished(self, status: RunStatus, content: str, finish_reason: str = "") -> Finished:
         return Finished(
             RunOutput(
                 content=content,
                 run_id=self.run_id,
                 status=status,
                 usage=self.usage,
-                messages=tuple(self.messages),
+                messages=tuple(map(_lasting, self.messages)),
                 model_calls=self.model_calls,
+                finish_reason=finish_reason,
+                model=self.model.name,
             )
         )
+
+
+def _lasting(message: Message) -> Message:
+    """The message without what belongs to the turn under way alone."""
+    if not message.tool_calls:
+        return message
+    calls = tuple(ToolCall(call.id, call.name, call.arguments) for call in message.tool_calls)
+    return replace(message, tool_calls=calls, extra=None)

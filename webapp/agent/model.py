@@ -37,11 +37,17 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ModelReply:
-    """A whole answer: text, or wishes to have tools run, or both."""
+    """A whole answer: text, or wishes to have tools run, or both.
+
+    `finish_reason` is the model's own word for why it stopped: `stop`, `length`, … `extra` is
+    what its server wants back with the answer's message while the turn goes on.
+    """
 
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    finish_reason: str = "stop"
+    extra: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
 class Model(Protocol):

@@ -2,32 +2,60 @@
 
 The client's typed `chat.completions.create` walks every message through its parameter types,
 which with a hundred messages costs twenty times what the call costs. Its documented low-level
-`post` keeps its retries, time-outs and errors and leaves the body to us.
+`post` keeps its retries, time-outs and errors and leaves the body to us. What servers make of the
+dialect is read and written in `completions`.
 """
 
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx2
 import openai
 
+from webapp.agent.completions.answer import Answer, SaidFailure
+from webapp.agent.completions.events import EventReader, objects
+from webapp.agent.completions.failures import failure, failure_in_answer
+from webapp.agent.completions.refusals import (
+    STREAM,
+    TOOLS,
+    WHOLE,
+    Part,
+    Refusals,
+    refused_part,
+    told,
+)
+from webapp.agent.completions.request import RequestBody
+from webapp.agent.completions.words import words_of, words_of_body
 from webapp.agent.http_transport import KeptAliveTransport
 from webapp.agent.lookout import Lookout
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta, ToolSpec
-from webapp.errors import ConfigurationError, ContextOverflow, ModelError, ModelTimeout
-from webapp.messages import Message, ToolCall, Usage
+from webapp.errors import ConfigurationError, ModelError, ModelTimeout
+from webapp.messages import Message
 
-OVERFLOW_MARKS = ("context_length_exceeded", "exceed_context_size_error")
 CONNECT_SECONDS = 10.0
 OPENAI_HOST = "api.openai.com"
+UNREADABLE = "The model gave an answer that cannot be read."
+BROKE_OFF = "The model's answer broke off."
 # What reading a JSON of an unexpected shape, or of absurd depth, raises.
-UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
+UNREADABLE_KINDS = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 JSON_HEADERS: Any = {"headers": {"Content-Type": "application/json"}}
+PROBE = (Message.system("Answer in one word."), Message.user("Say: ready"))
+PROBE_TOOL = ToolSpec("status", "Not needed here.", {"type": "object", "properties": {}})
+Parts = frozenset[Part]
+
+
+class _Refused(Exception):
+    """The server refused the request with a status, or 200 in its answer, and these words."""
+
+    def __init__(self, status: int, words: str, error: ModelError) -> None:
+        super().__init__(status)
+        self.status, self.words, self.error = status, words, error
 
 
 class OpenAIModel:
@@ -37,7 +65,8 @@ class OpenAIModel:
     reads from OPENAI_API_KEY and OPENAI_BASE_URL; a server other than OpenAI's needs no key, and
     without one for OpenAI's `ConfigurationError` is raised. `timeout` is in seconds: for a whole
     answer, or for the gap between two pieces of a streamed one. `options` are further fields of
-    the request body, such as `temperature`.
+    the request body, such as `temperature`. A part of the request that the server refuses is left
+    out from then on, for an hour; with `tools_required` never the tools.
     """
 
     def __init__(
@@ -49,11 +78,14 @@ class OpenAIModel:
         timeout: float = 60.0,
         max_retries: int = 2,
         options: Mapping[str, Any] | None = None,
+        tools_required: bool = False,
         client: openai.OpenAI | None = None,
     ) -> None:
         self._name = name
         self._options = dict(options or {})
+        self._tools_required = tools_required
         self._lookout = Lookout()
+        self._refusals = Refusals(time.monotonic)
         self.client = client or _client(
             api_key=api_key,
             base_url=base_url,
@@ -63,43 +95,51 @@ class OpenAIModel:
         )
         # Whole, because the client parses a relative one three times for each request.
         self._url = f"{str(self.client.base_url).rstrip('/')}/chat/completions"
-        self._head = _json({"model": name, **self._options})[1:-1]
-        self._tools_text: tuple[Sequence[ToolSpec], str] = ((), "")
+        self._body = RequestBody(name, self._options)
 
     @property
     def name(self) -> str:
         return self._name
 
+    @property
+    def left_out(self) -> Parts:
+        """The parts of a request that this model was found to refuse."""
+        return self._refusals.of(self._name)
+
     def named(self, name: str) -> OpenAIModel:
         """The same server and connections, another model of it."""
-        other = OpenAIModel(name, options=self._options, client=self.client)
-        other._lookout = self._lookout
+        other = OpenAIModel(
+            name, options=self._options, tools_required=self._tools_required, client=self.client
+        )
+        other._lookout, other._refusals = self._lookout, self._refusals
         return other
 
     def complete(self, request: ModelRequest) -> ModelReply:
-        response = self._post(request, stream=False)
-        try:
-            return _read_reply(json.loads(response.content))
-        except UNREADABLE as error:
-            raise ModelError("The model gave an answer that cannot be read.") from error
+        parts = self._refusals.of(self._name)
+        while True:
+            try:
+                reply = self._whole(request, parts)
+            except _Refused as refused:
+                parts = self._without(refused, request, parts, stream=False)
+                continue
+            self._refusals.learn(self._name, parts)
+            return reply
 
     def stream(self, request: ModelRequest) -> Iterator[TextDelta | ModelReply]:
-        response = self._post(request, stream=True)
-        assembly = _Assembly()
-        try:
-            for data in _events(response):
-                text = assembly.take(data)
-                if text:
-                    yield TextDelta(text)
-        except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
-            raise _transport_failure(error) from error
-        except UNREADABLE as error:
-            raise ModelError("The model gave an answer that cannot be read.") from error
-        finally:
-            response.close()
-        if not assembly.complete:
-            raise ModelError("The model's answer broke off.")
-        yield assembly.reply()
+        parts = self._refusals.of(self._name)
+        shown = False
+        while True:
+            try:
+                for item in self._pieces(request, parts):
+                    shown = shown or isinstance(item, TextDelta)
+                    yield item
+            except _Refused as refused:
+                if shown:
+                    raise refused.error from refused
+                parts = self._without(refused, request, parts, stream=STREAM not in parts)
+                continue
+            self._refusals.learn(self._name, parts)
+            return
 
     def close(self) -> None:
         """Closes the kept connections, those of `named` models included."""
@@ -114,35 +154,97 @@ class OpenAIModel:
         except openai.OpenAIError as error:
             raise _failure(error) from error
 
-    def _post(self, request: ModelRequest, *, stream: bool) -> httpx2.Response:
+    def probe(self, *, tools: bool = True) -> list[str]:
+        """Asks a short question as turns do; gives the parts of it that the model refuses.
+
+        Raises the `ModelError` that a turn would end with. It costs some tokens.
+        """
+        specs = (PROBE_TOOL,) if tools else ()
+        for _ in self.stream(ModelRequest(PROBE, specs)):
+            pass
+        return told(self.left_out, self._options)
+
+    def _whole(self, request: ModelRequest, parts: Parts) -> ModelReply:
+        if WHOLE in parts:
+            return whole_of(self._streamed(request, parts))
+        response = self._post(request, parts, stream=False)
+        answer = Answer({tool.name for tool in request.tools})
+        ended = True
+        try:
+            try:
+                answer.take(json.loads(response.content), bare=True)
+            except (ValueError, AttributeError):
+                found, reader = objects(response.content, response.charset_encoding)
+                ended = reader.ended or reader.bare
+                for data in found:
+                    answer.take(data, bare=reader.bare)
+            answer.end()
+        except SaidFailure as said:
+            raise _said(said) from said
+        except UNREADABLE_KINDS as error:
+            raise ModelError(UNREADABLE) from error
+        return _reply(answer, ended=ended)
+
+    def _pieces(self, request: ModelRequest, parts: Parts) -> Iterator[TextDelta | ModelReply]:
+        if STREAM not in parts:
+            yield from self._streamed(request, parts)
+            return
+        reply = self._whole(request, parts)
+        if reply.content:
+            yield TextDelta(reply.content)
+        yield reply
+
+    def _streamed(self, request: ModelRequest, parts: Parts) -> Iterator[TextDelta | ModelReply]:
+        response = self._post(request, parts, stream=True)
+        answer = Answer({tool.name for tool in request.tools})
+        reader = EventReader(response.charset_encoding)
+        try:
+            for data in _objects(response, reader):
+                text = answer.take(data, bare=reader.bare)
+                if text:
+                    yield TextDelta(text)
+            if text := answer.end():
+                yield TextDelta(text)
+        except SaidFailure as said:
+            if answer.finish_reason is None:
+                raise _said(said) from said
+        except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
+            # After the finish nothing but the bill was missing: what was said is whole.
+            if answer.finish_reason is None:
+                raise _transport_failure(error) from error
+        except UNREADABLE_KINDS as error:
+            raise ModelError(UNREADABLE) from error
+        finally:
+            response.close()
+        yield _reply(answer, ended=reader.ended)
+
+    def _without(
+        self, refused: _Refused, request: ModelRequest, parts: Parts, *, stream: bool
+    ) -> Parts:
+        """The parts to leave out at the next try; raises when the refusal is about none."""
+        sent = self._body.sent(request, parts, stream=stream or WHOLE in parts)
+        part = refused_part(refused.status, refused.words, sent, parts)
+        if part is None or (part == TOOLS and self._tools_required):
+            raise refused.error from refused
+        return parts | {part}
+
+    def _post(self, request: ModelRequest, parts: Parts, *, stream: bool) -> httpx2.Response:
         try:
             with self._lookout.calling(request.cancel):
-                response = self.client.post(
+                return self.client.post(
                     self._url,
-                    content=self._body(request, stream=stream).encode("utf-8"),
+                    content=self._body.text(request, parts, stream=stream).encode("utf-8"),
                     options=JSON_HEADERS,
                     cast_to=httpx2.Response,
                     stream=stream,
                 )
+        except openai.APIStatusError as error:
+            words = words_of_body(error.response.content)
+            raise _Refused(error.status_code, words, failure(error.status_code, words)) from error
         except openai.OpenAIError as error:
             raise _failure(error) from error
         except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
             raise _transport_failure(error) from error
-        return response
-
-    def _body(self, request: ModelRequest, *, stream: bool) -> str:
-        """The request's JSON. An agent's tools are the same at each call: their text is kept."""
-        messages = _json([_wire(message) for message in request.messages])
-        parts = [self._head, f'"messages":{messages}']
-        if request.tools:
-            tools, text = self._tools_text
-            if tools is not request.tools:
-                text = _json([_wire_tool(tool) for tool in request.tools])
-                self._tools_text = (request.tools, text)
-            parts.append(f'"tools":{text}')
-        if stream:
-            parts.append('"stream":true,"stream_options":{"include_usage":true}')
-        return f"{{{','.join(parts)}}}"
 
 
 def _client(**given: Any) -> openai.OpenAI:
@@ -159,8 +261,33 @@ def _client(**given: Any) -> openai.OpenAI:
         return client
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def whole_of(items: Iterator[TextDelta | ModelReply]) -> ModelReply:
+    """The whole answer at the end of its pieces."""
+    for item in items:
+        if isinstance(item, ModelReply):
+            return item
+    raise ModelError(BROKE_OFF)
+
+
+def _objects(response: httpx2.Response, reader: EventReader) -> Iterator[dict[str, Any]]:
+    for piece in response.iter_bytes():
+        yield from reader.feed(piece)
+        if reader.ended:
+            return
+    yield from reader.end()
+
+
+def _reply(answer: Answer, *, ended: bool) -> ModelReply:
+    if answer.is_empty() and (ended or answer.finish_reason is not None):
+        raise ModelError("The model gave an empty answer.")
+    if not answer.is_complete(ended=ended):
+        raise ModelError(BROKE_OFF)
+    return answer.reply()
+
+
+def _said(said: SaidFailure) -> _Refused:
+    words = words_of(said.data)
+    return _Refused(200, words, failure_in_answer(words))
 
 
 def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:
@@ -179,124 +306,6 @@ def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:
     return httpx2.Client(transport=KeptAliveTransport(lookout), timeout=timeout, cookies=cookies)
 
 
-def _wire(message: Message) -> dict[str, Any]:
-    if message.role == "tool":
-        return {
-            "role": "tool",
-            "content": message.content,
-            "tool_call_id": message.tool_call_id or "",
-        }
-    if message.tool_calls:
-        return {
-            "role": message.role,
-            "content": message.content or None,
-            "tool_calls": [call.as_dict() for call in message.tool_calls],
-        }
-    return {"role": message.role, "content": message.content}
-
-
-def _wire_tool(tool: ToolSpec) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "function": {
-            "name": tool.name,
-            "description": tool.description,
-            "parameters": dict(tool.parameters),
-        },
-    }
-
-
-def _read_reply(data: dict[str, Any]) -> ModelReply:
-    message = data["choices"][0]["message"]
-    calls = tuple(
-        ToolCall(
-            _text(call.get("id")),
-            _text(call["function"]["name"]),
-            _text(call["function"].get("arguments")),
-        )
-        for call in message.get("tool_calls") or ()
-    )
-    return ModelReply(_text(message.get("content")), calls, _read_usage(data.get("usage")))
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise TypeError("expected text")
-    # A half of a surrogate pair can be written in JSON, but not be stored or sent on.
-    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
-
-
-def _read_usage(usage: object) -> Usage:
-    if not isinstance(usage, dict):
-        return Usage()
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < 2**40 else 0
-
-
-class _Assembly:
-    """Puts a streamed answer together."""
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._calls: dict[int, list[str]] = {}
-        self._usage = Usage()
-        self.complete = False
-
-    def take(self, data: dict[str, Any]) -> str:
-        """One event; gives the text in it."""
-        if "error" in data:
-            raise ModelError("The model failed in the middle of its answer.")
-        if data.get("usage"):
-            self._usage = _read_usage(data["usage"])
-        text = ""
-        for choice in data.get("choices") or ():
-            delta = choice.get("delta") or {}
-            text += _text(delta.get("content"))
-            for call in delta.get("tool_calls") or ():
-                self._take_call(call)
-            if choice.get("finish_reason"):
-                self.complete = True
-        if text:
-            self._texts.append(text)
-        return text
-
-    def _take_call(self, call: dict[str, Any]) -> None:
-        parts = self._calls.setdefault(int(call.get("index") or 0), ["", "", ""])
-        function = call.get("function") or {}
-        parts[0] = parts[0] or _text(call.get("id"))
-        parts[1] += _text(function.get("name"))
-        parts[2] += _text(function.get("arguments"))
-
-    def reply(self) -> ModelReply:
-        calls = tuple(ToolCall(*self._calls[index]) for index in sorted(self._calls))
-        return ModelReply("".join(self._texts), calls, self._usage)
-
-
-def _events(response: httpx2.Response) -> Iterator[dict[str, Any]]:
-    """The JSON objects of a server-sent event stream, until `[DONE]`.
-
-    Source: the event stream format of the HTML standard, of which only `data` matters here.
-    """
-    if not response.headers.get("content-type", "").startswith("text/event-stream"):
-        response.read()
-        raise ValueError("not an event stream")
-    for line in response.iter_lines():
-        if not line.startswith("data:"):
-            continue
-        data = line[5:].strip()
-        if data == "[DONE]":
-            return
-        event = json.loads(data)
-        if not isinstance(event, dict):
-            raise TypeError("expected an object")
-        yield event
-
-
 def _failure(error: openai.OpenAIError) -> ModelError:
     """Our error for the client's; the provider's words stay in the cause."""
     if isinstance(error, openai.APITimeoutError):
@@ -304,21 +313,11 @@ def _failure(error: openai.OpenAIError) -> ModelError:
     if isinstance(error, openai.APIConnectionError):
         return ModelError("The model's server cannot be reached.")
     if isinstance(error, openai.APIStatusError):
-        if error.status_code == 400 and any(mark in error.response.text for mark in OVERFLOW_MARKS):
-            return ContextOverflow("The conversation is too long for the model.")
-        if error.status_code == 408:
-            return ModelTimeout("The model did not answer in time.")
-        if error.status_code in (401, 403):
-            return ModelError("The model's server refused our credentials.")
-        if error.status_code == 404:
-            return ModelError("The model's server does not have this model.")
-        if error.status_code == 429:
-            return ModelError("The model's server is refusing requests for now.")
-        return ModelError("The model's server failed.")
+        return failure(error.status_code, words_of_body(error.response.content))
     return ModelError("The model failed.")
 
 
 def _transport_failure(error: Exception) -> ModelError:
     if isinstance(error, httpx2.TimeoutException):
         return ModelTimeout("The model did not answer in time.")
-    return ModelError("The model's answer broke off.")
+    return ModelError(BROKE_OFF)

@@ -7,6 +7,7 @@ from collections.abc import Container
 from dataclasses import replace
 from uuid import uuid4
 
+from webapp.agent.call_arguments import BadArgumentsText, sound_arguments
 from webapp.agent.model import ModelReply
 from webapp.agent.text import storable
 from webapp.agent.tools import NAME
@@ -14,6 +15,7 @@ from webapp.errors import ModelError
 from webapp.messages import ToolCall
 
 MAX_CALLS = 128
+CUT_SHORT = ("length", "max_tokens", "MAX_TOKENS", "model_length")
 
 
 def usable(reply: ModelReply, taken_ids: Container[str]) -> ModelReply:
@@ -30,10 +32,22 @@ def usable(reply: ModelReply, taken_ids: Container[str]) -> ModelReply:
     for call in reply.tool_calls:
         call_id = storable(call.id)
         if not call_id or call_id in own_ids or call_id in taken_ids:
-            call_id = f"call-{uuid4()}"
+            call_id = f"call_{uuid4().hex}"  # OpenAI takes back no id of more than 40 characters
         own_ids.add(call_id)
-        calls.append(ToolCall(call_id, _name(call.name), storable(call.arguments)))
+        calls.append(_call(call, call_id, reply.finish_reason))
     return replace(reply, content=storable(reply.content), tool_calls=tuple(calls))
+
+
+def _call(call: ToolCall, call_id: str, finish_reason: str) -> ToolCall:
+    """The call with arguments that are a JSON object; one that cannot be read is not to be run."""
+    name = _name(call.name)
+    try:
+        arguments, fault = sound_arguments(storable(call.arguments)), ""
+    except BadArgumentsText as bad:
+        arguments, fault = "{}", f"The arguments of {name} {bad}."
+        if finish_reason in CUT_SHORT:
+            fault += " The answer was cut off before they ended: write less."
+    return ToolCall(call_id, name, arguments, call.extra, fault)
 
 
 def _name(name: str) -> str:

@@ -94,6 +94,9 @@ def first_answer(
         session_id=turn.session_id,
         request_id=answer["request_id"],
         usage=Usage(answer["input_tokens"], answer["output_tokens"]),
+        # An answer that was kept before these two came has none.
+        finish_reason=answer.get("finish_reason", "stop"),
+        model=answer.get("model", ""),
     )
 
 
@@ -117,6 +120,8 @@ def keep(
                     "request_id": answer.request_id,
                     "input_tokens": answer.usage.input_tokens,
                     "output_tokens": answer.usage.output_tokens,
+                    "finish_reason": answer.finish_reason,
+                    "model": answer.model,
                 }
             ),
             "now": now_ms,

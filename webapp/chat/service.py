@@ -25,7 +25,6 @@ from webapp.clock import Clock
 from webapp.errors import (
     Conflict,
     InvalidInput,
-    MessageTooLong,
     ModelError,
     SwitchboardError,
     TenantBlocked,
@@ -240,7 +239,13 @@ class ChatService:
         if output.status == "cancelled" or (turn.cancel is not None and turn.cancel.is_set()):
             raise ClientGone("The caller hung up.")
         answer = ChatAnswer(
-            turn.user_id, output.content, turn.session_id, turn.request_id, output.usage
+            user_id=turn.user_id,
+            reply=output.content,
+            session_id=turn.session_id,
+            request_id=turn.request_id,
+            usage=output.usage,
+            finish_reason=output.finish_reason,
+            model=output.model,
         )
         record = self._records.of(turn, spent)
 
@@ -286,7 +291,7 @@ class ChatService:
             fault = InvalidInput("message cannot be empty")
         elif len(message) > self._limits.message_max_chars:
             limit = self._limits.message_max_chars
-            fault = MessageTooLong(f"message too long (max {limit} chars)")
+            fault = InvalidInput(f"message too long (max {limit} chars)", code="message_too_long")
         elif "\x00" in message or not (message.isascii() or _is_text(message)):
             fault = InvalidInput("message is not valid text")
         if fault is not None:

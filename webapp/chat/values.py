@@ -36,6 +36,8 @@ class ChatAnswer:
     session_id: str
     request_id: str
     usage: Usage = field(default_factory=Usage)
+    finish_reason: str = "stop"
+    model: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """The body of the REST answer (contract §3)."""
@@ -43,6 +45,8 @@ class ChatAnswer:
             "user_id": self.user_id,
             "reply": self.reply,
             "session_id": self.session_id,
+            "finish_reason": self.finish_reason,
+            "model": self.model,
             "usage": {
                 "input_tokens": self.usage.input_tokens,
                 "output_tokens": self.usage.output_tokens,

@@ -77,12 +77,20 @@ def _limiter(settings: Settings) -> None:
         )
 
 
-def _model(settings: Settings) -> None:
+def _model(settings: Settings) -> str:
+    """Its name, and what of a request it refuses: turns then go without that."""
+    model = None
     try:
-        openai_model(settings).check()
+        model = openai_model(settings)
+        model.check()
+        refused = model.probe(tools=settings.tools != "off")
     except ConfigurationError:
         raise
     except SwitchboardError as error:
         raise SwitchboardError(
-            f"{error.message} Check OPENAI_BASE_URL and OPENAI_API_KEY."
+            f"{error.message} Check OPENAI_BASE_URL, OPENAI_API_KEY and SWITCHBOARD_MODEL."
         ) from error
+    finally:
+        if model is not None:
+            model.close()
+    return ", ".join([settings.model, *(f"goes without {part}" for part in refused)])

@@ -45,6 +45,14 @@ class ChatReply(Answer):
     user_id: str
     reply: str
     session_id: str
+    finish_reason: Annotated[
+        str,
+        Field(
+            description="the model's own last one: `stop`, `length` when the answer was cut off,"
+            " `content_filter`, …"
+        ),
+    ]
+    model: Annotated[str, Field(description="the name under which the model was asked")]
     usage: Usage
     request_id: str
 

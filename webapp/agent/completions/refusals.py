@@ -1,0 +1,192 @@
+"""Which part of a request a server refuses, from its words, and what was learned of each model."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from webapp.agent.completions.overflow import is_overflow
+
+logger = logging.getLogger("switchboard.model")
+
+Part = str
+TOOLS = "tools"
+STREAM = "stream"
+STREAM_OPTIONS = "stream_options"
+WHOLE = "whole answers"
+SYSTEM = "system role"
+ROLE_ORDER = "roles that do not alternate"
+CALL_IDS = "ids of tool calls"
+EARLIER_CALLS = "tool calls of earlier turns"
+EMPTY_CONTENT = "messages without content"
+REASONING = "reasoning sent back"
+# What a caller asked for so that it holds; to leave it out would break a promise.
+NEVER_LEFT_OUT = frozenset({"response_format", "max_tokens", "max_completion_tokens"})
+RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+
+KEPT_SECONDS = 3600.0
+MOST_MODELS = 64
+
+# 404, 405 and 403 are how gateways say that nobody behind them takes a part.
+STATUSES = frozenset({400, 403, 404, 405, 406, 409, 415, 422, 500, 501, 502})
+
+NO = re.compile(
+    r"\b(?:not|cannot|never|no longer|isn't|aren't|doesn't|don't|can't|won't)\b(?:\W+\w+){0,4}?"
+    r"\W+(?:support|allow|permit|enabl|implement|avail|accept|recogni|valid|defin|expect|known|use)"
+    r"|unsupported|not_supported|unrecogni[sz]ed|unknown|unexpected|extra[_ ](?:input|field|forb)"
+    r"|additional propert|no endpoints found|no (?:connected )?provider|requires\b|disabled"
+    r"|forbidden|only (?:the )?(?:default|user and assistant|non-?stream)|must be verified"
+    r"|invalid (?:\w+ )?role|literal_error|input should be"
+    r"|nicht unterstützt|n'est pas (?:pris|support)|no (?:se admite|es compatible|soporta)"
+    r"|不支持|不允许|未启用|无效|サポートされ|対応していま|지원(?:하지|되지)"
+)
+_TOOLS = re.compile(
+    r"\btools?\b|\btool[_ -]?(?:choice|use|call|pars)|\bfunctions?\b|\bfunction[_ -]?call"
+    r"|工具|函数|ツール|도구"
+)
+_STREAM = re.compile(r"\bstream(?:ing|ed|s)?\b|流式|ストリーミング|스트리밍")
+_ONLY_STREAM = re.compile(
+    r"only supports? (?:the )?stream|non-?stream(?:ing)?\b|without stream|not stream"
+    r"|(?:enable|require|set|use)\w*\W+(?:\w+\W+){0,3}?stream|stream\w*\W+(?:\w+\W+){0,4}?"
+    r"(?:required|must be (?:true|enabled|set))|(?:仅|只)支持流式|非流式"
+)
+_SYSTEM = re.compile(
+    r"\bsystem\b.{0,40}\b(?:role|prompt|message|instruction)|\b(?:role|prompt|message|instruction)"
+    r"s?\b.{0,60}\bsystem\b|developer instruction|messages(?:\[0\]|\.0|\W+0)\W+role"
+    r"|only user and assistant|input should be 'user'|system.{0,10}角色|角色.{0,10}system"
+)
+_ROLES = re.compile(
+    r"\balternat|roles? must|must (?:start|begin) with|consecutive|same role|first message"
+    r"|last message must|after the (?:\(?optional\)? )?system|交替"
+)
+_IDS = re.compile(
+    r"tool[_ ]?call[_ ]?ids?\b.{0,80}(?:must|length|invalid|pattern|too long|format|a-z)"
+    r"|tool_(?:calls|use)\W*\d*\W*\.?\bid\b.{0,200}(?:must|too long|pattern|invalid|match|length)"
+    r"|tool_call_id.{0,80}(?:too long|match)"
+)
+_EARLIER = re.compile(
+    r"thought[_ ]?signature|(?:reasoning_content|\bthinking\b|reasoning).{0,60}"
+    r"(?:must be (?:passed|sent|provided|included)|is missing|required)|tools= param"
+)
+_REASONING = re.compile(
+    r"reasoning(?:_content|_details|_text|_opaque)?\b|thinking_blocks|extra_content"
+    r"|provider_specific_fields"
+)
+_EMPTY = re.compile(
+    r"content.{0,60}(?:none is not|null|must be (?:a )?(?:string|non)|valid string|required"
+    r"|missing|cannot be empty)|missing.{0,20}content|none is not an allowed"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a request had in it, as far as it can be refused and left out."""
+
+    tools: bool = False
+    calls: bool = False
+    streamed: bool = False
+    system: bool = False
+    alternating: bool = True
+    reasoning: bool = False
+    earlier_calls: bool = False
+    empty_content: bool = False
+    options: tuple[str, ...] = ()
+
+
+def refused_part(status: int, words: str, sent: Sent, left_out: Iterable[Part]) -> Part | None:
+    """The part of the request that the words, in lower case, are about; None when they are not.
+
+    `status` is 200 for words in an answer. A part that was not sent, or is left out already, is
+    not what they are about.
+    """
+    if not words or not (status == 200 or status in STATUSES):
+        return None
+    gone = set(left_out)
+    found = (part for part in _candidates(status, words, sent) if part not in gone)
+    return next(found, None)
+
+
+def _candidates(status: int, words: str, sent: Sent) -> Iterable[Part]:
+    if sent.calls and _IDS.search(words):
+        yield CALL_IDS
+    if sent.earlier_calls and _EARLIER.search(words):
+        yield EARLIER_CALLS
+    if is_overflow(words) and status not in (403, 404, 405):
+        return
+    if sent.streamed and re.search(r"stream[_ ]options|include_usage", words):
+        yield STREAM_OPTIONS
+    if sent.empty_content and _EMPTY.search(words):
+        yield EMPTY_CONTENT
+    if _ROLES.search(words):
+        if not sent.alternating:
+            yield ROLE_ORDER
+        if sent.system:
+            yield SYSTEM
+        if sent.tools and sent.calls:
+            yield TOOLS
+    if not sent.streamed and _ONLY_STREAM.search(words):
+        yield WHOLE
+    if not NO.search(words):
+        return
+    if sent.reasoning and _REASONING.search(words):
+        yield REASONING
+    if sent.system and _SYSTEM.search(words):
+        yield SYSTEM
+    yield from (
+        name
+        for name in sent.options
+        if re.search(rf"\b{re.escape(name.lower())}\b", words)
+        and (name not in NEVER_LEFT_OUT or RENAMED.get(name, "\0") in words)
+    )
+    if sent.tools and _TOOLS.search(words):
+        yield TOOLS
+    if sent.streamed and _STREAM.search(words):
+        yield STREAM
+
+
+class Refusals:
+    """What the models of one server were found to refuse, for `KEPT_SECONDS` each.
+
+    A part is learned only when a request without it was answered: words alone could be a user's.
+    After that time it is sent again, because servers and models are changed.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._until: dict[str, dict[Part, float]] = {}
+
+    def of(self, model: str) -> frozenset[Part]:
+        """The parts that requests to this model go without."""
+        parts = self._until.get(model)
+        if not parts:
+            return frozenset()
+        now = self._now()
+        return frozenset([part for part, until in parts.items() if until > now])
+
+    def learn(self, model: str, left_out: frozenset[Part]) -> None:
+        """Remembers what a request that was answered had left out, and says once what is new."""
+        new = left_out - self.of(model)
+        if not new:
+            return
+        now = self._now()
+        with self._lock:
+            if model not in self._until and len(self._until) >= MOST_MODELS:
+                del self._until[next(iter(self._until))]
+            self._until[model] = {
+                **self._until.get(model, {}),
+                **dict.fromkeys(new, now + KEPT_SECONDS),
+            }
+        for part in sorted(new):
+            logger.warning("model_part_refused", extra={"model": model, "part": part})
+
+
+def told(parts: Iterable[Part], options: Mapping[str, object]) -> list[str]:
+    """The parts as an operator reads them."""
+    return [
+        f"{part} (sent as {RENAMED[part]})" if part in options and part in RENAMED else part
+        for part in sorted(parts)
+    ]

@@ -1,0 +1,102 @@
+"""What a model's server says of a failure, as plain words; what they mean is not here.
+
+Only the fields in which servers speak for themselves are read. Others repeat the request or what
+the model wrote, and so a user's words could be taken for the server's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from webapp.agent.completions.events import objects
+
+SPOKEN = (
+    "code",
+    "type",
+    "status",
+    "param",
+    "loc",
+    "message",
+    "msg",
+    "error",
+    "errors",
+    "detail",
+    "details",
+    "reason",
+    "title",
+    "description",
+    "error_description",
+    "errorMessage",
+    "error_message",
+    "metadata",
+    "raw",
+)
+MAX_BODY = 64 * 1024
+MAX_CHARS = 4000
+MAX_DEPTH = 8
+MAX_ENTRIES = 20
+
+
+def words_of_body(body: bytes) -> str:
+    """The words in the body of a refusal: JSON, events or plain text, but no page of a proxy."""
+    if not body.strip():
+        return ""
+    text = body[:MAX_BODY].decode("utf-8", "replace").strip()
+    try:
+        found, _ = objects(body[:MAX_BODY])
+    except (ValueError, RecursionError):
+        found = []
+    if found:
+        return words_of(found)
+    return "" if text.startswith("<") else words_of(text)
+
+
+def words_of(said: object) -> str:
+    """The words in what was said, in lower case, so many that a sentence is found in them."""
+    try:
+        return "\n".join(_spoken(said, 0))[:MAX_CHARS].lower()
+    except RecursionError:
+        return ""
+
+
+def _spoken(said: object, depth: int) -> Iterator[str]:
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(said, str):
+        inner = _json(said)
+        if inner is None:
+            yield said[:MAX_CHARS]
+        else:
+            yield from _spoken(inner, depth + 1)
+    elif isinstance(said, dict):
+        for name in SPOKEN:
+            if said.get(name) is not None:
+                yield from _spoken(said[name], depth + 1)
+    elif isinstance(said, list):
+        if said and all(isinstance(each, str | int) for each in said):
+            yield " ".join(map(str, said[:MAX_ENTRIES]))  # a place, such as body, tools, 0
+            return
+        for each in said[:MAX_ENTRIES]:
+            yield from _spoken(each, depth + 1)
+    elif said is not None:
+        yield str(said)
+
+
+def _json(text: str) -> object:
+    """What a gateway packed into its message: the answer of the server behind it."""
+    for start in ("{", "["):
+        place = text.find(start)
+        if 0 <= place < 200:
+            try:
+                value, end = json.JSONDecoder().raw_decode(text[:MAX_BODY], place)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(value, dict) or (isinstance(value, list) and _objects_in(value)):
+                around = f"{text[:place]} {text[end:]}".strip()
+                return [{"message": around}, value] if around else value
+    return None
+
+
+def _objects_in(values: list[object]) -> bool:
+    return any(isinstance(value, dict) for value in values)
