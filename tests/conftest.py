@@ -22,7 +22,7 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 MakeApp = Callable[..., Flask]
-SECRET = "a-secret-of-the-tests-0123456789-abcdef"
+SECRET = "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K"
 
 
 def settings_for(folder: Path, **changes: str) -> LoadedSettings:

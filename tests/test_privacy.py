@@ -70,7 +70,7 @@ def test_encrypted_ids_are_in_no_file_and_whole_in_the_api(
     make_app: MakeApp, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    app = make_app(USER_ID_KEY="a key for user ids, long enough to be one")
+    app = make_app(USER_ID_KEY="hQ7nWc2xRv5mZt9k-ids-LpYb4GsJd8FuTe3Ea")
     client = app.test_client()
     body = {"user_id": PLANTED, "message": "Hello"}
     assert client.post("/chat", json=body).status_code == 200

@@ -14,8 +14,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from webapp.allowances import check_rate_limit, parse_budget
 from webapp.errors import InvalidInput
+from webapp.secret_strength import ENOUGH_BITS, bits_of
 
 MIN_SECRET_CHARS = 32
+LONGEST_JUDGED = 1024
 LONGEST_SECONDS = 100 * 366 * 86_400.0
 DEFAULT_PORTS = {"http": 80, "https": 443}
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -101,9 +103,13 @@ def line(text: str) -> str:
 
 
 def secret(text: str) -> str:
-    """A secret that cannot be guessed: long, and not one character over and over."""
+    """A secret that cannot be guessed: long, and not made of words, rows of keys or repetitions."""
+    advice = f"use at least {MIN_SECRET_CHARS} random characters"
     if len(text) < MIN_SECRET_CHARS or len(set(text)) < 10:
-        raise ValueError(f"is weak; use at least {MIN_SECRET_CHARS} random characters")
+        raise ValueError(f"is weak; {advice}")
+    # Longer ones are not looked at to their end: this takes time by the square of the length.
+    if bits_of(text[:LONGEST_JUDGED]) < ENOUGH_BITS:
+        raise ValueError(f"is weak: it is made of words, rows of keys or repetitions; {advice}")
     return text
 
 

@@ -30,6 +30,8 @@ SECRET_NAMES = frozenset(
     {"secret_key", "jwt_secret", "user_id_key", "openai_api_key", "database_url"}
     | {"rate_limit_storage_url"}
 )
+# These may hold a password or a key in their middle: shown through redaction.py alone.
+URL_NAMES = frozenset({"openai_base_url", "jwt_jwks_url", "database_url", "rate_limit_storage_url"})
 SETTINGS_FILE = "switchboard.env"
 
 

@@ -21,7 +21,7 @@ from webapp.tenants import store
 from webapp.tenants.user_ids import PlainUserIds
 
 PASSWORD = "correct horse battery"
-USER_ID_KEY = "a key for user ids, long enough to be one"
+USER_ID_KEY = "hQ7nWc2xRv5mZt9k-ids-LpYb4GsJd8FuTe3Ea"
 
 
 @dataclass
@@ -46,7 +46,7 @@ def run(url: str) -> Run:
     def command(*arguments: str, typed: str = "", user_id_key: str = "") -> Outcome:
         environment = {
             "SWITCHBOARD_DATABASE_URL": url,
-            "SWITCHBOARD_SECRET_KEY": "a-secret-of-the-tests-0123456789-abcdef",
+            "SWITCHBOARD_SECRET_KEY": "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K",
             "SWITCHBOARD_USER_ID_KEY": user_id_key,
         }
         result = CliRunner().invoke(switchboard, arguments, input=typed, env=environment)

@@ -42,7 +42,7 @@ def run(url: str) -> Run:
     def command(*arguments: str, typed: str = "") -> Outcome:
         environment = {
             "SWITCHBOARD_DATABASE_URL": url,
-            "SWITCHBOARD_SECRET_KEY": "a-secret-of-the-tests-0123456789-abcdef",
+            "SWITCHBOARD_SECRET_KEY": "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K",
             "OPENAI_API_KEY": "none",
         }
         result = CliRunner().invoke(switchboard, arguments, input=typed, env=environment)

@@ -20,7 +20,7 @@ from webapp.tenants.rekey import check_user_id_key, encrypt_user_ids
 from webapp.tenants.user_ids import PlainUserIds, UserIds
 
 REFERENCE_KEY = b"r" * 32
-KEY = "a key for user ids, long enough to be one"
+KEY = "hQ7nWc2xRv5mZt9k-ids-LpYb4GsJd8FuTe3Ea"
 PLAIN = PlainUserIds(REFERENCE_KEY)
 ENCRYPTED = EncryptedUserIds(KEY, REFERENCE_KEY)
 OTHER = EncryptedUserIds(KEY + "!", REFERENCE_KEY)

@@ -16,7 +16,7 @@ from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
 from webapp.web.context import LIMITS_EXTENSION
 
-JWT_SECRET = "a-signing-secret-of-the-tests-0123456789"
+JWT_SECRET = "Rt8wLm4cYq1zXe6u-signs-VbKp9GfJd3ShNa5T"
 
 
 def turn(client: FlaskClient, user_id: str | None = "alice", **more: Any) -> TestResponse:

@@ -146,11 +146,17 @@ def test_a_forgotten_tenants_name_is_not_in_the_audit_log(app: Flask, alice: Per
 
 
 def test_the_settings_page_says_where_from_and_shows_no_secret(make_app: MakeApp) -> None:
-    app = make_app(MODEL="some-model", JWT_SECRET="a-secret-for-tokens-0123456789-abcdef")
+    app = make_app(
+        MODEL="some-model",
+        JWT_JWKS_URL="https://ada:hunter2@idp.example/keys?key=hunter3",
+        JWT_SECRET="Qm5zXc8vLw2kTy7r-tokens-NpJb4HsGd9FuAe3",
+    )
     mallory = sign_in(app, "mallory", "viewer")
     page = mallory.read("/admin/settings")
     assert SECRET not in page
-    assert "a-secret-for-tokens-0123456789-abcdef" not in page
+    assert "Qm5zXc8vLw2kTy7r-tokens-NpJb4HsGd9FuAe3" not in page
+    assert "https://ada:***@idp.example/keys?key=***" in page
+    assert "hunter" not in page
     assert "set, not shown" in page
     assert "some-model" in page
     assert "Environment" in page

@@ -13,6 +13,7 @@ from tests.conftest import services_of
 from tests.web.admin.conftest import audit_of, messages_of, talk
 from tests.web.admin.person import Person, form_to
 from webapp.tenants.directory import TenantChange
+from webapp.web.admin.spreadsheet import cell
 
 SCRIPT = "<img src=x onerror=alert(1)>"
 
@@ -83,11 +84,52 @@ def test_the_same_view_comes_as_csv_and_json(alice: Person, tenants: list[str]) 
     assert json.loads(alice.read("/admin/tenants.json?search=nobody")) == {"tenants": []}
 
 
-@pytest.mark.parametrize("name", ["=cmd|' '!A0", "+1", "-1+2", "@SUM(A1)", "＝1"])
+NAMES_LIKE_FORMULAS = [
+    *(
+        "=cmd|' '!A0",
+        "+1",
+        "-1+2",
+        "@SUM(A1)",
+        "＝1",
+        "＋1",
+        "－1",
+        "＠SUM(A1)",
+        "﹦1",
+        "﹢1",
+        "⁼1",
+    ),
+    *("\ufeff=1", "\u200b=1", "\u2060\ufeff@A1", "\xad+1", "\u202e-1", "\u180e=1", "\u034f=1"),
+    *("\u3164=1", "\u115f＝1", "\ufe0f=1", "\U000e0041=1", "\u2061\u2062+1", "\u22121"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES_LIKE_FORMULAS)
 def test_no_cell_can_be_taken_for_a_formula(app: Flask, alice: Person, name: str) -> None:
     talk(app, name)
     text = alice.read("/admin/tenants.csv")
     assert next(csv.DictReader(io.StringIO(text)))["user_id"] == "'" + name
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("\n1", "'\n1"),
+        (" \xa0=1", "' \xa0=1"),
+        ("\x00=1", "'\x00=1"),
+        ("", ""),
+        ("\ufeff", "\ufeff"),
+        ("a=1", "a=1"),
+        ("1-2", "1-2"),
+        ("名前", "名前"),
+        (-5, -5),
+        (-0.5, -0.5),
+        (None, ""),
+    ],
+)
+def test_a_cell_keeps_what_is_no_formula(value: object, shown: object) -> None:
+    assert cell(value) == shown
 
 
 def test_a_selection_is_cleared_after_a_question(

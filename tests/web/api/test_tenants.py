@@ -437,7 +437,7 @@ def test_a_cursor_from_another_key_is_no_way_in(make_app: MakeApp) -> None:
 
 
 def test_encrypted_ids_are_readable_through_the_api(make_app: MakeApp) -> None:
-    app = make_app(USER_ID_KEY="a key for user ids, long enough to be one")
+    app = make_app(USER_ID_KEY="hQ7nWc2xRv5mZt9k-ids-LpYb4GsJd8FuTe3Ea")
     client = app.test_client()
     say(client, "alice", "bob")
     listed = got(client, "/api/tenants")["tenants"]

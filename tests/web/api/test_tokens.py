@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
 
-JWT_SECRET = "a-signing-secret-of-the-tests-0123456789"
+JWT_SECRET = "Rt8wLm4cYq1zXe6u-signs-VbKp9GfJd3ShNa5T"
 
 
 @pytest.fixture

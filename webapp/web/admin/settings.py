@@ -10,7 +10,8 @@ from typing import Any
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
-from webapp.settings import SECRET_NAMES, Settings, variable_name
+from webapp.redaction import redacted_url
+from webapp.settings import SECRET_NAMES, URL_NAMES, Settings, variable_name
 from webapp.web.context import services
 
 
@@ -21,7 +22,7 @@ def settings() -> ResponseReturnValue:
         settings=[
             {
                 "name": variable_name(name),
-                "value": _text(getattr(loaded.values, name), secret=name in SECRET_NAMES),
+                "value": _text(name, getattr(loaded.values, name)),
                 "secret": name in SECRET_NAMES,
                 "source": loaded.source_of(name),
             }
@@ -35,12 +36,15 @@ def settings() -> ResponseReturnValue:
     )
 
 
-def _text(value: Any, *, secret: bool) -> str:
-    """A secret's presence alone; its text does not reach the template."""
+def _text(name: str, value: Any) -> str:
+    """A secret's presence alone, a URL without what is secret in it: what is not shown does not
+    reach the template."""
     if value is None or value == "" or value == ():
         return ""
-    if secret:
+    if name in SECRET_NAMES:
         return "set"
+    if name in URL_NAMES:
+        return redacted_url(value)
     if isinstance(value, tuple):
         return " ".join(str(part) for part in value)
     if isinstance(value, bool):

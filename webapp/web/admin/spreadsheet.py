@@ -6,21 +6,39 @@ import csv
 import io
 import json
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
 from flask import Response
 
-# Source: OWASP, "CSV Injection"; the full-width forms are taken for formulas by some programs.
-FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# Source: OWASP, "CSV Injection". Compared after NFKC, which makes of the full-width, small and
+# raised forms the plain ones; some programs do the same.
+FORMULA_BEGINS = frozenset("=+-@\u2212|%")
+BREAKS = ("\t", "\r", "\n")
+# Letters by their category, and blank to the eye.
+FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800")
 LINES_AT_ONCE = 200
 
 
 def cell(value: object) -> object:
     """A cell that cannot be taken for a formula; numbers stay numbers."""
-    if isinstance(value, str) and value.startswith(FORMULA_BEGINS):
+    if isinstance(value, str) and (value.startswith(BREAKS) or _begins_a_formula(value)):
         return "'" + value
     return "" if value is None else value
+
+
+def _begins_a_formula(text: str) -> bool:
+    """Whether the first character that can be seen does: programs drop what stands before it."""
+    for char in text:
+        if not _is_blank(char):
+            return unicodedata.normalize("NFKC", char)[:1] in FORMULA_BEGINS
+    return False
+
+
+def _is_blank(char: str) -> bool:
+    """White space, control and format characters, marks without a letter, fillers."""
+    return unicodedata.category(char)[0] in "ZCM" or char in FILLERS
 
 
 def csv_download(name: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
