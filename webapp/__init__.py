@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flask import Flask
 
-    from webapp.agent import Model
+    from webapp.agent import Guardrail, Model, Toolkit
     from webapp.clock import Clock
     from webapp.settings import LoadedSettings
 
@@ -18,12 +20,16 @@ __all__ = ["create_app"]
 def create_app(
     loaded: LoadedSettings | None = None,
     *,
+    toolkits: Iterable[Toolkit] | None = None,
+    guardrails: Iterable[Guardrail] | None = None,
     model: Model | None = None,
     clock: Clock | None = None,
 ) -> Flask:
     """The application. Settings come from the environment unless they are handed in.
 
-    `model` and `clock` replace the real ones, for tests. Raises `ConfigurationError`.
+    `toolkits` and `guardrails` are the agent's, in the place of those that SWITCHBOARD_TOOLKITS
+    and SWITCHBOARD_GUARDRAILS name. `model` and `clock` replace the real ones, for tests. Raises
+    `ConfigurationError`.
     """
     # Imported here, so that `from webapp.agent import Agent` does not bring Flask along.
     from flask import Flask
@@ -45,7 +51,11 @@ def create_app(
         static_folder="static",
         static_url_path="/static",
     )
-    app.extensions[EXTENSION] = build_services(settings, clock=clock, model=model)
+    services = build_services(
+        settings, clock=clock, model=model, toolkits=toolkits, guardrails=guardrails
+    )
+    services.extensions()  # what is wrong with them is told now
+    app.extensions[EXTENSION] = services
     app.extensions[LIMITS_EXTENSION] = Limits(
         default=settings.values.rate_limit,
         storage_url=settings.values.rate_limit_storage_url,

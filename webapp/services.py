@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,13 @@ from webapp.accounts.keys import Keys
 from webapp.accounts.passwords import Passwords
 from webapp.accounts.sign_in import SignIn
 from webapp.accounts.tokens import Tokens
-from webapp.agent import Agent, Model
-from webapp.agent.toolkits import calculator, clock
+from webapp.agent import Agent, Guardrail, Model, Toolkit
 from webapp.allowances import parse_budget
 from webapp.chat.configuration import AgentConfiguration, AgentConfigurations
 from webapp.chat.service import ChatLimits, ChatService
 from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError
+from webapp.extensions import Extensions, extensions_of
 from webapp.settings import LoadedSettings, Settings
 from webapp.storage import Database, open_database
 from webapp.tenants.directory import TenantDirectory
@@ -42,6 +42,7 @@ class Services:
     clock: Clock
     user_ids: UserIds
     configurations: AgentConfigurations
+    extensions: Callable[[], Extensions]
     chat: ChatService
     keys: Keys
     tokens: Tokens
@@ -53,6 +54,11 @@ class Services:
     @property
     def settings(self) -> Settings:
         return self.loaded.values
+
+    @property
+    def toolkits(self) -> tuple[Toolkit, ...]:
+        """Those that the model is told of."""
+        return _toolkits(self.settings, self.extensions)
 
     def require_sound_database(self) -> None:
         """Raises `StorageUnavailable`, `SchemaOutOfDate`, or `ConfigurationError` when the user
@@ -74,7 +80,12 @@ class Services:
 
 
 def build_services(
-    loaded: LoadedSettings, *, clock: Clock | None = None, model: Model | None = None
+    loaded: LoadedSettings,
+    *,
+    clock: Clock | None = None,
+    model: Model | None = None,
+    toolkits: Iterable[Toolkit] | None = None,
+    guardrails: Iterable[Guardrail] | None = None,
 ) -> Services:
     """Puts everything together. Opens no connection yet; raises `ConfigurationError`."""
     settings = loaded.values
@@ -82,7 +93,10 @@ def build_services(
     database = open_database(settings.database_url)
     secret = settings.secret_key or secrets.token_hex(32)
     user_ids = _user_ids(settings, secret)
-    configurations = _configurations(settings, database, ticking, model)
+    extensions = extensions_of(
+        settings.toolkits, settings.guardrails, toolkits=toolkits, guardrails=guardrails
+    )
+    configurations = _configurations(settings, database, ticking, model, extensions)
     keys = Keys(database, user_ids, clock=ticking)
     passwords = Passwords()
     return Services(
@@ -91,6 +105,7 @@ def build_services(
         clock=ticking,
         user_ids=user_ids,
         configurations=configurations,
+        extensions=extensions,
         chat=ChatService(
             database=database,
             user_ids=user_ids,
@@ -139,7 +154,11 @@ def _chat_limits(settings: Settings) -> ChatLimits:
 
 
 def _configurations(
-    settings: Settings, database: Database, ticking: Clock, model: Model | None
+    settings: Settings,
+    database: Database,
+    ticking: Clock,
+    model: Model | None,
+    extensions: Callable[[], Extensions],
 ) -> AgentConfigurations:
     original = AgentConfiguration(
         name=settings.agent_name,
@@ -155,7 +174,8 @@ def _configurations(
             name=configuration.name,
             model=named(configuration.model),
             instructions=configuration.instructions,
-            toolkits=(calculator(), clock()) if _has_tools(settings) else (),
+            toolkits=_toolkits(settings, extensions),
+            guardrails=extensions().guardrails,
             max_loops=configuration.max_loops,
             context_max_messages=configuration.context_max_messages,
         )
@@ -168,6 +188,10 @@ def _has_tools(settings: Settings) -> bool:
     if settings.model == EMBEDDED_MODEL:
         return settings.tools == "on"
     return settings.tools != "off"
+
+
+def _toolkits(settings: Settings, extensions: Callable[[], Extensions]) -> tuple[Toolkit, ...]:
+    return extensions().toolkits if _has_tools(settings) else ()
 
 
 def _one_for_all(model: Model) -> Callable[[str], Model]:

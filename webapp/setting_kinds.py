@@ -254,3 +254,11 @@ def _by_rule(rule: Callable[[str], object], text: str, sentence: str) -> str:
     except InvalidInput:
         raise ValueError(sentence) from None
     return text
+
+
+def import_path(text: str) -> str:
+    """`package.module:name`; whether there is such a thing is seen where it is imported."""
+    module, colon, name = text.partition(":")
+    if not colon or not all(part.isidentifier() for part in f"{module}.{name}".split(".")):
+        raise ValueError("must name import paths such as my_package.tools:toolkit")
+    return text

@@ -33,6 +33,7 @@ SECRET_NAMES = frozenset(
 # These may hold a password or a key in their middle: shown through redaction.py alone.
 URL_NAMES = frozenset({"openai_base_url", "jwt_jwks_url", "database_url", "rate_limit_storage_url"})
 SETTINGS_FILE = "switchboard.env"
+BUILT_IN_TOOLKITS = ("webapp.agent.toolkits:calculator", "webapp.agent.toolkits:clock")
 
 
 class Settings(BaseModel):
@@ -59,6 +60,8 @@ class Settings(BaseModel):
     model_timeout: float = Field(default=60.0, gt=0, le=3600)
     model_max_retries: int = Field(default=2, ge=0, le=10)
     tools: Literal["auto", "on", "off"] = "auto"
+    toolkits: tuple[str, ...] = BUILT_IN_TOOLKITS
+    guardrails: tuple[str, ...] = ()
     max_loops: int = Field(default=10, ge=1, le=100)
     memory_max_messages: int = Field(default=100, ge=0, le=1_000_000)
     context_max_messages: int = Field(default=100, ge=2, le=10_000)
@@ -113,6 +116,8 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "jwt_issuer": kinds.line,
     "cors_origins": _listed(kinds.origin),
     "allowed_hosts": _listed(kinds.host_pattern),
+    "toolkits": _listed(kinds.import_path),
+    "guardrails": _listed(kinds.import_path),
     "agent_name": kinds.line,
     "model": kinds.line,
     "tools": kinds.auto_or_truth,

@@ -11,20 +11,22 @@ from limits.storage import storage_from_string
 import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
 from webapp.accounts import audit
 from webapp.errors import ConfigurationError, SwitchboardError
-from webapp.services import openai_model
-from webapp.settings import Settings, load_settings
+from webapp.services import build_services, openai_model
+from webapp.settings import LoadedSettings, Settings, load_settings
 from webapp.storage import open_database
 
 
 @click.command(name="check")
 def command() -> None:
     """Tests the settings, the database, the audit log, the limiter's storage and the model."""
-    settings = load_settings().values
+    loaded = load_settings()
+    settings = loaded.values
     click.echo("ok     settings")
     results = [
         _run("database", lambda: _database(settings)),
         _run("audit log", lambda: _audit_log(settings)),
         _run("limiter", lambda: _limiter(settings)),
+        _run("tools", lambda: _tools(loaded)),
         _run("model", lambda: _model(settings)),
     ]
     if not all(results):
@@ -75,6 +77,16 @@ def _limiter(settings: Settings) -> None:
             "The storage in SWITCHBOARD_RATE_LIMIT_STORAGE_URL does not answer; start it or"
             " correct the address. Until then limits are not kept."
         )
+
+
+def _tools(loaded: LoadedSettings) -> str:
+    services = build_services(loaded)
+    names = [tool.name for kit in services.toolkits for tool in kit.tools]
+    guards = [guardrail.name for guardrail in services.extensions().guardrails]
+    return (
+        f"{', '.join(names) or 'none'}; "
+        f"guardrail{'' if len(guards) == 1 else 's'} {', '.join(guards) or 'none'}"
+    )
 
 
 def _model(settings: Settings) -> str:

@@ -28,6 +28,7 @@ def command(host: str, port: int) -> None:
     set. The REST API answers this machine without a key."""
     _require_loopback(host)
     loaded = load_settings()
+    build_services(loaded).extensions()  # nothing is started for what cannot be imported
     require_free_port(host, port)
     # Whoever asks for credentials here as well, to try them, gets it.
     environment = {} if loaded.source_of("auth") != "default" else {"SWITCHBOARD_AUTH": "open"}

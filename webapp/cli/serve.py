@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from webapp.cli.serving import run_gunicorn
@@ -24,7 +26,7 @@ from webapp.settings import LoadedSettings, Settings, load_settings
 def command(bind: str, workers: int, concurrency: int) -> None:
     """The production server: gunicorn with gevent workers."""
     loaded = load_settings()
-    faults = [*_faults(loaded.values, workers), *_database_faults(loaded)]
+    faults = [*_faults(loaded.values, workers), *_faults_met(loaded)]
     if faults:
         raise ConfigurationError("\n".join(faults))
     run_gunicorn(
@@ -64,13 +66,22 @@ def _faults(settings: Settings, workers: int) -> list[str]:
     return faults
 
 
-def _database_faults(loaded: LoadedSettings) -> list[str]:
+def _faults_met(loaded: LoadedSettings) -> list[str]:
     try:
         services = build_services(loaded)
         try:
-            services.require_sound_database()
+            return _all_of(services.extensions, services.require_sound_database)
         finally:
             services.database.close()
     except SwitchboardError as error:
         return [error.message]
-    return []
+
+
+def _all_of(*tests: Callable[[], object]) -> list[str]:
+    faults = []
+    for test in tests:
+        try:
+            test()
+        except SwitchboardError as error:
+            faults.append(error.message)
+    return faults

@@ -36,6 +36,12 @@ def test_new_instructions_hold_from_the_next_turn(
     assert "sailor" not in json.dumps(entry)
 
 
+def test_the_page_names_the_tools_and_the_guardrails(alice: Person) -> None:
+    page = alice.read("/admin/agent")
+    assert "<code>square_root</code>" in page
+    assert "<dt>Guardrails</dt>" in page
+
+
 def test_two_admins_do_not_overwrite_one_another(app: Flask, alice: Person) -> None:
     form = form_to(alice.read("/admin/agent"), "/admin/agent")
     alice.submit("/admin/agent", **AGENT)

@@ -85,6 +85,8 @@ def _page(typed: TypedAgent | None = None, faults: Mapping[str, str] | None = No
         "admin/agent.html",
         config=config,
         history=services().configurations.history(),
+        toolkits=services().toolkits,
+        guardrails=services().extensions().guardrails,
         faults=faults or {},
     )
 

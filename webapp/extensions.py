@@ -1,0 +1,159 @@
+"""What an application adds to the served agent: toolkits and guardrails, named by import paths.
+
+A path such as `my_package.tools:toolkit` names the thing itself, a list of them, or a function or
+class that is called without arguments and gives them. What they do is the agent's business.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from webapp.agent import Guardrail, InputGuardrail, OutputGuardrail, Toolkit
+from webapp.agent.guardrails import Guardrails
+from webapp.agent.tools import by_name
+from webapp.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """The toolkits and guardrails of the served agent, checked."""
+
+    toolkits: tuple[Toolkit, ...]
+    guardrails: tuple[Guardrail, ...]
+
+
+def extensions_of(
+    toolkit_paths: Sequence[str],
+    guardrail_paths: Sequence[str],
+    *,
+    toolkits: Iterable[Toolkit] | None = None,
+    guardrails: Iterable[Guardrail] | None = None,
+) -> Callable[[], Extensions]:
+    """Imports what the paths name when it is first called; what is handed in goes before them.
+
+    Commands that run no turn need not import it. Calling it raises `ConfigurationError`, a
+    sentence for what cannot be imported, is of another kind, or bears another's name.
+    """
+
+    @functools.cache
+    def load() -> Extensions:
+        tools = _given("toolkits", toolkits, _is_toolkit)
+        if tools is None:
+            tools = _imported("SWITCHBOARD_TOOLKITS", toolkit_paths, _is_toolkit, "toolkit")
+        by_name(tools)
+        guards = _given("guardrails", guardrails, _is_guardrail)
+        if guards is None:
+            guards = _imported(
+                "SWITCHBOARD_GUARDRAILS", guardrail_paths, _is_guardrail, "guardrail"
+            )
+        Guardrails.of(guards)
+        return Extensions(tools, guards)
+
+    return load
+
+
+Fits = Callable[[object], bool]
+
+
+def _is_toolkit(value: object) -> bool:
+    return isinstance(value, Toolkit)
+
+
+def _is_guardrail(value: object) -> bool:
+    return isinstance(value, InputGuardrail | OutputGuardrail) and not isinstance(value, type)
+
+
+def _given(name: str, values: Iterable[Any] | None, fits: Fits) -> tuple[Any, ...] | None:
+    if values is None:
+        return None
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigurationError(f"{name} must be a list: pass {name}=[…].")
+    found = tuple(values)
+    for value in found:
+        if not fits(value):
+            raise ConfigurationError(f"{name} holds a {type(value).__name__}: {_WANTED[name]}")
+    return found
+
+
+_WANTED = {
+    "toolkits": 'put functions into a Toolkit("name", [function, …]).',
+    "guardrails": "a guardrail has a name and check_input or check_output.",
+}
+
+
+def _imported(variable: str, paths: Sequence[str], fits: Fits, kind: str) -> tuple[Any, ...]:
+    found: list[Any] = []
+    for path in paths:
+        value = _value_at(variable, path)
+        if not fits(value) and callable(value):
+            value = _called(variable, path, value)
+        values = value if isinstance(value, list | tuple) else [value]
+        for each in values:
+            if not fits(each):
+                raise ConfigurationError(
+                    f"{variable} is wrong: {path} is of the type {type(each).__name__}"
+                    f" and no {kind}; {_WANTED[f'{kind}s']}"
+                )
+        found += values
+    return tuple(found)
+
+
+def _value_at(variable: str, path: str) -> object:
+    """What stands there. The current folder is looked in first, as `python -m` has it."""
+    folder = str(Path.cwd())
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
+    module_name, _, names = path.partition(":")
+    try:
+        value: object = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or module_name
+        if module_name != missing and not module_name.startswith(f"{missing}."):
+            raise _fails(variable, f"importing {module_name}", error) from error
+        raise ConfigurationError(
+            f"{variable} is wrong: there is no module {missing!r}, neither installed nor in the"
+            " current folder."
+        ) from error
+    except (Exception, SystemExit) as error:  # whatever its code raises
+        raise _fails(variable, f"importing {module_name}", error) from error
+    for name in names.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError as error:
+            raise ConfigurationError(
+                f"{variable} is wrong: {module_name} has no {names!r}."
+            ) from error
+    return value
+
+
+def _called(variable: str, path: str, make: Callable[[], object]) -> object:
+    try:
+        return make()
+    except (Exception, SystemExit) as error:  # whatever its code raises
+        raise _fails(variable, f"calling {path}", error) from error
+
+
+def _fails(variable: str, what: str, error: BaseException) -> ConfigurationError:
+    """The operator's own code failed: its words and its place are what mends it."""
+    words = str(error).partition("\n")[0]
+    told = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return ConfigurationError(f"{variable} is wrong: {what} failed with {told}{_place(error)}.")
+
+
+def _place(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({PurePath(error.filename).name}, line {error.lineno})"
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if trace.tb_frame.f_globals.get("__name__") != __name__ and "importlib" not in file:
+            place = f" ({PurePath(file).name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return place
