@@ -178,6 +178,7 @@ def _configurations(
             guardrails=extensions().guardrails,
             max_loops=configuration.max_loops,
             context_max_messages=configuration.context_max_messages,
+            turn_timeout=settings.turn_seconds,
         )
 
     return AgentConfigurations(database, ticking, original, build)

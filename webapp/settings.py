@@ -58,6 +58,7 @@ class Settings(BaseModel):
     instructions: str = Field(default="You are a helpful assistant.", max_length=32_000)
     model: str = Field(default="gpt-4o-mini", min_length=1, max_length=200)
     model_timeout: float = Field(default=60.0, gt=0, le=3600)
+    turn_timeout: float | None = Field(default=None, gt=0, le=86400)
     model_max_retries: int = Field(default=2, ge=0, le=10)
     tools: Literal["auto", "on", "off"] = "auto"
     toolkits: tuple[str, ...] = BUILT_IN_TOOLKITS
@@ -86,6 +87,11 @@ class Settings(BaseModel):
         """What was written as text is read by its kind; what tests hand in is taken as it is."""
         read = KINDS.get(info.field_name or "")
         return read(value) if read is not None and isinstance(value, str) and value else value
+
+    @property
+    def turn_seconds(self) -> float:
+        """The longest that a turn may take from the moment its place in the line has come."""
+        return self.turn_timeout or 3 * self.model_timeout
 
 
 def _listed(one: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
@@ -128,10 +134,9 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "openai_base_url": kinds.model_url,
     "max_body_bytes": kinds.parse_size,
     **dict.fromkeys(
-        ("model_timeout", "inactive_after", "cleanup_interval", "request_retention"),
-        kinds.parse_duration,
+        ("model_timeout", "turn_timeout", "session_idle", "inactive_after"), kinds.parse_duration
     ),
-    "session_idle": kinds.parse_duration,
+    **dict.fromkeys(("cleanup_interval", "request_retention"), kinds.parse_duration),
     **dict.fromkeys(
         ("trusted_proxies", "model_max_retries", "max_loops", "memory_max_messages"),
         kinds.whole_number,

@@ -15,6 +15,7 @@ from webapp.agent.misuse import asks_for_its_user, explained
 from webapp.agent.model import Model, ToolSpec
 from webapp.agent.text import check_input
 from webapp.agent.tools import Tool, Toolkit, by_name
+from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
 from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
 from webapp.memory import InMemory, Memory
@@ -32,8 +33,10 @@ class Agent:
     It holds no user: who asks is an argument of each run. `dataclasses.replace` makes another
     with, say, changed `instructions`; memory and queue stay shared. A `model` that is text is
     `OpenAIModel(text)`. `max_loops` bounds the calls to the model in one turn,
-    `context_max_messages` what each call is sent, instructions included. Raises
-    `ConfigurationError` for parts that do not fit, and for a model without a key.
+    `context_max_messages` what each call is sent, instructions included, and `turn_timeout` the
+    seconds of a whole turn from the moment its place in the user's line has come: retries, pauses
+    and tools do not stretch it. Raises `ConfigurationError` for parts that do not fit, and for a
+    model without a key.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Agent:
     max_loops: int = 10
     context_max_messages: int = 100
     guardrails: Sequence[Guardrail] = ()
+    turn_timeout: float | None = None
     turns: TurnQueue = field(default_factory=LocalTurnQueue, repr=False)
     _model: Model = field(init=False, repr=False)
     _tools: Mapping[str, Tool[..., Any]] = field(init=False, repr=False)
@@ -62,6 +66,8 @@ class Agent:
             raise ConfigurationError(
                 "context_max_messages must leave room for the instructions and the question."
             )
+        if self.turn_timeout is not None and not self.turn_timeout > 0:
+            raise ConfigurationError("turn_timeout must be more than 0 seconds, or None.")
         _require("memory", self.memory, ("add", "get_messages"), "memory=InMemory()")
         _require("turns", self.turns, ("place",), "turns=LocalTurnQueue()")
         toolkits, guardrails = _all("toolkits", self.toolkits), _all("guardrails", self.guardrails)
@@ -92,8 +98,9 @@ class Agent:
 
         The turns of one user run one at a time in order of arrival, so a tool cannot run its own
         user again: that raises `TurnUnderWay`. Raises `InvalidInput` for a bad id or a blank
-        input, `GuardrailRefused`, and what the model and the memory raise. When `cancel` is set,
-        the output's status is `cancelled` and nothing is stored.
+        input, `GuardrailRefused`, `ModelTimeout` after `turn_timeout`, and what the model and the
+        memory raise. When `cancel` is set, the output's status is `cancelled` and nothing is
+        stored.
         """
         return finish(self._turn(input, user_id, session_id, cancel, streaming=False))
 
@@ -126,7 +133,8 @@ class Agent:
 
         Raises `LoopLimitExceeded` when the model still asks for tools in its last allowed
         answer, `MessageTooLong` when the turn does not fit the model even without history,
-        `GuardrailRefused`, and the model's own errors.
+        `GuardrailRefused`, `ModelTimeout` when `turn_timeout` has passed since this call, and the
+        model's own errors.
         """
         context = Context.of(self.instructions, history, question, self.context_max_messages)
         return Turn(
@@ -139,6 +147,7 @@ class Agent:
             messages=[question],
             streaming=streaming,
             cancel=cancel,
+            deadline=Deadline.after(self.turn_timeout),
         ).play()
 
     def _turn(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from webapp.agent.tools import Tool, ToolResult, failure
+from webapp.deadline import Deadline
 from webapp.messages import ToolCall
 from webapp.turns import Cancellation
 
@@ -19,35 +20,87 @@ def run_together(
     tools: Mapping[str, Tool[..., Any]],
     calls: Sequence[ToolCall],
     cancel: Cancellation | None = None,
+    deadline: Deadline | None = None,
 ) -> list[ToolResult]:
     """A result for each call, in the order of the calls; never raises an Exception.
 
-    A single call runs in the thread of the caller, several in at most `MAX_TOGETHER` threads.
-    Calls that have not begun when `cancel` is set are left out; one that has begun is waited for,
-    because a thread cannot be stopped.
+    Without a deadline a single call runs in the thread of the caller and each that has begun is
+    waited for, because a thread cannot be stopped. With one all run in other threads, at most
+    `MAX_TOGETHER`, and those that are not done by then are left to themselves: their results say
+    so, and what they give later is thrown away. Calls that have not begun when `cancel` is set or
+    the deadline has passed are left out.
     """
-    results = [failure(f"{call.name} was not run to its end.") for call in calls]
-    waiting = deque(range(len(calls)))
-
-    def work() -> None:
-        while not (cancel is not None and cancel.is_set()):
-            try:
-                index = waiting.popleft()
-            except IndexError:
-                return
-            results[index] = _run(tools, calls[index])
-
-    others = [
-        # Each thread has its own copy of the context, which names the request in the log.
-        threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True)
-        for _ in range(min(len(calls), MAX_TOGETHER) - 1)
-    ]
-    for thread in others:
-        thread.start()
-    work()
+    lot = _Lot(tools, calls, cancel, deadline)
+    helpers = min(len(calls), MAX_TOGETHER)
+    if deadline is not None:
+        lot.start(helpers)
+        return lot.results_by(deadline)
+    others = lot.start(helpers - 1)
+    lot.work()
     for thread in others:
         thread.join()
-    return results
+    return lot.results
+
+
+class _Lot:
+    """The calls of one reply, which several threads work off."""
+
+    def __init__(
+        self,
+        tools: Mapping[str, Tool[..., Any]],
+        calls: Sequence[ToolCall],
+        cancel: Cancellation | None,
+        deadline: Deadline | None,
+    ) -> None:
+        self._tools = tools
+        self._calls = calls
+        self._cancel = cancel
+        self._deadline = deadline
+        self._waiting = deque(range(len(calls)))
+        self._at_work = 0
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self.results = [failure(f"{call.name} was not run to its end.") for call in calls]
+
+    def start(self, number: int) -> list[threading.Thread]:
+        """So many threads begin to work."""
+        self._at_work = number
+        threads = [
+            # Each thread has its own copy of the context, which names the request in the log.
+            threading.Thread(target=contextvars.copy_context().run, args=(self._help,), daemon=True)
+            for _ in range(number)
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def results_by(self, deadline: Deadline) -> list[ToolResult]:
+        """What there is when all are done, or when the time has run out."""
+        self._done.wait(deadline.left)
+        return list(self.results)
+
+    def work(self) -> None:
+        """Runs one call after the other until none is left or wanted."""
+        while not self._is_over():
+            try:
+                index = self._waiting.popleft()
+            except IndexError:
+                return
+            self.results[index] = _run(self._tools, self._calls[index])
+
+    def _help(self) -> None:
+        try:
+            self.work()
+        finally:
+            with self._lock:
+                self._at_work -= 1
+                if not self._at_work:
+                    self._done.set()
+
+    def _is_over(self) -> bool:
+        if self._cancel is not None and self._cancel.is_set():
+            return True
+        return self._deadline is not None and self._deadline.passed
 
 
 def _run(tools: Mapping[str, Tool[..., Any]], call: ToolCall) -> ToolResult:

@@ -23,7 +23,14 @@ from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta, ToolS
 from webapp.agent.replies import usable
 from webapp.agent.text import storable
 from webapp.agent.tools import Tool
-from webapp.errors import ContextOverflow, LoopLimitExceeded, MessageTooLong, ModelError
+from webapp.deadline import Deadline
+from webapp.errors import (
+    ContextOverflow,
+    LoopLimitExceeded,
+    MessageTooLong,
+    ModelError,
+    ModelTimeout,
+)
 from webapp.messages import Message, ToolCall, Usage
 from webapp.turns import Cancellation
 
@@ -41,6 +48,7 @@ class Turn:
     messages: list[Message]
     streaming: bool
     cancel: Cancellation | None
+    deadline: Deadline | None = None
     run_id: str = field(default_factory=new_run_id)
     usage: Usage = field(default_factory=Usage)
     model_calls: int = 0
@@ -73,6 +81,7 @@ class Turn:
     def _ask(self) -> Generator[Event, None, ModelReply | None]:
         """One answer of the model; None when the run was called off."""
         while not self._called_off():
+            self._require_time()
             self.shown, self.held = "", []
             try:
                 reply = yield from self._reply()
@@ -97,7 +106,9 @@ class Turn:
 
     def _reply(self) -> Generator[Event, None, ModelReply | None]:
         """What the model says, piece by piece when streaming; None when called off meanwhile."""
-        request = ModelRequest(self.context.messages(self.messages), self.specs, self.cancel)
+        request = ModelRequest(
+            self.context.messages(self.messages), self.specs, self.cancel, self.deadline
+        )
         if not self.streaming:
             return self.model.complete(request)
         reply: ModelReply | None = None
@@ -107,6 +118,8 @@ class Turn:
             for item in items:
                 if self._called_off():
                     return None
+                if reply is None and not isinstance(item, ModelReply):
+                    self._require_time()
                 if isinstance(item, ModelReply):
                     # The rest is read too, so that the model's connection can be used again.
                     reply = item
@@ -146,11 +159,17 @@ class Turn:
     def _run_tools(self, calls: tuple[ToolCall, ...]) -> Iterator[Event]:
         for call in calls:
             yield ToolStarted(call.name)
-        results = run_together(self.tools, calls, self.cancel)
+        results = run_together(self.tools, calls, self.cancel, self.deadline)
+        if not self._called_off():
+            self._require_time()
         for call, result in zip(calls, results, strict=True):
             self.messages.append(Message.tool(result.content, tool_call_id=call.id))
         for call, result in zip(calls, results, strict=True):
             yield ToolFinished(call.name, "ok" if result.ok else "error")
+
+    def _require_time(self) -> None:
+        if self.deadline is not None and self.deadline.passed:
+            raise ModelTimeout("The turn did not come to its end in time.")
 
     def _called_off(self) -> bool:
         return self.cancel is not None and self.cancel.is_set()

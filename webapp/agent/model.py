@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from webapp.deadline import Deadline
 from webapp.messages import Message, ToolCall, Usage
 from webapp.turns import Cancellation as Cancellation
 
@@ -21,11 +22,16 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One question to a model: the messages in order, instructions in front."""
+    """One question to a model: the messages in order, instructions in front.
+
+    A model that can be interrupted ends with `ModelTimeout` soon after the `deadline`, which is
+    the whole turn's, and with any `ModelError` soon after `cancel` is set.
+    """
 
     messages: Sequence[Message]
     tools: Sequence[ToolSpec] = ()
     cancel: Cancellation | None = None
+    deadline: Deadline | None = None
 
 
 @dataclass(frozen=True, slots=True)

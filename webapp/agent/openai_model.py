@@ -2,8 +2,8 @@
 
 The client's typed `chat.completions.create` walks every message through its parameter types,
 which with a hundred messages costs twenty times what the call costs. Its documented low-level
-`post` keeps its retries, time-outs and errors and leaves the body to us. What servers make of the
-dialect is read and written in `completions`.
+`post` keeps its errors and leaves the body to us. What servers make of the dialect is read and
+written in `completions`; connections, time and retries are in `http`.
 """
 
 from __future__ import annotations
@@ -32,19 +32,25 @@ from webapp.agent.completions.refusals import (
 )
 from webapp.agent.completions.request import RequestBody
 from webapp.agent.completions.words import words_of, words_of_body
-from webapp.agent.http_transport import KeptAliveTransport
-from webapp.agent.lookout import Lookout
+from webapp.agent.http.address import read_timeout, whole_address
+from webapp.agent.http.call import Call
+from webapp.agent.http.events import says_something
+from webapp.agent.http.lookout import Lookout
+from webapp.agent.http.transport import KeptAliveTransport
+from webapp.agent.http.tries import Refusal, Tries
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta, ToolSpec
-from webapp.errors import ConfigurationError, ModelError, ModelTimeout
+from webapp.errors import ConfigurationError, ContextOverflow, ModelError, ModelTimeout
 from webapp.messages import Message
 
 CONNECT_SECONDS = 10.0
 OPENAI_HOST = "api.openai.com"
 UNREADABLE = "The model gave an answer that cannot be read."
+TOO_LATE = "The model did not answer in time."
 BROKE_OFF = "The model's answer broke off."
 # What reading a JSON of an unexpected shape, or of absurd depth, raises.
 UNREADABLE_KINDS = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
-JSON_HEADERS: Any = {"headers": {"Content-Type": "application/json"}}
+# What may go to another origin than the one that was set: none of it says who we are.
+HARMLESS_HEADERS = frozenset({"accept", "content-type", "user-agent"})
 PROBE = (Message.system("Answer in one word."), Message.user("Say: ready"))
 PROBE_TOOL = ToolSpec("status", "Not needed here.", {"type": "object", "properties": {}})
 Parts = frozenset[Part]
@@ -63,10 +69,12 @@ class OpenAIModel:
 
     One instance serves all threads. `api_key` and `base_url` default to what the `openai` package
     reads from OPENAI_API_KEY and OPENAI_BASE_URL; a server other than OpenAI's needs no key, and
-    without one for OpenAI's `ConfigurationError` is raised. `timeout` is in seconds: for a whole
-    answer, or for the gap between two pieces of a streamed one. `options` are further fields of
-    the request body, such as `temperature`. A part of the request that the server refuses is left
-    out from then on, for an hour; with `tools_required` never the tools.
+    without one for OpenAI's `ConfigurationError` is raised. A query of the base URL goes with every
+    call. `timeout` is in seconds: for a whole answer, or for a silence in a streamed one, which may
+    take twice that to its next word while comments or empty events show that the server is alive.
+    `options` are further fields of the request body, such as `temperature`. A part of the request
+    that the server refuses is left out from then on, for an hour; with `tools_required` never the
+    tools.
     """
 
     def __init__(
@@ -93,8 +101,7 @@ class OpenAIModel:
             timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
             http_client=_http_client(timeout, self._lookout),
         )
-        # Whole, because the client parses a relative one three times for each request.
-        self._url = f"{str(self.client.base_url).rstrip('/')}/chat/completions"
+        self._url = whole_address(self.client.base_url, "chat/completions")
         self._body = RequestBody(name, self._options)
 
     @property
@@ -147,12 +154,18 @@ class OpenAIModel:
 
     def check(self) -> None:
         """Asks the server for its models; raises `ModelError` when it does not answer."""
-        try:
-            self.client.get("/models", cast_to=httpx2.Response, options={"max_retries": 0})
-        except openai.NotFoundError:
-            return  # an answer all the same; some servers have no list
-        except openai.OpenAIError as error:
-            raise _failure(error) from error
+        url = whole_address(self.client.base_url, "models")
+        tries = Tries(url, retries=0, patience=0.0, reads=True)
+        while True:
+            try:
+                self.client.get(tries.url, cast_to=httpx2.Response, options=self._sending(tries))
+            except openai.NotFoundError:
+                return  # an answer all the same; some servers have no list
+            except openai.OpenAIError as error:
+                if not tries.again(_refusal(error)):
+                    raise _failure(error) from error
+            else:
+                return
 
     def probe(self, *, tools: bool = True) -> list[str]:
         """Asks a short question as turns do; gives the parts of it that the model refuses.
@@ -167,7 +180,7 @@ class OpenAIModel:
     def _whole(self, request: ModelRequest, parts: Parts) -> ModelReply:
         if WHOLE in parts:
             return whole_of(self._streamed(request, parts))
-        response = self._post(request, parts, stream=False)
+        response, _ = self._post(request, parts, stream=False)
         answer = Answer({tool.name for tool in request.tools})
         ended = True
         try:
@@ -195,14 +208,20 @@ class OpenAIModel:
         yield reply
 
     def _streamed(self, request: ModelRequest, parts: Parts) -> Iterator[TextDelta | ModelReply]:
-        response = self._post(request, parts, stream=True)
+        response, call = self._post(request, parts, stream=True)
         answer = Answer({tool.name for tool in request.tools})
         reader = EventReader(response.charset_encoding)
         try:
             for data in _objects(response, reader):
                 text = answer.take(data, bare=reader.bare)
+                if answer.finish_reason is not None:
+                    call.complete()
+                elif says_something(data):
+                    call.heard()
                 if text:
+                    call.rest()
                     yield TextDelta(text)
+                    call.heard()
             if text := answer.end():
                 yield TextDelta(text)
         except SaidFailure as said:
@@ -210,8 +229,10 @@ class OpenAIModel:
                 raise _said(said) from said
         except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
             # After the finish nothing but the bill was missing: what was said is whole.
-            if answer.finish_reason is None:
+            if answer.finish_reason is None or call.called_off:
                 raise _transport_failure(error) from error
+            if text := answer.end():
+                yield TextDelta(text)
         except UNREADABLE_KINDS as error:
             raise ModelError(UNREADABLE) from error
         finally:
@@ -228,23 +249,53 @@ class OpenAIModel:
             raise refused.error from refused
         return parts | {part}
 
-    def _post(self, request: ModelRequest, parts: Parts, *, stream: bool) -> httpx2.Response:
-        try:
-            with self._lookout.calling(request.cancel):
-                return self.client.post(
-                    self._url,
-                    content=self._body.text(request, parts, stream=stream).encode("utf-8"),
-                    options=JSON_HEADERS,
-                    cast_to=httpx2.Response,
-                    stream=stream,
-                )
-        except openai.APIStatusError as error:
-            words = words_of_body(error.response.content)
-            raise _Refused(error.status_code, words, failure(error.status_code, words)) from error
-        except openai.OpenAIError as error:
-            raise _failure(error) from error
-        except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
-            raise _transport_failure(error) from error
+    def _post(
+        self, request: ModelRequest, parts: Parts, *, stream: bool
+    ) -> tuple[httpx2.Response, Call]:
+        """The answer's head and the clock of the rest, after as many tries as it takes."""
+        content = self._body.text(request, parts, stream=stream).encode("utf-8")
+        tries = Tries(
+            self._url,
+            retries=self.client.max_retries,
+            patience=read_timeout(self.client.timeout),
+            cancel=request.cancel,
+            deadline=request.deadline,
+        )
+        while True:
+            call = Call(request.cancel, request.deadline, streaming=stream)
+            try:
+                with self._lookout.calling(call):
+                    return self.client.post(
+                        tries.url,
+                        content=content,
+                        options=self._sending(tries),
+                        cast_to=httpx2.Response,
+                        stream=stream,
+                    ), call
+            except openai.OpenAIError as error:
+                known = _failure(error)
+                if not isinstance(known, ContextOverflow) and tries.again(_refusal(error)):
+                    continue
+                if request.deadline is not None and request.deadline.passed:
+                    raise ModelTimeout(TOO_LATE) from error
+                if isinstance(error, openai.APIStatusError):
+                    words = words_of_body(error.response.content)
+                    raise _Refused(error.status_code, words, known) from error
+                raise known from error
+            except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
+                raise _transport_failure(error) from error
+
+    def _sending(self, tries: Tries) -> Any:
+        """The client's options for one try; its own retries would sleep past every deadline."""
+        headers: dict[str, Any] = {"Content-Type": "application/json"}
+        params: dict[str, Any] = {}
+        if tries.elsewhere:
+            ours = (*self.client.default_headers, *self.client.auth_headers)
+            headers |= {
+                name: openai.Omit() for name in ours if name.lower() not in HARMLESS_HEADERS
+            }
+            params = dict.fromkeys(self.client.default_query, openai.Omit())
+        return {"headers": headers, "params": params, "max_retries": 0}
 
 
 def _client(**given: Any) -> openai.OpenAI:
@@ -302,14 +353,26 @@ def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:
             timeout=timeout,
             cookies=cookies,
             limits=httpx2.Limits(max_connections=2000, max_keepalive_connections=1000),
+            follow_redirects=False,
         )
     return httpx2.Client(transport=KeptAliveTransport(lookout), timeout=timeout, cookies=cookies)
+
+
+def _refusal(error: openai.OpenAIError) -> Refusal:
+    """What of a failed try says whether to try again."""
+    if isinstance(error, openai.APIStatusError):
+        return Refusal(error.status_code, error.response.headers)
+    late = isinstance(error, openai.APITimeoutError)
+    connecting = isinstance(error.__cause__, httpx2.ConnectTimeout)
+    return Refusal(
+        late=not isinstance(error, openai.APIConnectionError) or (late and not connecting)
+    )
 
 
 def _failure(error: openai.OpenAIError) -> ModelError:
     """Our error for the client's; the provider's words stay in the cause."""
     if isinstance(error, openai.APITimeoutError):
-        return ModelTimeout("The model did not answer in time.")
+        return ModelTimeout(TOO_LATE)
     if isinstance(error, openai.APIConnectionError):
         return ModelError("The model's server cannot be reached.")
     if isinstance(error, openai.APIStatusError):
@@ -319,5 +382,5 @@ def _failure(error: openai.OpenAIError) -> ModelError:
 
 def _transport_failure(error: Exception) -> ModelError:
     if isinstance(error, httpx2.TimeoutException):
-        return ModelTimeout("The model did not answer in time.")
+        return ModelTimeout(TOO_LATE)
     return ModelError(BROKE_OFF)

@@ -1,71 +1,70 @@
-"""Breaks the connections of calls whose run was called off; what is said on them is not here."""
+"""Breaks the connections of calls that are over before their answer; no call is made here."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from webapp.turns import Cancellation
+from webapp.agent.http.call import Call
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 40
 
 
 class Lookout:
-    """Asks from one thread whether calls that are under way are still wanted.
+    """Asks from one thread whether calls that are under way may go on.
 
     A thread that waits for the model's server cannot ask by itself, and until its call ends the
-    tenant's next turn waits: for a client that has hung up long ago. The thread is there only
+    tenant's next turn waits: for a client that has hung up long ago, or for a server that sends a
+    byte a second and so never lets a socket's own time-out run out. The thread is there only
     while there are calls, and some seconds more.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: dict[Hashable, tuple[Cancellation, socket.socket]] = {}
+        self._calls: dict[Call, socket.socket] = {}
         self._looking = False
         self._local = threading.local()
 
     @contextmanager
-    def calling(self, cancel: Cancellation | None) -> Iterator[None]:
-        """The calls that this thread begins in the block belong to this run."""
-        self._local.cancel = cancel
+    def calling(self, call: Call) -> Iterator[None]:
+        """What this thread sends in the block is this call."""
+        self._local.call = call
         try:
             yield
         finally:
-            self._local.cancel = None
+            self._local.call = None
 
     @property
-    def cancel(self) -> Cancellation | None:
-        """What may call off the call that this thread begins now."""
-        return getattr(self._local, "cancel", None)
+    def call(self) -> Call:
+        """The call that this thread makes now; one of its own when nobody said."""
+        return getattr(self._local, "call", None) or Call()
 
-    def watch(self, key: Hashable, cancel: Cancellation | None, connection: socket.socket) -> None:
-        """Breaks the connection when `cancel` is set, until `leave` is called with the key."""
-        if cancel is None:
-            return
-        self._calls[key] = (cancel, connection)
+    def watch(self, call: Call, connection: socket.socket) -> None:
+        """Breaks the connection when the call is over, until `leave`; a later one replaces it."""
+        self._calls[call] = connection
         if not self._looking:
             with self._lock:
                 started, self._looking = self._looking, True
             if not started:
                 threading.Thread(target=self._look, name="lookout", daemon=True).start()
 
-    def leave(self, key: Hashable) -> None:
+    def leave(self, call: Call) -> None:
         """From here on the connection is not touched: it may serve another run."""
-        if key in self._calls:
+        if call in self._calls:
             with self._lock:
-                self._calls.pop(key, None)
+                self._calls.pop(call, None)
 
     def _look(self) -> None:
         in_vain = 0
         while True:
             time.sleep(LOOK_SECONDS)
-            for key, (cancel, _) in list(self._calls.items()):
-                if cancel.is_set():
-                    self._break(key)
+            for call in list(self._calls):
+                if call.is_over():
+                    self._break(call)
             with self._lock:
                 in_vain = 0 if self._calls else in_vain + 1
                 if in_vain > LOOKS_IN_VAIN:
@@ -74,16 +73,16 @@ class Lookout:
                         return
                     self._looking = True  # a call came in between and found this thread here
 
-    def _break(self, key: Hashable) -> None:
+    def _break(self, call: Call) -> None:
         with self._lock:
-            call = self._calls.get(key)
-            if call is None:
+            connection = self._calls.get(call)
+            if connection is None:
                 return
             try:
                 # Not the method of a TLS socket, which would first take its reader's session away.
-                socket.socket.shutdown(call[1], socket.SHUT_RDWR)
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
             except OSError:
                 return  # it is broken already
             finally:
                 # Only now: until its key is gone `leave` waits, and nobody else has the connection.
-                del self._calls[key]
+                del self._calls[call]

@@ -1,0 +1,76 @@
+"""How long one call to the model's server may go on, and why it was ended; not how it is made."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from webapp.deadline import Deadline
+from webapp.turns import Cancellation
+
+# A server that sends comments or empty events is alive, so it may take longer to its next word
+# than a silent one; but not for ever.
+ALIVE = 2
+# What may still come after the end of an answer: what it cost, and the end of the stream.
+FINISH_SECONDS = 2.0
+
+
+class Call:
+    """One request and its answer, as a clock that several threads may look at.
+
+    `begin` starts it with the server's patience; whoever reads a streamed answer says `heard` at
+    each event that has something in it, and `complete` when only the bill is still to come.
+    """
+
+    __slots__ = ("_complete", "_latest", "_patience", "called_off", "cancel", "streaming", "until")
+
+    def __init__(
+        self,
+        cancel: Cancellation | None = None,
+        deadline: Deadline | None = None,
+        *,
+        streaming: bool = False,
+    ) -> None:
+        self.cancel = cancel
+        self.streaming = streaming
+        self.called_off = False
+        self._latest = deadline.at if deadline else math.inf
+        self._patience = math.inf
+        self._complete = False
+        self.until = self._latest
+
+    def begin(self, patience: float | None) -> None:
+        """From now on the whole answer, or the head of a streamed one, must come in time."""
+        self._patience = math.inf if patience is None else patience
+        self._allow(self._patience)
+
+    def heard(self) -> None:
+        """Something of the answer came: the wait for the next begins."""
+        if not self._complete:
+            self._allow(ALIVE * self._patience)
+
+    def rest(self) -> None:
+        """Nobody waits for the server: the reader does something else with what it has."""
+        if not self._complete:
+            self.until = self._latest
+
+    def complete(self) -> None:
+        """Nothing is missing but the bill: what does not come soon is done without."""
+        if not self._complete:
+            self._complete = True
+            self.until = min(self.until, time.monotonic() + FINISH_SECONDS)
+
+    def is_over(self) -> bool:
+        """Nobody wants the answer any more, or its time has run out."""
+        if self.cancel is not None and self.cancel.is_set():
+            self.called_off = True
+            return True
+        return time.monotonic() >= self.until
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until its time runs out, as sockets want it: above 0, None without a limit."""
+        return None if self.until == math.inf else max(0.001, self.until - time.monotonic())
+
+    def _allow(self, seconds: float) -> None:
+        self.until = min(self._latest, time.monotonic() + seconds)
