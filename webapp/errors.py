@@ -191,13 +191,30 @@ class LoopLimitExceeded(ModelError):
 
 
 class StorageUnavailable(SwitchboardError):
-    """The database is locked, full, corrupt or away; nothing was stored."""
+    """The database is locked, full, corrupt or away; nothing was stored.
+
+    `part` says which: `locked`, `full`, `read_only`, `damaged`, `stalled`, `foreign` (the file is
+    not ours, or the log beside it not the file's), `schema`, or `unavailable`.
+    """
 
     code = "storage_unavailable"
     status = 503
+
+    def __init__(self, message: str, *, code: str | None = None, part: str = "unavailable") -> None:
+        super().__init__(message, code=code)
+        self.part = part
 
 
 class SchemaOutOfDate(StorageUnavailable):
     """The database's schema is not the one that this version needs."""
 
     code = "schema_out_of_date"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, part="schema")
+
+
+class SchemaTooNew(SchemaOutOfDate):
+    """The database belongs to a newer version, which alone knows how to write it."""
+
+    code = "schema_too_new"

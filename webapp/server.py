@@ -61,6 +61,14 @@ def when_ready(_server: Any) -> None:
         print(line, flush=True)  # noqa: T201  # this is the terminal's line
 
 
+def worker_exit(_server: Any, worker: Any) -> None:
+    """Puts the database's file in order, in the worker, when its last turn has ended."""
+    app = getattr(worker, "wsgi", None)
+    extensions = getattr(app, "extensions", {})  # there are none when the worker could not start
+    if "switchboard" in extensions:
+        extensions["switchboard"].close()
+
+
 def on_exit(_server: Any) -> None:
     """Stops the embedded model; it would also notice by itself, half a second later."""
     pid = os.environ.get(EMBEDDED_MODEL_PID)  # noqa: TID251  # as above

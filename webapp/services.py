@@ -68,6 +68,10 @@ class Services:
         self.database.check()
         check_user_id_key(self.database, self.user_ids)
 
+    def close(self) -> None:
+        """Leaves everything in the database's one file; the process ends, or this use of it."""
+        self.database.close()
+
     def warm_up(self) -> None:
         """Makes the agent and its model now, so that the first turn need not wait for imports."""
         with self.database.read() as connection:

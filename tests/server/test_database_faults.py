@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -46,10 +47,15 @@ def test_while_the_database_is_locked_turns_are_refused_and_the_rest_goes_on(
             time.sleep(0.1)
         assert (refused.result().status, refused.result().code) == (503, STORAGE)
         assert 4 < time.monotonic() - began < 12
+        began = time.monotonic()
+        assert hasty.chat("patient", "echo refused").status == 503
+        require_not_ready(hasty, "locked")
+        assert time.monotonic() - began < 3, "the first waits for a lock, the next do not"
         assert memory(hasty.database, "patient") == before
     assert hasty.chat("patient", "echo after").status == 200
     # The refused turn is counted as soon as that can be written.
-    assert sorted(recorded(hasty.database, "patient")) == [(200, ""), (200, ""), (503, STORAGE)]
+    kept = [(200, ""), (200, ""), (503, STORAGE), (503, STORAGE)]
+    assert sorted(recorded(hasty.database, "patient")) == kept
     assert "Traceback" not in hasty.printed
     require_whole(hasty.database)
 
@@ -65,6 +71,12 @@ def test_a_lock_that_is_let_go_in_time_is_only_waited_for(hasty: Server) -> None
         assert waiting.result().status == 200
 
 
+def require_not_ready(server: Server, sentence: str) -> None:
+    answer = server.request("GET", "/readyz")
+    assert (answer.status, answer.json["checks"]["database"]) == (503, STORAGE)
+    assert sentence in answer.json["reason"]
+
+
 @contextmanager
 def no_room_left(server: Server) -> Iterator[None]:
     """The log of the database cannot grow in the worker, as on a full disk."""
@@ -77,20 +89,28 @@ def no_room_left(server: Server) -> Iterator[None]:
         resource.prlimit(server.worker, resource.RLIMIT_FSIZE, limits)
 
 
-def test_on_a_full_disk_turns_are_refused_until_there_is_room(hasty: Server) -> None:
+def test_on_a_full_disk_turns_are_refused_until_there_is_room(
+    hasty: Server, model_server: Upstream
+) -> None:
     assert hasty.chat("crammed", "echo before").status == 200
     worker, before = hasty.worker, memory(hasty.database, "crammed")
     with no_room_left(hasty):
         for streamed in (False, True, False):
             answer = hasty.chat("crammed", "echo " + "x" * 6000, stream=streamed)
             assert STORAGE in answer.body.decode()
-            assert answer.status == (200 if streamed else 503)
+            assert answer.status == 503
+        paid = len(model_server.requests)
+        for _ in range(10):
+            assert hasty.chat("crammed", "echo refused").status == 503
+        assert len(model_server.requests) == paid, "nobody pays for what cannot be stored"
+        require_not_ready(hasty, "disk")
         assert hasty.request("GET", "/healthz").status == 200
         assert hasty.request("GET", "/api/tenants/alice/messages").status == 200
     assert memory(hasty.database, "crammed") == before
     assert hasty.chat("crammed", "echo after").status == 200
     assert hasty.worker == worker
-    assert recorded(hasty.database, "crammed").count((503, STORAGE)) == 3
+    assert hasty.request("GET", "/readyz").status == 200
+    assert recorded(hasty.database, "crammed").count((503, STORAGE)) == 13
     assert "Traceback" not in hasty.printed
     require_whole(hasty.database)
 
@@ -151,3 +171,47 @@ def test_a_file_that_is_no_database_stops_the_start_with_a_sentence(
     (sentence,) = server.printed.strip().splitlines()
     assert sentence.endswith("nothing was stored.")
     assert server.database.read_bytes() == content
+
+
+def test_a_file_that_is_cut_short_is_a_503_and_does_not_end_the_process(
+    own: Server, model_server: Upstream
+) -> None:
+    worker = own.worker
+    os.truncate(own.database, 40960)
+    time.sleep(1.1)  # as long as the last write is a proof
+    paid = len(model_server.requests)
+    for _ in range(3):
+        answer = own.chat("bob", "echo refused")
+        assert (answer.status, answer.code) == (503, STORAGE)
+    assert len(model_server.requests) == paid
+    require_not_ready(own, "damaged")
+    assert own.request("GET", "/healthz").status == 200
+    assert own.worker == worker
+
+
+def test_after_a_stop_the_file_alone_holds_every_turn(own: Server, tmp_path: Path) -> None:
+    for number in range(20):
+        assert own.chat(f"user-{number % 5}", f"echo {number}").status == 200
+    own.end(signal.SIGTERM)
+    assert not own.database.with_name("switchboard.db-wal").exists()
+    alone = tmp_path / "alone.db"
+    shutil.copy(own.database, alone)
+    assert sum(len(memory(alone, f"user-{number}")) for number in range(5)) == 40
+
+
+def test_a_backup_over_a_left_log_stops_the_start_with_a_sentence(
+    own: Server, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+    with opened(own.database) as live, opened(copy) as target:
+        live.backup(target)
+    for number in range(10):
+        assert own.chat("bob", f"echo {number}").status == 200
+    own.end(signal.SIGKILL)
+    shutil.copy(copy, own.database)
+    content = own.database.read_bytes()
+    own.launch()
+    assert own.process is not None
+    assert own.process.wait(30) != 0
+    assert "does not belong to switchboard.db" in own.printed
+    assert own.database.read_bytes() == content

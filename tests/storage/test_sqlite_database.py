@@ -428,6 +428,99 @@ def test_a_long_write_does_not_hold_up_other_greenlets(
     assert done.stdout == "well\n", done.stderr
 
 
+# A disk that stalls: its flush is stood in for by a commit that waits. Reads and whatever else
+# the process does go on; what comes meanwhile is refused without a wait; then all goes on.
+STALLED_DISK = """
+from gevent import monkey
+monkey.patch_all()
+import sys, time
+from pathlib import Path
+import gevent
+from webapp.errors import StorageUnavailable
+from webapp.storage import sqlite
+from webapp.storage.sqlite import SQLiteDatabase
+Event = monkey.get_original('threading', 'Event')
+goes_on = Event()
+database = SQLiteDatabase(Path(sys.argv[1]), lock_patience=0.2)
+insert = "INSERT INTO notes (text) VALUES (hex(randomblob(8)))"
+database.write(lambda c: c.execute(insert))
+commit = sqlite._commit
+
+def stalled(writer):
+    goes_on.wait(20)
+    commit(writer)
+
+sqlite._commit = stalled
+hanging = gevent.spawn(database.write, lambda c: c.execute(insert))
+gevent.sleep(0.01)
+queued = [gevent.spawn(database.write, lambda c: c.execute(insert)) for _ in range(5)]
+database._state._proven_at = None
+beats = 0
+for _ in range(20):
+    gevent.sleep(0.01)
+    with database.read() as connection:
+        assert connection.execute('SELECT COUNT(*) FROM notes').fetchone() == (1,)
+    assert database.read_long(lambda c: c.execute('SELECT COUNT(*) FROM notes').fetchone()) == (1,)
+    beats += 1
+for _ in range(3):
+    began = time.monotonic()
+    try:
+        database.require_writable()
+    except StorageUnavailable as error:
+        assert error.part == 'stalled', error.part
+    else:
+        raise AssertionError('it was let through')
+assert time.monotonic() - began < 1
+assert not hanging.ready()
+goes_on.set()
+gevent.joinall([hanging, *queued], timeout=10, raise_error=True)
+database.require_writable()
+with database.read() as connection:
+    assert connection.execute('SELECT COUNT(*) FROM notes').fetchone() == (7,)
+database.close()
+print('well')
+"""
+
+
+def test_a_disk_that_stalls_stops_neither_reads_nor_refusals(
+    database: SQLiteDatabase, path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STALLED_DISK, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "well\n", done.stderr
+
+
+# A look-up of a name that hangs takes a thread of gevent's own pool, and a long act one of ours.
+BUSY_POOL = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+from pathlib import Path
+import gevent
+from webapp.storage.sqlite import SQLiteDatabase
+sleep = monkey.get_original('time', 'sleep')
+database = SQLiteDatabase(Path(sys.argv[1]))
+pool = gevent.get_hub().threadpool
+hanging = [pool.spawn(sleep, 3) for _ in range(pool.maxsize)]
+insert = "INSERT INTO notes (text) VALUES (hex(randomblob(8)))"
+with gevent.Timeout(2):
+    database.write_long(lambda c: c.execute(insert))
+    database.write(lambda c: c.execute(insert))
+    assert database.read_long(lambda c: c.execute('SELECT COUNT(*) FROM notes').fetchone()) == (2,)
+print('well')
+"""
+
+
+def test_a_name_that_is_looked_up_for_ever_does_not_hold_up_the_database(
+    database: SQLiteDatabase, path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY_POOL, str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "well\n", done.stderr
+
+
 # Six threads write pairs of rows; a pair is one unit. What is printed has been committed.
 WRITE_PAIRS = """
 import sys, threading

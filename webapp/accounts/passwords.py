@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from webapp.errors import InvalidInput
-from webapp.storage.native_thread import in_native_thread
+from webapp.storage.native_thread import NativeThreads
 
 MIN_CHARS = 12
 MAX_CHARS = 1024
@@ -31,6 +31,7 @@ class Passwords:
     ) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
         self._turns = threading.BoundedSemaphore(AT_ONCE)
+        self._threads = NativeThreads(AT_ONCE)
         # It takes as long to check as a real one and no password fits it, so that time does not
         # tell which names there are.
         filler = [base64.b64encode(bytes(size)).rstrip(b"=").decode() for size in (16, 32)]
@@ -42,7 +43,7 @@ class Passwords:
         """What is kept of it."""
         normal = _normal(password)
         with self._turns:
-            return in_native_thread(lambda: self._hasher.hash(normal))
+            return self._threads.run(lambda: self._hasher.hash(normal))
 
     def matches(self, password: str, kept: str | None) -> bool:
         """Whether it is the one; with nothing kept it takes as long, and is not."""
@@ -50,7 +51,7 @@ class Passwords:
             return False
         normal = _normal(password)
         with self._turns:
-            return in_native_thread(lambda: self._verify(normal, kept or self._nobodys))
+            return self._threads.run(lambda: self._verify(normal, kept or self._nobodys))
 
     def is_outdated(self, kept: str) -> bool:
         """Whether it was hashed with other parameters than today's."""

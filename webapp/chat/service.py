@@ -207,7 +207,11 @@ class ChatService:
         raise ModelError("The model's answer broke off.")
 
     def _prepare(self, turn: ChatTurn, stored_id: str) -> _Ready:
-        """Everything the turn must know, read at one moment; makes the tenant on first use."""
+        """Everything the turn must know, read at one moment; makes the tenant on first use.
+
+        Nobody pays the model for an answer that could not be stored.
+        """
+        self._database.require_writable()
         with self._database.read() as connection:
             agent = self._configurations.agent(connection)
             standing = tenants.standing(connection, stored_id)

@@ -10,6 +10,7 @@ from limits.storage import storage_from_string
 
 import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
 from webapp.accounts import audit
+from webapp.cli.check_database import check_database
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services, openai_model
 from webapp.settings import LoadedSettings, Settings, load_settings
@@ -17,13 +18,14 @@ from webapp.storage import open_database
 
 
 @click.command(name="check")
-def command() -> None:
+@click.option("--data", is_flag=True, help="Examine all data, however long it takes.")
+def command(data: bool) -> None:
     """Tests the settings, the database, the audit log, the limiter's storage and the model."""
     loaded = load_settings()
     settings = loaded.values
     click.echo("ok     settings")
     results = [
-        _run("database", lambda: _database(settings)),
+        _run("database", lambda: check_database(settings.database_url, thorough=data)),
         _run("audit log", lambda: _audit_log(settings)),
         _run("limiter", lambda: _limiter(settings)),
         _run("tools", lambda: _tools(loaded)),
@@ -41,15 +43,6 @@ def _run(name: str, test: Callable[[], str | None]) -> bool:
         return False
     click.echo(f"ok     {name}{f': {detail}' if detail else ''}")
     return True
-
-
-def _database(settings: Settings) -> None:
-    database = open_database(settings.database_url)
-    try:
-        database.check()
-        database.write(lambda connection: connection.execute("SELECT 1", {}))
-    finally:
-        database.close()
 
 
 def _audit_log(settings: Settings) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import click
 
 from webapp.cli import user_ids
@@ -11,7 +14,7 @@ from webapp.storage import open_database
 
 @click.group(name="db")
 def command() -> None:
-    """Make or migrate the database's schema; encrypt user ids."""
+    """Make or migrate the database's schema; back it up; encrypt user ids."""
 
 
 @command.command()
@@ -23,6 +26,28 @@ def upgrade() -> None:
     for step in steps:
         click.echo(f"done: {step}")
     click.echo("The schema is up to date.")
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def backup(file: Path) -> None:
+    """Copies the database into FILE while it is in use, and examines the copy.
+
+    FILE must not be there yet; it is for its owner alone. To restore it: stop every server, put
+    FILE in the place of the database, and move the database's -wal and -shm files away.
+    """
+    database = open_database(load_settings().values.database_url)
+    try:
+        with click.progressbar(length=1, label="Copying", file=sys.stderr) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.length = max(total, 1)
+                bar.update(done - bar.pos)
+
+            size = database.back_up(file, progress)
+    finally:
+        database.close()
+    click.echo(f"{file} holds the whole database: {size:,} bytes, examined.")
 
 
 command.add_command(user_ids.command)

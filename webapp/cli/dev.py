@@ -79,7 +79,7 @@ def _prepare_database(loaded: LoadedSettings) -> str:
     if DEV_ADMIN not in {admin.name for admin in services.admins.list()}:
         services.admins.create(DEV_ADMIN, by=actor, role="owner")
     token = services.sign_in.make_link(DEV_ADMIN, by=actor)
-    services.database.close()
+    services.close()
     return token
 
 

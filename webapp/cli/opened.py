@@ -17,4 +17,4 @@ def opened_services() -> Iterator[Services]:
         services.require_sound_database()
         yield services
     finally:
-        services.database.close()
+        services.close()

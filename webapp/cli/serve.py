@@ -72,7 +72,7 @@ def _faults_met(loaded: LoadedSettings) -> list[str]:
         try:
             return _all_of(services.extensions, services.require_sound_database)
         finally:
-            services.database.close()
+            services.close()
     except SwitchboardError as error:
         return [error.message]
 

@@ -57,6 +57,25 @@ class Database(Protocol):
         """A read that may take long (a scan, an export): it does not hold up other requests."""
         ...
 
+    def require_writable(self) -> None:
+        """Raises `StorageUnavailable` when a write would fail now.
+
+        Costs nothing while writes come through; else one small write is tried for all who ask.
+        """
+        ...
+
+    def require_ready(self) -> None:
+        """`check` and `require_writable`, in two seconds at the most."""
+        ...
+
+    def examine(self, *, thorough: bool = False) -> list[str]:
+        """What is damaged, a sentence each; within seconds, or `thorough` however long it takes."""
+        ...
+
+    def empty_log(self) -> bool:
+        """Takes out of the files beside the database what was deleted; False when it is in use."""
+        ...
+
     def upgrade(self) -> list[str]:
         """Makes or migrates the schema; idempotent; gives the names of the steps taken."""
         ...
@@ -67,6 +86,10 @@ class Database(Protocol):
 
     def check(self) -> None:
         """One cheap question to the database; raises `StorageUnavailable` or `SchemaOutOfDate`."""
+        ...
+
+    def back_up(self, target: Path, progress: Callable[[int, int], None] | None = None) -> int:
+        """Copies everything, as it is at one moment, into a new file; see backup.py."""
         ...
 
     def compact(self) -> None:

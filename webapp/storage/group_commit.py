@@ -15,18 +15,21 @@ from typing import Any
 from webapp.errors import StorageUnavailable
 
 MAX_BATCH = 128
+# How long somebody waits behind a batch that does not end: the disk stalls, or an act is long.
+QUEUE_PATIENCE_SECONDS = 30.0
 
 
 class Unit:
     """One unit of work, and what became of it."""
 
-    __slots__ = ("arrived", "error", "leads", "long", "ready", "result", "work")
+    __slots__ = ("arrived", "error", "fault", "leads", "long", "ready", "result", "work")
 
     def __init__(self, work: Callable[[Any], Any], *, long: bool = False) -> None:
         self.work = work
         self.long = long
         self.result: Any = None
         self.error: BaseException | None = None
+        self.fault = False  # the error says that the database is at fault, not the work
         self.leads = False
         self.ready = threading.Event()
         self.arrived = time.monotonic()
@@ -61,8 +64,8 @@ class GroupCommit:
         try:
             if unit.leads:
                 time.sleep(0)  # whoever is ready now joins this batch
-            else:
-                unit.ready.wait()
+            elif not unit.ready.wait(QUEUE_PATIENCE_SECONDS):
+                self._give_up(unit)
         except BaseException:
             self._leave(unit)
             raise
@@ -108,6 +111,18 @@ class GroupCommit:
                     heir = self._appoint_heir()
         if heir is not None:
             heir.ready.set()
+
+    def _give_up(self, unit: Unit) -> None:
+        """Raises when the unit has not begun yet; one that has must be waited for."""
+        with self._lock:
+            begun = unit.leads or unit not in self._waiting
+            if not begun:
+                self._waiting.remove(unit)
+        if not begun:
+            raise StorageUnavailable(
+                "The database is busy for too long; nothing was stored.", part="stalled"
+            )
+        unit.ready.wait()
 
     def _appoint_heir(self) -> Unit | None:
         """Who leads next; the caller holds the lock, and wakes the heir after letting it go."""

@@ -1,48 +1,66 @@
-"""Runs a blocking call without holding up the other greenlets, when there are any."""
+"""Runs blocking calls beside the other greenlets, when there are any, in threads of one's own."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from gevent.threadpool import ThreadPool
 
 Result = TypeVar("Result")
 
 
-def in_native_thread(work: Callable[[], Result]) -> Result:
-    """Under the gevent worker `work` runs in a real thread of its pool; elsewhere it runs here.
+class NativeThreads:
+    """At most so many real threads, for one purpose each.
 
-    Asks `sys.modules`, so that a process that never patched itself does not import gevent.
+    gevent's own pool of ten is left to look-ups of names: a silent DNS server would otherwise
+    hold up the database, and a long act of the database every connection to the model. Without
+    gevent's patches, which `sys.modules` tells, the work runs where it is asked for.
     """
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
-        return work()
-    from gevent import get_hub
 
-    outcome: _Outcome[Result] = _Outcome(work)
-    get_hub().threadpool.apply(outcome.find)
-    return outcome.get()
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pool: ThreadPool | None = None
 
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Runs `work` and gives its result; it goes on alone when this greenlet is ended."""
+        pool = self._threads()
+        if pool is None:
+            return work()
+        outcome: _Outcome[Result] = _Outcome(work)
+        pool.spawn(outcome.find).get()
+        return outcome.get()
 
-def to_its_end(work: Callable[[], None]) -> BaseException | None:
-    """The same for work that must not be left alone: an end of this greenlet waits until it is
-    done, and is given back for the caller to raise in its own time."""
-    monkey = sys.modules.get("gevent.monkey")
-    if monkey is None or not monkey.is_module_patched("threading"):
-        work()
-        return None
-    from gevent import get_hub
+    def run_to_its_end(self, work: Callable[[], None]) -> BaseException | None:
+        """The same for work that must not be left alone: an end of this greenlet waits until it
+        is done, and is given back for the caller to raise in its own time."""
+        pool = self._threads()
+        if pool is None:
+            work()
+            return None
+        interruption: BaseException | None = None
+        outcome = _Outcome(work)
+        running = pool.spawn(outcome.find)
+        while not running.ready():
+            try:
+                running.wait()
+            except BaseException as error:  # noqa: BLE001  # a kill or a time-out, kept for later
+                interruption = error
+        outcome.get()
+        return interruption
 
-    interruption: BaseException | None = None
-    outcome = _Outcome(work)
-    running = get_hub().threadpool.spawn(outcome.find)
-    while not running.ready():
-        try:
-            running.wait()
-        except BaseException as error:  # noqa: BLE001  # a kill or a time-out, kept for later
-            interruption = error
-    outcome.get()
-    return interruption
+    def _threads(self) -> ThreadPool | None:
+        """Made at the first use, which is in the worker that was forked and patched by then."""
+        monkey = sys.modules.get("gevent.monkey")
+        if monkey is None or not monkey.is_module_patched("threading"):
+            return None
+        if self._pool is None:
+            from gevent.threadpool import ThreadPool
+
+            self._pool = ThreadPool(self._most)
+        return self._pool
 
 
 class _Outcome(Generic[Result]):

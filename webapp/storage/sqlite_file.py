@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +17,9 @@ Result = TypeVar("Result")
 LOCK_PATIENCE_SECONDS = 5.0
 LOCK_RETRY_SECONDS = 0.002
 CACHE_KIB = 16 * 1024
-MMAP_BYTES = 256 * 1024 * 1024
+WAL_KEPT_BYTES = 16 * 1024 * 1024
+# Before this version a log that was just emptied could be read wrongly by a second process.
+SOUND_WITH_SEVERAL = (3, 51, 3)
 FileIdentity = tuple[int, int] | None
 
 
@@ -51,7 +53,13 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
+        # Mapped memory would end the whole process when somebody cuts the file short.
+        connection.execute("PRAGMA mmap_size = 0")
+        # What was deleted is overwritten, however this SQLite was built.
+        connection.execute("PRAGMA secure_delete = ON")
+        # The log is emptied by sqlite.py, in a thread of its own, never inside a commit.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     except BaseException:
         connection.close()
         raise
@@ -76,9 +84,66 @@ def patiently(work: Callable[[], Result], patience: float = LOCK_PATIENCE_SECOND
 
 
 def create_private(path: Path) -> None:
-    """The file is for its owner alone: it holds what users said."""
+    """The file is for its owner alone, and so is a folder made for it: it holds what users said.
+
+    SQLite gives the files beside it the same rights.
+    """
+    if not path.parent.is_dir():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def free_bytes(path: Path) -> int:
+    """What the disk has left for this process."""
+    status = os.statvfs(path.parent)
+    return status.f_bavail * status.f_frsize
+
+
+def processes_that_use(path: Path) -> set[int]:
+    """The other processes with the database open, as far as the kernel tells (Linux does).
+
+    Each of them holds a lock on the index of the log as long as it is connected.
+    """
+    try:
+        index = path.with_name(path.name + "-shm").stat().st_ino
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return set()
+    found = set()
+    for line in lines:
+        fields = line.split()
+        if len(fields) > 5 and fields[5].rpartition(":")[2] == str(index):
+            found.add(int(fields[4]))
+    return found - {os.getpid(), -1}
+
+
+def fault_with_several_processes() -> str | None:
+    """What is wrong with this SQLite when several processes write; None when nothing is."""
+    if sqlite3.sqlite_version_info >= SOUND_WITH_SEVERAL:
+        return None
+    needed = ".".join(map(str, SOUND_WITH_SEVERAL))
+    return (
+        f"SQLite {sqlite3.sqlite_version} has a fault in its log that {needed} mends; run one"
+        " worker, or a Python with that SQLite."
+    )
+
+
+def require_whole_file(path: Path) -> None:
+    """Raises SQLite's error when the file itself was cut short or overwritten at its beginning.
+
+    The connections that are kept go on with what they remember of it, so a new one looks, and at
+    the file alone. Another process that is writing pages at its end may be in between.
+    """
+    for attempt in range(3):
+        try:
+            with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
+                connection.execute("PRAGMA schema_version").fetchone()
+                return
+        except sqlite3.DatabaseError:
+            if attempt == 2:
+                raise
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -89,11 +154,19 @@ def translated() -> Iterator[None]:
         raise failure(error) from error
 
 
-def failure(error: sqlite3.Error) -> StorageUnavailable:
+def failure(error: sqlite3.Error | StorageUnavailable) -> StorageUnavailable:
     """A fresh error for each who gets it raised: a traceback belongs to one thread."""
-    failure = StorageUnavailable(_sentence(error))
+    if isinstance(error, StorageUnavailable):
+        return StorageUnavailable(error.message, code=error.code, part=error.part)
+    part, sentence = _MEANINGS.get(_primary_code(error), _OTHER)
+    failure = StorageUnavailable(sentence, part=part)
     failure.__cause__ = error
     return failure
+
+
+def is_fault(error: sqlite3.Error) -> bool:
+    """Whether the database itself is at fault, and not the statement that it was given."""
+    return _primary_code(error) in _MEANINGS
 
 
 def _primary_code(error: sqlite3.Error) -> int:
@@ -105,12 +178,13 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _primary_code(error) == sqlite3.SQLITE_BUSY
 
 
-def _sentence(error: sqlite3.Error) -> str:
-    return {
-        sqlite3.SQLITE_BUSY: "The database is locked by another process; try again.",
-        sqlite3.SQLITE_FULL: "The disk of the database is full; nothing was stored.",
-        sqlite3.SQLITE_CORRUPT: "The database file is damaged; nothing was stored.",
-        sqlite3.SQLITE_NOTADB: "The database file is damaged; nothing was stored.",
-        sqlite3.SQLITE_CANTOPEN: "The database file cannot be opened.",
-        sqlite3.SQLITE_READONLY: "The database file cannot be written.",
-    }.get(_primary_code(error), "The database could not do this.")
+_OTHER = ("unavailable", "The database could not do this.")
+_MEANINGS = {
+    sqlite3.SQLITE_BUSY: ("locked", "The database is locked by another process; try again."),
+    sqlite3.SQLITE_FULL: ("full", "The disk of the database is full; nothing was stored."),
+    sqlite3.SQLITE_CORRUPT: ("damaged", "The database file is damaged; nothing was stored."),
+    sqlite3.SQLITE_NOTADB: ("damaged", "The database file is damaged; nothing was stored."),
+    sqlite3.SQLITE_CANTOPEN: ("unavailable", "The database file cannot be opened."),
+    sqlite3.SQLITE_READONLY: ("read_only", "The database file cannot be written."),
+    sqlite3.SQLITE_IOERR: ("unavailable", "The disk of the database failed."),
+}

@@ -7,6 +7,8 @@ from flask import Response, jsonify
 from webapp.errors import SwitchboardError
 from webapp.web.context import limits, services
 
+_SCHEMA = {"schema_out_of_date": "out_of_date", "schema_too_new": "too_new"}
+
 
 def healthz() -> Response:
     """200 as long as the process can answer at all."""
@@ -15,22 +17,27 @@ def healthz() -> Response:
 
 def readyz() -> Response:
     """200 when turns can run, 503 when not; the limiter being down does not stop turns."""
+    reason: str | None = None
+    schema = "ok"
     try:
-        services().database.check()
+        services().database.require_ready()
         database = "ok"
     except SwitchboardError as error:
-        database = error.code
+        database, reason = error.code, error.message
+        schema = _SCHEMA.get(error.code, database)
     limiter = "ok" if limits().storage_is_up() else "down"
     ready = database == "ok"
-    body = {
+    body: dict[str, object] = {
         "status": "ready" if ready else "not_ready",
         "checks": {
             "database": database,
-            "schema": "out_of_date" if database == "schema_out_of_date" else database,
+            "schema": schema,
             "limiter": limiter,
         },
         "limiter_failures": limits().storage_failures,
     }
+    if reason is not None:
+        body["reason"] = reason
     response = jsonify(body)
     response.status_code = 200 if ready else 503
     return response

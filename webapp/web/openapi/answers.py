@@ -212,6 +212,7 @@ class Readiness(Answer):
 
     status: Literal["ready", "not_ready"]
     checks: Checks
+    reason: str | None = None
     limiter_failures: Annotated[
         Count, Field(description="requests let through because the limiter's storage was down")
     ]

@@ -1,0 +1,83 @@
+"""Whose database a file holds and of which version, read from the record of its schema steps."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from webapp.errors import SchemaOutOfDate, SchemaTooNew, StorageUnavailable
+
+_SET = "switchboard"
+_RECORD = "_sqlite_migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """The steps that are missing, and those that only a newer version knows."""
+
+    pending: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+    foreign: bool = False
+
+
+def schema_state(connection: sqlite3.Connection) -> SchemaState:
+    known = _known_steps()
+    tables = {
+        row[0]
+        for row in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%'"
+            " ESCAPE '\\'"
+        )
+    }
+    if not tables:
+        return SchemaState(known)
+    if _RECORD not in tables:
+        return SchemaState(known, foreign=True)
+    taken = {
+        row[0]
+        for row in connection.execute(
+            f"SELECT name FROM {_RECORD} WHERE migration_set = ?",  # noqa: S608  # nosec B608  # a constant
+            (_SET,),
+        )
+    }
+    return SchemaState(
+        tuple(name for name in known if name not in taken),
+        tuple(sorted(taken - set(known))),
+        foreign=not taken,
+    )
+
+
+def require_ours(state: SchemaState, path: Path) -> None:
+    """Raises `SchemaTooNew`, or `StorageUnavailable` for another application's database."""
+    if state.foreign:
+        raise StorageUnavailable(
+            f"{path.name} is a database of another application; name another file in"
+            " SWITCHBOARD_DATABASE_URL.",
+            part="foreign",
+        )
+    if state.unknown:
+        raise SchemaTooNew(
+            f"The database belongs to a newer version of Switchboard ({state.unknown[-1]}); use"
+            " that version or a newer one, or restore a backup that this one made."
+        )
+
+
+def require_current(state: SchemaState, path: Path) -> None:
+    require_ours(state, path)
+    if state.pending:
+        raise SchemaOutOfDate("The database's schema is old; run: switchboard db upgrade.")
+
+
+@cache
+def _known_steps() -> tuple[str, ...]:
+    from sqlite_utils import Database
+
+    from webapp.storage.migrations import migrations
+
+    empty = Database(memory=True)
+    try:
+        return tuple(step.name for step in migrations.pending(empty))
+    finally:
+        empty.close()
