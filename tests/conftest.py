@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def settings_for(folder: Path, **changes: str) -> LoadedSettings:
     """Settings as `dev` has them, with the given variables (without their prefix) changed."""
     values = {"AUTH": "open", "SECRET_KEY": SECRET, "RATE_LIMIT": "100000/minute", **changes}
     environment = {f"SWITCHBOARD_{name}": value for name, value in values.items()}
-    return load_settings(environment, folder)
+    return replace(load_settings(environment, folder), for_this_machine=True)
 
 
 def services_of(app: Flask) -> Services:

@@ -37,12 +37,14 @@ def create_app(
     from webapp.cli import switchboard
     from webapp.services import build_services
     from webapp.settings import load_settings
+    from webapp.this_machine import require_dev_server
     from webapp.web import routes
     from webapp.web.context import EXTENSION, LIMITS_EXTENSION
     from webapp.web.limits import Limits
     from webapp.web.middleware import MIDDLEWARE
 
     settings = loaded or load_settings()
+    require_dev_server(settings)
     app = Flask(
         "switchboard",
         instance_path=str(settings.instance_path.absolute()),

@@ -36,6 +36,14 @@ secure_scheme_headers: dict[str, str] = {}
 MOST_OPEN_FILES = 65_536
 EMBEDDED_MODEL_PID = "EMBEDDED_MODEL_PID"
 READY_LINE = "READY_LINE"
+DEV_SERVER = "DEV_SERVER"
+
+
+def is_dev_server() -> bool:
+    """Whether this worker's parent is what `switchboard dev` became: it left its number, which an
+    inherited or written-down variable cannot have."""
+    number = os.environ.get(DEV_SERVER)  # noqa: TID251  # from our own command, not a setting
+    return number == str(os.getppid())
 
 
 def raise_open_files() -> None:

@@ -158,6 +158,8 @@ class LoadedSettings:
     values: Settings
     instance_path: Path
     sources: Mapping[str, Source] = field(default_factory=dict)
+    # Whether the server that asked for them is `dev`'s own, which listens to this machine alone.
+    for_this_machine: bool = False
 
     def source_of(self, name: str) -> Source:
         return self.sources.get(name, "default")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gc
 import sys
+from dataclasses import replace
 
 from webapp import create_app
 from webapp.errors import SwitchboardError
 from webapp.housekeeping import start_housekeeping
 from webapp.observability.logs import configure_logging
+from webapp.server import is_dev_server
 from webapp.settings import load_settings
 from webapp.web.context import EXTENSION
 
 try:
-    _loaded = load_settings()
+    _loaded = replace(load_settings(), for_this_machine=is_dev_server())
     configure_logging(_loaded.values.log_format, _loaded.values.log_level)
     app = create_app(_loaded)
     app.extensions[EXTENSION].require_sound_database()

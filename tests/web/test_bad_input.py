@@ -113,7 +113,7 @@ def test_an_idempotency_key_is_printable_ascii(client: FlaskClient, key: str) ->
 
 
 def test_a_token_and_a_body_that_disagree_are_refused(make_app: MakeApp) -> None:
-    app = make_app(AUTH="required", JWT_SECRET="a-secret-for-tokens-0123456789-abcdef")
+    app = make_app(AUTH="required", JWT_SECRET="Qm5zXc8vLw2kTy7r-tokens-NpJb4HsGd9FuAe3")
     services = services_of(app)
     key = services.keys.create("backend", role="chat", users="*", by=Actor.command_line())
     backend = {"Authorization": f"Bearer {key.secret}"}

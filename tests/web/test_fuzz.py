@@ -46,7 +46,7 @@ def fuzzed(make_app: MakeApp) -> Flask:
     app = make_app(
         model=FakeModel(otherwise=said("Hi", 3, 1)),
         AUTH="required",
-        JWT_SECRET="a-secret-for-tokens-0123456789-abcdef",
+        JWT_SECRET="Qm5zXc8vLw2kTy7r-tokens-NpJb4HsGd9FuAe3",
     )
     inner, numbers = app.wsgi_app, itertools.count()
 

@@ -52,7 +52,7 @@ def rest_routes(app: Flask) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def guarded(make_app: MakeApp) -> Flask:
-    return make_app(AUTH="required", JWT_SECRET="a-secret-for-tokens-0123456789-abcdef")
+    return make_app(AUTH="required", JWT_SECRET="Qm5zXc8vLw2kTy7r-tokens-NpJb4HsGd9FuAe3")
 
 
 def key(app: Flask, role: str, users: str = "*") -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import secrets
 from pathlib import Path
@@ -12,9 +11,10 @@ import click
 from webapp.accounts.audit import Actor
 from webapp.cli.serving import require_free_port, run_gunicorn
 from webapp.errors import ConfigurationError
-from webapp.server import EMBEDDED_MODEL_PID, READY_LINE
+from webapp.server import DEV_SERVER, EMBEDDED_MODEL_PID, READY_LINE
 from webapp.services import build_services
 from webapp.settings import LoadedSettings, load_settings
+from webapp.this_machine import is_loopback, require_closed_to_others
 
 SECRET_FILE = "secret_key"  # nosec B105  # the name of a file
 DEV_ADMIN = "dev"
@@ -28,10 +28,13 @@ def command(host: str, port: int) -> None:
     set. The REST API answers this machine without a key."""
     _require_loopback(host)
     loaded = load_settings()
+    if loaded.source_of("auth") == "default" or loaded.values.auth == "open":
+        require_closed_to_others(loaded.values)
     build_services(loaded).extensions()  # nothing is started for what cannot be imported
     require_free_port(host, port)
     # Whoever asks for credentials here as well, to try them, gets it.
     environment = {} if loaded.source_of("auth") != "default" else {"SWITCHBOARD_AUTH": "open"}
+    environment[DEV_SERVER] = str(os.getpid())  # which stays, as gunicorn takes our place
     if not loaded.values.secret_key:
         environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(_secret_file(loaded.instance_path))
     embedded = not (loaded.values.openai_api_key or loaded.values.openai_base_url)
@@ -46,11 +49,7 @@ def command(host: str, port: int) -> None:
 
 
 def _require_loopback(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise ConfigurationError(
             f"`switchboard dev` answers without a key, so it listens on a loopback address only, "
             f"not on {host}; use `switchboard serve` for others."

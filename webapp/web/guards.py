@@ -10,6 +10,7 @@ from webapp.accounts.principal import Principal
 from webapp.accounts.roles import Permission
 from webapp.errors import Forbidden, RateLimited, SwitchboardError, Unauthenticated
 from webapp.web.context import caller, context, limits, services
+from webapp.web.elsewhere import came_through_a_proxy, is_of_another_page
 
 BEARER = "bearer "
 KEY_MARK = "sb_"
@@ -23,7 +24,7 @@ def find_caller() -> None:
     here = context()
     if not header:
         if services().open_to_this_machine:
-            here.principal = Principal.local()
+            _find_this_machine()
         return
     try:
         here.principal = _principal(header)
@@ -31,6 +32,21 @@ def find_caller() -> None:
         here.credential_fault = _counted(error)
     except SwitchboardError as error:
         here.credential_fault = error
+
+
+def _find_this_machine() -> None:
+    """Without a key, only what somebody at this machine does on purpose is answered."""
+    here = context()
+    if came_through_a_proxy(request):
+        here.credential_fault = Unauthenticated(
+            "Without a key only this machine is answered, and this request came through a proxy."
+        )
+    elif is_of_another_page(request, services().settings.cors_origins):
+        here.credential_fault = Forbidden(
+            "A page of another site made this request, so nothing was done.", code="foreign_origin"
+        )
+    else:
+        here.principal = Principal.local()
 
 
 def _counted(error: Unauthenticated) -> SwitchboardError:

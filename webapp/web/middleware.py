@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 
 from flask import Flask, Request, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp.errors import InvalidInput
+from webapp.this_machine import is_loopback
 from webapp.web import compression, cors, errors
 from webapp.web import context as request_context
 from webapp.web.api import prometheus
@@ -42,11 +42,15 @@ class UnknownHost(InvalidInput):
 
 
 def trusted_proxies(app: Flask) -> None:
-    """Believes X-Forwarded-* of as many proxies as the settings say, and of no more."""
+    """Believes X-Forwarded-For and -Proto of as many proxies as the settings say, and no more.
+
+    Never X-Forwarded-Host: a proxy that does not know it hands on what the client wrote there,
+    and the client could choose under which name it is answered. A proxy hands on `Host` itself.
+    """
     hops = services_of(app).settings.trusted_proxies
     if hops:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=0
         )
 
 
@@ -102,13 +106,30 @@ def hosts(app: Flask) -> None:
     """Answers only under the hosts that are meant: against DNS rebinding."""
     settings = services_of(app).settings
     allowed = frozenset(host.lower() for host in settings.allowed_hosts)
-    loopback_only = services_of(app).open_to_this_machine and not allowed
+    loopback_only = services_of(app).open_to_this_machine
 
     @app.before_request
     def check() -> None:
         host = _host_name(request.host)
-        if (loopback_only and not _is_loopback(host)) or (allowed and not _matches(host, allowed)):
+        if (loopback_only and not is_loopback(host)) or (allowed and not _matches(host, allowed)):
             raise UnknownHost("This server does not answer under that host name.")
+
+
+def relative_redirects(app: Flask) -> None:
+    """Sends nobody to another host: the router would build an address of the client's own Host.
+
+    Two slashes in a path are two, and no reason to send anybody anywhere.
+    """
+    app.url_map.merge_slashes = False
+
+    @app.after_request
+    def strip(response: Response) -> Response:
+        target = response.headers.get("Location")
+        if target is not None:
+            parts = urlsplit(target)
+            path = "/" + parts.path.lstrip("/\\")
+            response.headers["Location"] = urlunsplit(("", "", path, parts.query, parts.fragment))
+        return response
 
 
 def addresses(app: Flask) -> None:
@@ -175,15 +196,6 @@ def _host_name(host: str) -> str:
     return host.partition(":")[0].lower().rstrip(".")
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _matches(host: str, allowed: frozenset[str]) -> bool:
     if host in allowed or "*" in allowed:
         return True
@@ -196,6 +208,7 @@ MIDDLEWARE = (
     access_log,
     prometheus.count_requests,
     hosts,
+    relative_redirects,
     addresses,
     body_limit,
     cors.cors,

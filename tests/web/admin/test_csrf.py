@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from tests.web.admin.conftest import messages_of, talk
+from tests.web.admin.conftest import audit_of, messages_of, talk
 from tests.web.admin.person import Person, form_to, sign_in_again
 
 CLEAR = "/admin/tenants/user-a/clear"
@@ -36,6 +36,24 @@ def test_a_form_from_elsewhere_is_refused_even_with_a_token(
     assert answer.status_code == 403
     assert "from another site" in answer.text
     assert messages_of(app, tenant) == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Referer": "https://evil.example/"},
+    ],
+)
+def test_another_sites_link_does_not_write_into_the_audit_log(
+    app: Flask, alice: Person, tenant: str, headers: dict[str, str]
+) -> None:
+    path = "/admin/tenants/user-a/export"
+    assert alice.open(path, headers=headers).status_code == 403
+    assert audit_of(app, "export_tenant") == []
+    assert alice.open(path, headers={"Sec-Fetch-Site": "none"}).status_code == 200
+    assert len(audit_of(app, "export_tenant")) == 1
 
 
 @pytest.mark.parametrize("token", ["", "0" * 64, "é" * 64, "a" * 5000])

@@ -13,6 +13,10 @@ from webapp.errors import Forbidden
 from webapp.web.admin.visit import signed_in, visit
 from webapp.web.context import services
 from webapp.web.csrf import FIELD, is_token_of, origin_of
+from webapp.web.elsewhere import is_of_another_page
+
+# To look is written down as well: a page of another site must not fill the audit log with it.
+WRITTEN_DOWN = frozenset({Permission.EXPORT_TENANT})
 
 View = Callable[..., ResponseReturnValue]
 
@@ -36,6 +40,8 @@ def guarded(view: View, permission: Permission | None) -> View:
         changes = request.method not in ("GET", "HEAD", "OPTIONS")
         if changes and origin_of(request) == "foreign":
             raise ForeignForm("This form was sent from another site, so nothing was done.")
+        if permission in WRITTEN_DOWN and is_of_another_page(request):
+            raise ForeignForm("Another site asked for this, so nothing was done; open it here.")
         if permission is not None:
             signed_in()
         if changes and not _token_fits():

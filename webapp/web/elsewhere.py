@@ -1,0 +1,49 @@
+"""Whether a request came from elsewhere than it seems: another site's page, or through a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from flask import Request
+
+from webapp.this_machine import is_loopback
+
+# Whatever stands between the network and this port says so in one of these.
+FORWARDING_HEADERS = (
+    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
+    *("X-Forwarded-Port", "X-Forwarded-Server", "X-Real-IP", "X-Client-IP", "X-Original-Host"),
+    *("True-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Envoy-External-Address"),
+)
+
+
+def is_of_another_page(request: Request, allowed: Collection[str] = ()) -> bool:
+    """Whether a browser says that a page made the request which is neither ours nor of an
+    `allowed` origin.
+
+    Browsers send `Sec-Fetch-Site` (Fetch Metadata) with everything, `Origin` with what changes
+    something or reads across origins, and old ones at least `Referer`; what is no browser sends
+    none of them.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and origin in allowed:
+        return False
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        return True
+    source = origin if origin is not None else request.headers.get("Referer")
+    return source is not None and not _is_own(source, request.host)
+
+
+def came_through_a_proxy(request: Request) -> bool:
+    """Whether somebody stands between, or it came over the network: then it may be anybody's."""
+    if any(name in request.headers for name in FORWARDING_HEADERS):
+        return True
+    return not is_loopback(request.remote_addr or "")
+
+
+def _is_own(source: str, host: str) -> bool:
+    try:
+        netloc = urlsplit(source).netloc
+    except ValueError:
+        return False
+    return bool(netloc) and netloc.lower() == host.lower()
