@@ -157,7 +157,7 @@ def test_a_tenant_goes_out_and_in_again(run: Run, database: Database, tmp_path: 
         == (file.read_text(encoding="utf-8").splitlines()[1:])
     )
     outcome = run("tenants", "import", "carol", str(file))
-    assert outcome.out == "2 messages in 1 sessions imported.\n"
+    assert outcome.out == "2 messages in 1 sessions and 0 requests imported.\n"
     assert "carol" in listed(run)
     again = run("tenants", "import", "carol", str(file))
     assert again.status == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ def test_what_was_exported_comes_back_the_same(
     for session in ("default", "second"):
         assert told(database, "bob", session) == told(database, "alice", session)
     bob = directory.get("bob")
-    assert (bob.message_count, bob.request_count) == (16, 0)
+    assert (bob.message_count, bob.request_count) == (16, 2)
     assert (bob.rate_limit, bob.token_budget) == ("5/minute", "7/day")
     with database.read() as connection:
         state = connection.execute(
@@ -88,8 +89,8 @@ def test_an_export_says_how_much_there_is(
     kinds = [line["type"] for line in lines]
     assert kinds[0] == "switchboard-tenant"
     assert kinds[1] == "tenant"
-    assert lines[-1] == {"type": "end", "sessions": 2, "messages": 16, "requests": 2, "usages": 1}
-    assert lines[-2]["requests"] == 2
+    assert lines[-1] == {"type": "end", "sessions": 2, "messages": 16, "requests": 2, "usages": 2}
+    assert [line["period"] for line in lines if line["type"] == "usage"] == ["day", "hour"]
     assert lines[1]["user_id"] == "alice"
 
 
@@ -121,8 +122,11 @@ def test_an_import_joins_a_known_tenant_and_leaves_its_limits(
     exported = list(directory.export("alice"))
     database.write(lambda connection: store.ensure(connection, "bob", clock.now_ms()))
     directory.update("bob", TenantChange(blocked=True))
-    directory.import_("bob", exported)
-    assert directory.get("bob").blocked
+    before = directory.get("bob")
+    imported = directory.import_("bob", exported)
+    assert (imported.new_tenant, imported.messages, imported.requests) == (False, 16, 0)
+    assert imported.note.startswith("The tenant was known already, so its limits, block, times,")
+    assert directory.get("bob") == replace(before, message_count=16)
 
 
 def test_two_conversations_are_not_mixed(
@@ -141,6 +145,8 @@ def test_an_import_keeps_to_the_cap(
     tell(database, clock, turns=40)
     imported = directory.import_("bob", directory.export("alice"))
     assert imported.messages == directory.get("bob").message_count == 200
+    assert imported.messages_left_out == 120
+    assert imported.note == "120 messages were left out, because a session keeps at most 100."
     assert told(database, "bob") == told(database, "alice")[-100:]
 
 
@@ -153,14 +159,14 @@ Spoil = Callable[[list[Line]], object]
         (lambda lines: lines.clear(), "Line 1 of the import is missing"),
         (lambda lines: lines.pop(0), "Line 1"),
         (lambda lines: lines.pop(), "cut off"),
-        (lambda lines: lines.pop(1), "cut off"),
+        (lambda lines: lines.pop(1), "stands before it"),
         (lambda lines: lines.pop(5), "other numbers"),
         (lambda lines: lines.append({"type": "usage"}), "behind the end"),
         (lambda lines: lines.insert(2, lines[1]), "Line 3"),
         (lambda lines: lines.insert(2, lines[2]), "second time"),
         (lambda lines: lines.insert(2, {"type": "surprise"}), "unknown type"),
         (lambda lines: lines.insert(2, {}), "not a JSON object"),
-        (lambda lines: lines[0].update(version=2), "version 1"),
+        (lambda lines: lines[0].update(version=3), "version 1 to 2"),
         (lambda lines: lines[1].update(rate_limit="often"), "rate_limit"),
         (lambda lines: lines[1].update(token_budget="much"), "token_budget"),
         (lambda lines: lines[1].update(user_id=" x"), "Line 2"),
@@ -174,6 +180,19 @@ Spoil = Callable[[list[Line]], object]
         (lambda lines: lines[4].update(created_at="2026-01-01T00:00:00"), "wrong at created_at"),
         (lambda lines: lines[4].update(id=""), "wrong at id"),
         (lambda lines: lines[4].update(tool_calls=[{"id": "x"}]), "wrong at tool_calls"),
+        (lambda lines: lines[1].update(created_at="soon"), "wrong at created_at"),
+        (lambda lines: lines[1].update(request_count=-1), "wrong at request_count"),
+        (lambda lines: lines[1].update(request_count=2**63), "wrong at request_count"),
+        (lambda lines: lines[1].update(latency_histogram={"x": 1}), "wrong at latency_histogram"),
+        (lambda lines: lines[1].update(budget={"day": "now"}), "wrong at budget.day"),
+        (lambda lines: lines[2].update(last_active_at="soon"), "wrong at last_active_at"),
+        (lambda lines: lines[-4].update(status="fine"), "wrong at status"),
+        (lambda lines: lines[-4].update(latency_ms=None), "wrong at latency_ms"),
+        (lambda lines: lines[-2].update(period="minute"), "wrong at period"),
+        (lambda lines: lines[-2].update(bucket=10**6), "wrong at bucket"),
+        (lambda lines: lines[-3].update(lines[-2]), "second time"),
+        (lambda lines: lines.pop(-4), "other numbers"),
+        (lambda lines: lines.pop(-2), "other numbers"),
     ],
 )
 def test_a_faulty_import_leaves_nothing(

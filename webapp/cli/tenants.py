@@ -156,7 +156,12 @@ def import_(user_id: str, file: IO[bytes]) -> None:
     """Reads an export from FILE ('-': standard input) into a tenant; all of it or nothing."""
     with opened_services() as services:
         imported = services.directory.import_(user_id, file, audit=audit)
-    click.echo(f"{imported.messages} messages in {imported.sessions} sessions imported.")
+    click.echo(
+        f"{imported.messages} messages in {imported.sessions} sessions and"
+        f" {imported.requests} requests imported."
+    )
+    if imported.note:
+        click.echo(imported.note)
 
 
 @command.command()

@@ -20,11 +20,12 @@ from webapp.tenants import changes, rows, store
 from webapp.tenants.changes import Forgotten
 from webapp.tenants.cleanup import Cleanup, forget_inactive
 from webapp.tenants.export import export_lines
-from webapp.tenants.importing import Imported, read_export, store_import
+from webapp.tenants.importing import read_export
 from webapp.tenants.listing import Page
 from webapp.tenants.notes import Audit, AuditNote
 from webapp.tenants.query import TenantQuery
 from webapp.tenants.readable_listing import ReadableListing
+from webapp.tenants.restoring import Imported, store_import
 from webapp.tenants.rows import TenantRow
 from webapp.tenants.user_ids import UserIds
 
@@ -156,12 +157,11 @@ class TenantDirectory:
         All of it or, with `InvalidInput` or `Conflict`, nothing.
         """
         contents = read_export(lines)
-        if contents.tenant is not None:
-            self._check_change(
-                TenantChange(
-                    rate_limit=contents.tenant.rate_limit, token_budget=contents.tenant.token_budget
-                )
+        self._check_change(
+            TenantChange(
+                rate_limit=contents.tenant.rate_limit, token_budget=contents.tenant.token_budget
             )
+        )
 
         def work(connection: Connection) -> Imported:
             number, imported = store_import(
@@ -172,7 +172,11 @@ class TenantDirectory:
                 cap=self._cap,
             )
             if audit is not None:
-                figures = {"sessions": imported.sessions, "messages": imported.messages}
+                figures = {
+                    "sessions": imported.sessions,
+                    "messages": imported.messages,
+                    "requests": imported.requests,
+                }
                 audit(connection, AuditNote("import_tenant", number, after=figures))
             return imported
 

@@ -2,22 +2,27 @@
 
 The first line says what this is, the last how much there should be, so that a file that was cut
 off is known for one. Each line between has a `type`: tenant, session, message, request, usage.
+Version 2 holds the sums of usage as they are kept, by hour and day with their latencies, and the
+tenant's use of its budget; version 1 had sums by day alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from webapp.errors import NotFound
 from webapp.memory.pages import Position, StoredMessage, message_page
-from webapp.storage import Database
+from webapp.storage import Connection, Database
+from webapp.tenants import transfer_store
 from webapp.tenants.rows import TenantRow, find_number
+from webapp.tenants.transfer_store import FIRST_ID, REQUEST_COLUMNS, USAGE_COLUMNS
 from webapp.usage.periods import iso_utc
 
 FORMAT = "switchboard-tenant"
-VERSION = 1
+VERSION = 2
 _PAGE = 500
 
 
@@ -37,12 +42,18 @@ def export_lines(
             "conversations": conversations,
         }
     )
-    yield _line({"type": "tenant", **tenant_fields(tenant)})
+    # The counters and the sums, which must agree, are of one moment.
+    with database.read() as connection:
+        now = find_number(connection, tenant.number) or tenant
+        latencies = json.loads(transfer_store.latency_histogram(connection, tenant.number))
+        usage = transfer_store.usage_rows(connection, tenant.number)
+    now = replace(now, user_id=tenant.user_id)
+    yield _line({"type": "tenant", **_whole(now), "latency_histogram": latencies})
     counts = {"session": 0, "message": 0, "request": 0, "usage": 0}
     sources = [_sessions(database, tenant.number, conversations)]
     if conversations:
         sources.append(_messages(database, tenant.number))
-    sources += [_requests(database, tenant.number), _usage(database, tenant.number)]
+    sources += [_requests(database, tenant.number), _usage(usage)]
     for source in sources:
         for fields in source:
             counts[fields["type"]] += 1
@@ -73,6 +84,21 @@ def tenant_fields(tenant: TenantRow) -> dict[str, Any]:
     }
 
 
+def _whole(tenant: TenantRow) -> dict[str, Any]:
+    """One tenant as an export shows it: what it takes to make it again."""
+    return {
+        **tenant_fields(tenant),
+        "blocked_at": None if tenant.blocked_at is None else iso_utc(tenant.blocked_at),
+        "p95_ms": tenant.p95_ms,
+        "budget": {
+            "day": tenant.budget_day,
+            "day_tokens": tenant.day_tokens,
+            "month": tenant.budget_month,
+            "month_tokens": tenant.month_tokens,
+        },
+    }
+
+
 def message_fields(stored: StoredMessage) -> dict[str, Any]:
     """One message as the REST API and the export show it."""
     message = stored.message
@@ -91,20 +117,15 @@ def message_fields(stored: StoredMessage) -> dict[str, Any]:
 
 
 def _sessions(database: Database, tenant: int, with_state: bool) -> Iterator[dict[str, Any]]:
-    for row in _rows(
-        database,
-        "SELECT id, session_id, created_at, last_active_at, state, state_version FROM sessions"
-        " WHERE tenant_id = :tenant AND id > :last ORDER BY id LIMIT :page",
-        tenant,
-    ):
+    for row in _rows(database, transfer_store.session_page, tenant):
         fields = {
             "type": "session",
             "session_id": row[1],
             "created_at": iso_utc(row[2]),
             "last_active_at": iso_utc(row[3]),
         }
-        if with_state and row[4] is not None:
-            fields |= {"state": json.loads(row[4]), "state_version": row[5]}
+        if with_state and (row[4] is not None or row[5]):
+            fields |= {"state": json.loads(row[4] or "null"), "state_version": row[5]}
         yield fields
 
 
@@ -121,38 +142,26 @@ def _messages(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
 
 
 def _requests(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
-    names = ("route", "status", "code", "latency_ms", "first_token_ms", "input_tokens")
-    for row in _rows(
-        database,
-        "SELECT id, at, route, status, code, latency_ms, first_token_ms, input_tokens,"
-        " output_tokens, request_id FROM requests"
-        " WHERE tenant_id = :tenant AND id > :last ORDER BY id LIMIT :page",
-        tenant,
-    ):
-        fields = dict(zip((*names, "output_tokens", "request_id"), row[2:], strict=True))
-        yield {"type": "request", "at": iso_utc(row[1]), **fields}
+    for row in _rows(database, transfer_store.request_page, tenant):
+        fields = dict(zip(REQUEST_COLUMNS, row[1:], strict=True))
+        yield {"type": "request", **fields, "at": iso_utc(fields["at"])}
 
 
-def _usage(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
-    names = ("requests", "errors", "rate_limited", "input_tokens", "output_tokens")
-    for row in _rows(
-        database,
-        "SELECT at, SUM(requests), SUM(errors), SUM(rate_limited), SUM(input_tokens),"
-        " SUM(output_tokens) FROM usage WHERE tenant_id = :tenant AND period = 'day'"
-        " AND measure = 'request' AND at > :last GROUP BY at ORDER BY at LIMIT :page",
-        tenant,
-    ):
-        figures = dict(zip(names, row[1:], strict=True))
-        yield {"type": "usage", "day": iso_utc(row[0])[:10], **figures}
+def _usage(rows: list[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        fields = dict(zip(USAGE_COLUMNS, row, strict=True))
+        yield {"type": "usage", **fields, "at": iso_utc(fields["at"])}
 
 
-def _rows(database: Database, sql: str, tenant: int) -> Iterator[tuple[Any, ...]]:
-    """All rows of a statement whose first column grows, a page for each short read."""
-    last = -1
+_Page = Callable[[Connection, int, int, int], list[tuple[Any, ...]]]
+
+
+def _rows(database: Database, read: _Page, tenant: int) -> Iterator[tuple[Any, ...]]:
+    """All rows of a page's kind, whose first column grows, a page for each short read."""
+    last = FIRST_ID
     while True:
         with database.read() as connection:
-            asked = {"tenant": tenant, "last": last, "page": _PAGE}
-            page = connection.execute(sql, asked).fetchall()
+            page = read(connection, tenant, last, _PAGE)
         yield from page
         if len(page) < _PAGE:
             return

@@ -1,224 +1,182 @@
-"""Reads an export back into a tenant, all or nothing; the format is described in export.py.
+"""Reads an export and finds it whole or faulty; what it is stored as is restoring.py's.
 
-Conversations and session state come back, and for a tenant that was unknown its own limits and
-its block. Figures do not: they would be counted twice.
+The format is described in export.py. Exports of version 1 are read as well.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime, time
+from typing import Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from webapp.errors import Conflict, InvalidInput
-from webapp.ids import check_session_id, check_user_id
-from webapp.memory import store as conversations
-from webapp.messages import Message, Role, ToolCall
-from webapp.storage import Connection
-from webapp.tenants import changes, store
+from webapp.errors import InvalidInput
+from webapp.messages import Message, ToolCall
+from webapp.tenants import transfer_shapes as shapes
 from webapp.tenants.export import FORMAT, VERSION
+from webapp.usage.histogram import NO_LATENCY
+from webapp.usage.store import REQUEST
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_MESSAGES = 200_000
 MAX_SESSIONS = 10_000
-_YEAR_10000 = 253_402_300_800  # in seconds since 1970
-
-
-def _valid(check: Callable[[object], str]) -> AfterValidator:
-    def validate(value: str) -> str:
-        try:
-            return check(value)
-        except InvalidInput as error:
-            raise ValueError(error.message) from None
-
-    return AfterValidator(validate)
-
-
-def _check_moment(moment: datetime) -> datetime:
-    """In UTC it can fall outside the years that can be written again; none is before 1970."""
-    if not 0 <= moment.timestamp() < _YEAR_10000:
-        raise ValueError("is no time that can be stored")
-    return moment
-
-
-def _refuse_constant(name: str) -> None:
-    """Python takes NaN and Infinity for JSON; those who read the answers do not."""
-    raise ValueError(name)
-
-
-class _Shape(BaseModel):
-    """Unknown fields are left alone: a newer export may say more."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-
-class _Head(_Shape):
-    type: Literal["switchboard-tenant"]
-    version: int
-
-
-class _Tenant(_Shape):
-    user_id: Annotated[str, _valid(check_user_id)]
-    blocked: bool = False
-    rate_limit: str | None = None
-    token_budget: str | None = None
-
-
-class _Session(_Shape):
-    session_id: Annotated[str, _valid(check_session_id)]
-    state: dict[str, Any] | None = None
-    # It goes on being counted up from here.
-    state_version: int = Field(default=0, ge=0, lt=2**53)
-
-
-class _Function(_Shape):
-    name: str = Field(max_length=200)
-    arguments: str
-
-
-class _ToolCall(_Shape):
-    id: str = Field(max_length=200)
-    function: _Function
-
-
-class _Message(_Shape):
-    id: str = Field(min_length=1, max_length=200)
-    role: Role
-    content: str
-    # JSON has no dates, so even a strict shape must read them from text.
-    created_at: Annotated[AwareDatetime, Field(strict=False), AfterValidator(_check_moment)]
-    session_id: Annotated[str, _valid(check_session_id)]
-    tool_calls: list[_ToolCall] = []
-    tool_call_id: str | None = Field(default=None, max_length=200)
-
-
-class _End(_Shape):
-    sessions: int
-    messages: int
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What an import brought."""
-
-    sessions: int
-    messages: int
+MAX_REQUESTS = 500_000
+MAX_USAGE = 500_000
 
 
 @dataclass(slots=True)
 class Contents:
     """An export that has been read and found whole; nothing is stored yet."""
 
-    tenant: _Tenant | None = None
-    sessions: dict[str, _Session] = field(default_factory=dict)
+    version: int
+    conversations: bool
+    tenant: shapes.Tenant
+    sessions: dict[str, shapes.Session] = field(default_factory=dict)
     messages: dict[str, list[Message]] = field(default_factory=dict)
     message_count: int = 0
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    usage: list[dict[str, Any]] = field(default_factory=list)
 
 
 def read_export(lines: Iterable[bytes]) -> Contents:
     """Reads and checks every line; `InvalidInput` says which line is wrong and why."""
-    contents = Contents()
-    end: _End | None = None
+    reading = _Reading()
     number = 0
     for number, line in enumerate(lines, start=1):
-        if end is not None:
-            raise _wrong(number, "stands behind the end")
-        if len(line) > MAX_LINE_BYTES:
-            raise _wrong(number, f"is longer than {MAX_LINE_BYTES} bytes")
+        value = _object(line, number)
         try:
-            value = json.loads(line, parse_constant=_refuse_constant)
-            kind = value["type"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise _wrong(number, "is not a JSON object with a type") from None
-        if not _is_text(line, value):
-            raise _wrong(number, "is not valid Unicode text")
-        try:
-            if number == 1:
-                if kind != FORMAT or _Head.model_validate(value).version != VERSION:
-                    raise _wrong(number, f"is not the head of an export of version {VERSION}")
-            elif kind == "end":
-                end = _End.model_validate(value)
-            else:
-                _take(contents, kind, value, number)
+            reading.take(value, number)
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in fault["loc"])
             raise _wrong(number, f"is wrong at {place}") from None
-    if end is None or contents.tenant is None:
-        raise _wrong(number + 1, "is missing: the export was cut off")
-    if end.messages != contents.message_count or end.sessions > len(contents.sessions):
-        raise _wrong(number, "names other numbers of sessions and messages than there are")
-    return contents
+    return reading.whole(number)
 
 
-def store_import(
-    connection: Connection,
-    stored_id: str,
-    contents: Contents,
-    now_ms: int,
-    *,
-    cap: int,
-) -> tuple[int, Imported]:
-    """Stores it under the tenant; its number and what came.
+class _Reading:
+    """An export half read."""
 
-    `Conflict` when a session of that name is in use already: two conversations are not mixed.
-    Sessions longer than `cap` (0: any length) keep their newest turns.
-    """
-    known = store.number_of(connection, stored_id)
-    number = store.ensure(connection, stored_id, now_ms)
-    tenant = contents.tenant
-    if known is None and tenant is not None:
-        changes.set_blocked(connection, number, tenant.blocked, now_ms)
-        changes.set_rate_limit(connection, number, tenant.rate_limit)
-        changes.set_token_budget(connection, number, tenant.token_budget)
-    kept = 0
-    for name, session in contents.sessions.items():
-        made = connection.execute(
-            "INSERT INTO sessions (tenant_id, session_id, created_at, last_active_at, state,"
-            " state_version) VALUES (:tenant, :session, :now, :now, :state, :version)"
-            " ON CONFLICT (tenant_id, session_id) DO UPDATE SET state = excluded.state,"
-            " state_version = sessions.state_version + excluded.state_version"
-            " WHERE sessions.message_count = 0 AND sessions.state IS NULL",
-            {
-                "tenant": number,
-                "session": name,
-                "now": now_ms,
-                "state": None if session.state is None else _json(session.state),
-                "version": session.state_version,
-            },
+    def __init__(self) -> None:
+        self.head: shapes.Head | None = None
+        self.contents: Contents | None = None
+        self.end: shapes.End | None = None
+        self._seen_usage: set[tuple[Any, ...]] = set()
+        self._conversations = True
+
+    def take(self, value: dict[str, Any], number: int) -> None:
+        kind = value["type"]
+        if self.end is not None:
+            raise _wrong(number, "stands behind the end")
+        if self.head is None:
+            if kind != FORMAT or value.get("version") not in range(1, VERSION + 1):
+                raise _wrong(number, f"is not the head of an export of version 1 to {VERSION}")
+            self.head = shapes.Head.model_validate(value)
+            self._conversations = value.get("conversations") is not False
+        elif kind == "end":
+            self.end = shapes.End.model_validate(value)
+        elif kind == "tenant" and self.contents is None:
+            tenant = shapes.Tenant.model_validate(value)
+            self.contents = Contents(self.head.version, self._conversations, tenant)
+        elif self.contents is None or kind not in ("session", "message", "request", "usage"):
+            raise _wrong(number, "has an unknown type, is a second tenant, or stands before it")
+        else:
+            self._row(self.contents, kind, value, number)
+
+    def _row(self, contents: Contents, kind: str, value: dict[str, Any], number: int) -> None:
+        if kind == "session":
+            _take_session(contents, shapes.Session.model_validate(value), number)
+        elif kind == "message":
+            _take_message(contents, shapes.StoredMessage.model_validate(value), number)
+        elif kind == "request":
+            if len(contents.requests) >= MAX_REQUESTS:
+                raise _wrong(number, "is one request too many")
+            request = shapes.Request.model_validate(value)
+            contents.requests.append({**request.model_dump(), "at": ms(request.at)})
+        else:
+            row = _usage_row(value, contents.version)
+            key = tuple(row[name] for name in ("period", "at", "measure", "code", "bucket"))
+            if key in self._seen_usage or len(contents.usage) >= MAX_USAGE:
+                raise _wrong(number, "is a sum of usage for the second time, or one too many")
+            self._seen_usage.add(key)
+            contents.usage.append(row)
+
+    def whole(self, last: int) -> Contents:
+        """Raises `InvalidInput` when the end is missing or counts otherwise."""
+        contents, end = self.contents, self.end
+        if end is None or contents is None:
+            raise _wrong(last + 1, "is missing: the export was cut off")
+        counted = (
+            end.messages == contents.message_count
+            and end.sessions <= len(contents.sessions)
+            and end.requests in (None, len(contents.requests))
+            and end.usages in (None, len(contents.usage))
         )
-        if made.rowcount == 0:
-            raise Conflict(
-                "The tenant has a session of the same name that is in use; nothing was imported."
-            )
-        messages = contents.messages.get(name, [])
-        if messages:
-            kept += conversations.append(connection, number, name, messages, cap, now_ms) or 0
-    return number, Imported(len(contents.sessions), kept)
+        if not counted:
+            raise _wrong(last, "names other numbers of sessions, messages or rows than there are")
+        return contents
 
 
-def _take(contents: Contents, kind: str, value: dict[str, Any], number: int) -> None:
-    if kind == "tenant" and contents.tenant is None:
-        contents.tenant = _Tenant.model_validate(value)
-    elif kind == "session":
-        session = _Session.model_validate(value)
-        if session.session_id in contents.sessions or len(contents.sessions) >= MAX_SESSIONS:
-            raise _wrong(number, "names a session a second time, or one too many")
-        contents.sessions[session.session_id] = session
-    elif kind == "message":
-        message = _Message.model_validate(value)
-        if contents.message_count >= MAX_MESSAGES:
-            raise _wrong(number, "is one message too many")
-        # A session that began while its tenant was exported has messages and no line.
-        contents.sessions.setdefault(message.session_id, _Session(session_id=message.session_id))
-        contents.messages.setdefault(message.session_id, []).append(_message(message))
-        contents.message_count += 1
-    elif kind not in ("request", "usage"):
-        raise _wrong(number, "has an unknown type, or a second tenant")
+def _object(line: bytes, number: int) -> dict[str, Any]:
+    if len(line) > MAX_LINE_BYTES:
+        raise _wrong(number, f"is longer than {MAX_LINE_BYTES} bytes")
+    try:
+        value: dict[str, Any] = json.loads(line, parse_constant=_refuse_constant)
+        _ = value["type"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise _wrong(number, "is not a JSON object with a type") from None
+    if not _is_text(line, value):
+        raise _wrong(number, "is not valid Unicode text")
+    return value
+
+
+def _take_session(contents: Contents, session: shapes.Session, number: int) -> None:
+    if session.session_id in contents.sessions or len(contents.sessions) >= MAX_SESSIONS:
+        raise _wrong(number, "names a session a second time, or one too many")
+    contents.sessions[session.session_id] = session
+
+
+def _take_message(contents: Contents, given: shapes.StoredMessage, number: int) -> None:
+    if contents.message_count >= MAX_MESSAGES:
+        raise _wrong(number, "is one message too many")
+    # A session that began while its tenant was exported has messages and no line.
+    contents.sessions.setdefault(given.session_id, shapes.Session(session_id=given.session_id))
+    calls = tuple(
+        ToolCall(call.id, call.function.name, call.function.arguments) for call in given.tool_calls
+    )
+    message = Message(
+        given.role, given.content, given.id, calls, given.tool_call_id, ms(given.created_at)
+    )
+    contents.messages.setdefault(given.session_id, []).append(message)
+    contents.message_count += 1
+
+
+def _usage_row(value: dict[str, Any], version: int) -> dict[str, Any]:
+    if version > 1:
+        usage = shapes.Usage.model_validate(value)
+        return {**usage.model_dump(), "at": ms(usage.at)}
+    day = shapes.DayOfUsage.model_validate(value)
+    midnight = datetime.combine(day.day, time(), UTC)
+    return {
+        **day.model_dump(exclude={"day"}),
+        "period": "day",
+        "at": ms(midnight),
+        "measure": REQUEST,
+        "code": "",
+        "bucket": NO_LATENCY,
+    }
+
+
+def ms(moment: datetime) -> int:
+    """Milliseconds since 1970-01-01 UTC."""
+    return round(moment.timestamp() * 1000)
+
+
+def _refuse_constant(name: str) -> None:
+    """Python takes NaN and Infinity for JSON; those who read the answers do not."""
+    raise ValueError(name)
 
 
 def _is_text(line: bytes, value: object) -> bool:
@@ -230,23 +188,6 @@ def _is_text(line: bytes, value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _message(given: _Message) -> Message:
-    calls = tuple(
-        ToolCall(call.id, call.function.name, call.function.arguments) for call in given.tool_calls
-    )
-    return Message(
-        given.role, given.content, given.id, calls, given.tool_call_id, _ms(given.created_at)
-    )
-
-
-def _ms(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _wrong(number: int, fault: str) -> InvalidInput:

@@ -42,11 +42,12 @@ def prune(database: Database, now_ms: int, request_retention: float) -> Pruned:
 
 
 def _prune_requests(connection: Connection, before_ms: int) -> int:
-    # Numbers grow with time: what lies before the first that is kept is older than it.
+    # Numbers grow with time: what lies before the first that is kept is older than it. Those of
+    # imported requests are below 0 and say nothing of their time.
     return connection.execute(
-        "DELETE FROM requests WHERE id IN"
-        " (SELECT id FROM requests WHERE id < :first ORDER BY id LIMIT :batch)",
-        {"first": first_since(connection, before_ms), "batch": BATCH},
+        "DELETE FROM requests WHERE id IN (SELECT id FROM requests"
+        " WHERE id < :first AND (id >= 0 OR at < :before) ORDER BY id LIMIT :batch)",
+        {"first": first_since(connection, before_ms), "before": before_ms, "batch": BATCH},
     ).rowcount
 
 

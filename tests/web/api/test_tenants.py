@@ -309,7 +309,14 @@ def test_what_was_exported_can_be_imported(app: Flask, client: FlaskClient) -> N
     assert kinds[0] == "switchboard-tenant"
     assert kinds[-1] == "end"
     imported = client.post("/api/tenants/bob/import", data=exported.data, content_type=NDJSON)
-    assert imported.json == {"sessions": 1, "messages": 2}
+    assert imported.json == {
+        "sessions": 1,
+        "messages": 2,
+        "messages_left_out": 0,
+        "requests": 1,
+        "new_tenant": True,
+        "note": "",
+    }
     assert (
         got(client, "/api/tenants/bob/messages")["messages"]
         == got(client, "/api/tenants/alice/messages")["messages"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from flask import Response, jsonify, request
 
@@ -51,7 +52,7 @@ def import_tenant(user_id: str) -> Response:
     require_plain_body()
     request.max_content_length = MAX_IMPORT_BYTES
     imported = services().directory.import_(user_id, _lines(), audit=audited())
-    return jsonify({"sessions": imported.sessions, "messages": imported.messages})
+    return jsonify(asdict(imported))
 
 
 def _lines() -> Iterator[bytes]:

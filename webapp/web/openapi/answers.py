@@ -155,10 +155,17 @@ class Forgotten(Answer):
 
 
 class Imported(Answer):
-    """What came with an import."""
+    """What came with an import, and in `note` what did not; empty for nothing.
+
+    A tenant that was known already keeps its limits, block, times and figures.
+    """
 
     sessions: Count
     messages: Count
+    messages_left_out: Count
+    requests: Count
+    new_tenant: bool
+    note: str
 
 
 class Latency(Answer):

@@ -1,0 +1,282 @@
+"""A tenant out of one installation and into another: field by field the same, or said not to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes import HandClock
+from webapp.allowances import parse_budget
+from webapp.memory import store as conversations
+from webapp.messages import Message, ToolCall, Usage
+from webapp.storage import Connection, Database, open_database
+from webapp.tenants import store
+from webapp.tenants.directory import TenantChange, TenantDirectory
+from webapp.tenants.encrypted_user_ids import EncryptedUserIds
+from webapp.tenants.user_ids import PlainUserIds
+from webapp.usage import store as usage_store
+from webapp.usage.records import RequestRecord
+from webapp.usage.requests import first_since, latest_requests
+from webapp.usage.retention import prune
+from webapp.usage.summary import summary
+from webapp.usage.windows import WINDOWS
+
+HOUR = 3600
+DAY = 24 * HOUR
+TABLES = {
+    "tenants": "SELECT * FROM tenants",
+    "sessions": "SELECT * FROM sessions ORDER BY id",
+    "messages": "SELECT messages.* FROM messages JOIN sessions ON id = session ORDER BY id, seq",
+    "requests": "SELECT * FROM requests ORDER BY id",
+    "usage": "SELECT * FROM usage WHERE tenant_id > 0 ORDER BY period, at, measure, code, bucket",
+}
+# Numbers of rows, which each database gives for itself.
+OWN = {"id", "tenant_id", "session", "seq", "last_seq"}
+
+Place = Callable[..., "tuple[Database, TenantDirectory]"]
+
+
+@pytest.fixture
+def place(tmp_path: Path, clock: HandClock) -> Iterator[Place]:
+    """Makes a database of its own with a directory, encrypted when a key is given."""
+    opened: list[Database] = []
+
+    def make(key: str = "") -> tuple[Database, TenantDirectory]:
+        database = open_database(f"sqlite:///{tmp_path / f'{len(opened)}.db'}")
+        database.upgrade()
+        opened.append(database)
+        ids = EncryptedUserIds(key, b"k" * 32) if key else PlainUserIds(b"k" * 32)
+        directory = TenantDirectory(
+            database, ids, clock, check_token_budget=parse_budget, encrypted=bool(key)
+        )
+        return database, directory
+
+    yield make
+    for database in opened:
+        database.close()
+
+
+def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None:
+    """Forty days of use: turns, failures, refusals, streamed answers, sessions with state."""
+
+    def day(connection: Connection, number: int, index: int) -> None:
+        call = ToolCall(f"call-{index}", "add", '{"a": 5}')
+        conversations.append(
+            connection,
+            number,
+            "default" if index % 2 else f"session {index}",
+            [
+                Message("user", f"¿qué? {index}\u2028", created_at_ms=clock.now_ms()),
+                Message("assistant", "", tool_calls=(call,), created_at_ms=clock.now_ms()),
+                Message("tool", "8", tool_call_id=call.id, created_at_ms=clock.now_ms()),
+                Message("assistant", "👩‍👩‍👧", created_at_ms=clock.now_ms() + 7),
+            ],
+            0,
+            clock.now_ms(),
+        )
+        for status, code, first in (
+            (200, "", 30),
+            (200, "", None),
+            (502, "model_error", None),
+            (429, "rate_limited", None),
+        ):
+            usage_store.record(
+                connection,
+                number,
+                RequestRecord(
+                    clock.now_ms(),
+                    "/chat",
+                    status,
+                    100 + index * 7,
+                    f"req-{index}",
+                    code,
+                    first,
+                    Usage(10 + index, 3),
+                ),
+            )
+
+    for index in range(40):
+        database.write(
+            lambda connection, index=index: day(  # type: ignore[misc]
+                connection, store.ensure(connection, stored_id, clock.now_ms()), index
+            )
+        )
+        clock.advance(DAY)
+    database.write(
+        lambda connection: connection.execute(
+            "UPDATE sessions SET state = :state, state_version = 3 WHERE session_id = 'session 2'",
+            {"state": '{"step":1}'},
+        )
+    )
+
+
+def everything(database: Database) -> dict[str, list[dict[str, Any]]]:
+    found = {}
+    with database.read() as connection:
+        for table, sql in TABLES.items():
+            columns = [
+                row[1] for row in connection.execute(f"PRAGMA table_info({table})", {}).fetchall()
+            ]
+            rows = [
+                {name: row[i] for i, name in enumerate(columns) if name not in OWN}
+                for row in connection.execute(sql, {}).fetchall()
+            ]
+            for row in rows:
+                # A dictionary may be written in another order.
+                for name in ("latency_histogram", "state", "tool_calls"):
+                    if row.get(name) is not None:
+                        row[name] = json.loads(row[name])
+            found[table] = rows
+    return found
+
+
+@pytest.mark.parametrize("key", ["", "another-key-of-the-tests-0123456789-abcdef"])
+def test_a_tenant_comes_back_field_by_field(place: Place, clock: HandClock, key: str) -> None:
+    here, directory = place()
+    live(here, clock)
+    directory.update(
+        "alice", TenantChange(blocked=True, rate_limit="5/minute", token_budget="700/day")
+    )
+    clock.advance(HOUR)
+    there, other = place(key)
+    imported = other.import_("alice", directory.export("alice"))
+    assert (imported.messages, imported.requests, imported.note) == (160, 160, "")
+    before, after = everything(here), everything(there)
+    if key:
+        assert after["tenants"][0]["user_id"] != "alice"
+        after["tenants"][0]["user_id"] = "alice"
+    assert after == before
+    assert len(before["usage"]) > 200
+    with here.read() as one, there.read() as two:
+        for window in WINDOWS.values():
+            figures = [
+                summary(connection, number, window, clock.now_ms())
+                for connection, number in ((one, directory.get("alice").number), (two, 1))
+            ]
+            assert figures[0] == figures[1]
+    assert [json.loads(line) for line in other.export("alice")] == [
+        json.loads(line) for line in directory.export("alice")
+    ]
+
+
+def test_the_second_import_of_one_export_changes_nothing(place: Place, clock: HandClock) -> None:
+    here, directory = place()
+    live(here, clock)
+    lines = list(directory.export("alice"))
+    there, other = place()
+    other.import_("alice", lines)
+    before = everything(there)
+    with pytest.raises(Exception, match="nothing was imported"):
+        other.import_("alice", lines)
+    assert everything(there) == before
+
+
+def test_what_was_forgotten_comes_back_with_a_block(place: Place, clock: HandClock) -> None:
+    database, directory = place()
+    live(database, clock)
+    directory.update("alice", TenantChange(blocked=True))
+    lines, before = list(directory.export("alice")), everything(database)
+    directory.forget("alice")
+    clock.advance(DAY)
+    directory.import_("alice", lines)
+    assert everything(database) == before
+
+
+def test_imported_requests_do_not_disturb_those_made_here(place: Place, clock: HandClock) -> None:
+    here, directory = place()
+    live(here, clock)
+    there, other = place()
+    live(there, clock, "bob")
+    clock.advance(10 * DAY)
+    other.import_("alice", directory.export("alice"))
+    other.import_("carol", directory.export("alice"))
+    live(there, clock, "bob")
+    with there.read() as connection:
+        bob = other.get("bob").number
+        bobs = latest_requests(connection, bob, 1000)
+        assert [request.at_ms for request in bobs] == sorted(
+            (request.at_ms for request in bobs), reverse=True
+        )
+        carols = latest_requests(connection, other.get("carol").number, 1000)
+        assert [each.at_ms for each in carols] == sorted(
+            (each.at_ms for each in carols), reverse=True
+        )
+        middle = bobs[80].at_ms
+        first = first_since(connection, middle)
+        assert [each.id for each in bobs if each.at_ms >= middle][-1] == first
+    kept_since = clock.now_ms() - 95 * DAY * 1000
+    wanted = sum(each["at"] >= kept_since for each in everything(there)["requests"])
+    prune(there, clock.now_ms(), 95 * DAY)
+    left = everything(there)["requests"]
+    assert len(left) == wanted
+    assert all(each["at"] >= kept_since for each in left)
+    assert len(left) > 160
+
+
+def test_an_import_adds_nothing_to_what_happened_here(place: Place, clock: HandClock) -> None:
+    here, directory = place()
+    live(here, clock)
+    there, other = place()
+    other.import_("alice", directory.export("alice"))
+    with there.read() as connection:
+        sums = connection.execute("SELECT COUNT(*) FROM usage WHERE tenant_id = 0", {}).fetchone()
+    assert sums[0] == 0
+
+
+def test_times_in_the_future_are_now(place: Place, clock: HandClock) -> None:
+    here, directory = place()
+    live(here, clock)
+    lines = list(directory.export("alice"))
+    _, other = place()
+    clock.advance(-45 * DAY)
+    other.import_("alice", lines)
+    alice = other.get("alice")
+    assert alice.created_at == alice.last_active_at == clock.now_ms()
+
+
+VERSION_1 = [
+    {"type": "switchboard-tenant", "version": 1, "exported_at": "2026-11-20T00:00:00.000Z",
+     "conversations": True},
+    {"type": "tenant", "user_id": "alice", "message_count": 2, "request_count": 3,
+     "error_count": 1, "rate_limited_count": 0, "last_active_at": "2026-11-19T10:00:00.000Z",
+     "created_at": "2026-11-01T09:00:00.000Z", "blocked": True, "rate_limit": "5/minute",
+     "token_budget": None, "input_tokens": 30, "output_tokens": 9},
+    {"type": "session", "session_id": "default", "created_at": "2026-11-01T09:00:00.000Z",
+     "last_active_at": "2026-11-19T10:00:00.000Z"},
+    {"type": "message", "id": "msg-1", "role": "user", "content": "hello",
+     "created_at": "2026-11-19T10:00:00.000Z", "session_id": "default"},
+    {"type": "message", "id": "msg-2", "role": "assistant", "content": "hi",
+     "created_at": "2026-11-19T10:00:00.001Z", "session_id": "default"},
+    {"type": "request", "at": "2026-11-19T10:00:00.000Z", "route": "/chat", "status": 200,
+     "code": "", "latency_ms": 12, "first_token_ms": None, "input_tokens": 10,
+     "output_tokens": 3, "request_id": "req-1"},
+    {"type": "usage", "day": "2026-11-18", "requests": 2, "errors": 1, "rate_limited": 0,
+     "input_tokens": 20, "output_tokens": 6},
+    {"type": "usage", "day": "2026-11-19", "requests": 1, "errors": 0, "rate_limited": 0,
+     "input_tokens": 10, "output_tokens": 3},
+    {"type": "end", "sessions": 1, "messages": 2, "requests": 1, "usages": 2},
+]  # fmt: skip
+
+
+def test_an_export_of_version_1_is_read_and_what_it_lacks_is_said(
+    place: Place, clock: HandClock
+) -> None:
+    clock.ms = 1_795_000_000_000  # 2026-11-18 and later
+    clock.advance(30 * DAY)
+    database, directory = place()
+    lines = [json.dumps(line).encode() + b"\n" for line in VERSION_1]
+    imported = directory.import_("alice", lines)
+    assert imported.note.startswith("The export is of version 1, which holds no latencies")
+    whole = everything(database)
+    (tenant,) = whole["tenants"]
+    assert (tenant["request_count"], tenant["error_count"], tenant["total_tokens"]) == (3, 1, 39)
+    assert tenant["rate_limit"] == "5/minute"
+    assert tenant["blocked_at"] == clock.now_ms()
+    assert [row["requests"] for row in whole["usage"]] == [2, 1]
+    assert [row["created_at"] for row in whole["messages"]] == [1795082400000, 1795082400001]
+    assert whole["sessions"][0]["created_at"] == tenant["created_at"]
+    assert len(whole["requests"]) == 1

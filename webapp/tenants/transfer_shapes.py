@@ -1,0 +1,149 @@
+"""The lines of an export as they are read back, each with what may stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from webapp.errors import InvalidInput
+from webapp.ids import check_session_id, check_user_id
+from webapp.messages import Role
+from webapp.usage.histogram import LAST_BUCKET, NO_LATENCY
+
+_YEAR_10000 = 253_402_300_800  # in seconds since 1970
+
+
+def _valid(check: Callable[[object], str]) -> AfterValidator:
+    def validate(value: str) -> str:
+        try:
+            return check(value)
+        except InvalidInput as error:
+            raise ValueError(error.message) from None
+
+    return AfterValidator(validate)
+
+
+def _check_moment(moment: datetime) -> datetime:
+    """In UTC it can fall outside the years that can be written again; none is before 1970."""
+    if not 0 <= moment.timestamp() < _YEAR_10000:
+        raise ValueError("is no time that can be stored")
+    return moment
+
+
+# JSON has no dates, so even a strict shape must read them from text.
+Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_check_moment)]
+# Sums of two of them are still whole numbers that every database holds.
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Bucket = Annotated[int, Field(ge=NO_LATENCY, le=LAST_BUCKET)]
+Word = Annotated[str, Field(max_length=200)]
+
+
+class Shape(BaseModel):
+    """Unknown fields are left alone: a newer export may say more."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class Head(Shape):
+    type: Literal["switchboard-tenant"]
+    version: int
+
+
+class Budget(Shape):
+    """The tokens used in the newest UTC day (20261123) and month (202611) of use."""
+
+    day: Count = 0
+    day_tokens: Count = 0
+    month: Count = 0
+    month_tokens: Count = 0
+
+
+class Tenant(Shape):
+    user_id: Annotated[str, _valid(check_user_id)]
+    created_at: Moment | None = None
+    last_active_at: Moment | None = None
+    blocked: bool = False
+    blocked_at: Moment | None = None
+    rate_limit: str | None = None
+    token_budget: str | None = None
+    request_count: Count = 0
+    error_count: Count = 0
+    rate_limited_count: Count = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    p95_ms: Count = 0
+    latency_histogram: dict[Annotated[int, Field(strict=False)], Count] = {}
+    budget: Budget = Budget()
+
+
+class Session(Shape):
+    session_id: Annotated[str, _valid(check_session_id)]
+    created_at: Moment | None = None
+    last_active_at: Moment | None = None
+    state: dict[str, Any] | None = None
+    # It goes on being counted up from here.
+    state_version: Count = 0
+
+
+class Function(Shape):
+    name: Word
+    arguments: str
+
+
+class Call(Shape):
+    id: Word
+    function: Function
+
+
+class StoredMessage(Shape):
+    id: str = Field(min_length=1, max_length=200)
+    role: Role
+    content: str
+    created_at: Moment
+    session_id: Annotated[str, _valid(check_session_id)]
+    tool_calls: list[Call] = []
+    tool_call_id: Word | None = None
+
+
+class Request(Shape):
+    at: Moment
+    route: Word
+    status: int = Field(ge=100, le=599)
+    code: Word = ""
+    latency_ms: Count
+    first_token_ms: Count | None = None
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    request_id: Word = ""
+
+
+class Figures(Shape):
+    requests: Count
+    errors: Count
+    rate_limited: Count
+    input_tokens: Count
+    output_tokens: Count
+
+
+class DayOfUsage(Figures):
+    """How version 1 gave usage: the sums of a day, without latencies."""
+
+    day: Annotated[date, Field(strict=False)]
+
+
+class Usage(Figures):
+    period: Literal["hour", "day"]
+    at: Moment
+    measure: Literal["request", "first_token"]
+    code: Word
+    bucket: Bucket
+
+
+class End(Shape):
+    sessions: int
+    messages: int
+    requests: int | None = None
+    usages: int | None = None
