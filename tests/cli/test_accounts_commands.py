@@ -78,7 +78,7 @@ def test_the_first_account_is_an_owner_and_the_next_one_a_viewer(
     ]
     assert admins.has_password("alice", PASSWORD)
     listed = run("admins", "list").out
-    assert "alice  owner     active" in listed
+    assert "alice\towner\tactive\tnever" in listed.splitlines()
     assert [entry["role"] for entry in json.loads(run("admins", "list", "--json").out)] == [
         "owner",
         "viewer",
@@ -91,7 +91,7 @@ def test_an_account_needs_a_password_that_holds(run: Run, typed: str) -> None:
     outcome = run("admins", "create", "alice", typed=typed)
     assert outcome.status == 1
     assert "password too short" in outcome.err
-    assert "no accounts yet" in run("admins", "list").out
+    assert "no accounts yet" in run("admins", "list").err
 
 
 def test_a_password_is_never_an_argument(run: Run) -> None:

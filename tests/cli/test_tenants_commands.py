@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.cli.terminal import Terminal
 from webapp.cli import switchboard
 from webapp.errors import SwitchboardError
 from webapp.memory import store as conversations
@@ -39,10 +40,11 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def run(url: str) -> Run:
-    def command(*arguments: str, typed: str = "") -> Outcome:
+    def command(*arguments: str, typed: str = "", hide: str = "") -> Outcome:
         environment = {
             "SWITCHBOARD_DATABASE_URL": url,
             "SWITCHBOARD_SECRET_KEY": "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K",
+            "SWITCHBOARD_HIDE_CONVERSATIONS": hide,
             "OPENAI_API_KEY": "none",
         }
         result = CliRunner().invoke(switchboard, arguments, input=typed, env=environment)
@@ -85,7 +87,8 @@ def listed(run: Run, *options: str) -> list[str]:
 
 def test_the_list_is_for_people_and_for_programs(run: Run, database: Database) -> None:
     lines = run("tenants", "list").out.splitlines()
-    assert [line.split()[-1] for line in lines] == ["bob", "alice"]
+    assert [line.split("\t")[0] for line in lines] == ["USER ID", "bob", "alice"]
+    assert {line.count("\t") for line in lines} == {8}
     assert listed(run) == ["bob", "alice"]
     assert listed(run, "--sort", "user_id", "--limit", "1") == ["alice"]
     assert listed(run, "--search", "LIC") == ["alice"]
@@ -101,7 +104,7 @@ def test_a_long_list_is_listed_whole(run: Run, database: Database) -> None:
 
 def test_one_tenant_is_shown(run: Run, database: Database) -> None:
     assert json.loads(run("tenants", "show", "alice", "--json").out)["message_count"] == 2
-    assert "message count        2" in run("tenants", "show", "alice").out
+    assert "message count       2\n" in run("tenants", "show", "alice").out
 
 
 @pytest.mark.parametrize("command", ["show", "clear", "forget", "export", "block", "unblock"])
@@ -114,23 +117,62 @@ def test_an_unknown_tenant_is_a_sentence_and_a_status(
     assert actions(database) == []
 
 
-def test_what_destroys_asks_first(run: Run, database: Database) -> None:
-    for command in ("clear", "forget"):
-        asked = run("tenants", command, "alice", typed="n\n")
-        assert asked.status == 1
-        assert "2 messages" in asked.err
-    refused = run("tenants", "clear-all", typed="yes\n")
-    assert refused.status == 1
+@pytest.mark.parametrize("typed", ["", "y\n", "clear all tenants\n"])
+def test_a_pipe_is_never_read_as_an_answer(run: Run, database: Database, typed: str) -> None:
+    for arguments, told in (
+        (("tenants", "clear", "alice"), "2 messages"),
+        (("tenants", "forget", "alice"), "2 messages"),
+        (("tenants", "clear-all"), "4 messages of 2 tenants"),
+        (("cleanup", "--inactive", "24h"), "1 tenants with 2 messages"),
+    ):
+        refused = run(*arguments, typed=typed)
+        assert (refused.status, refused.out) == (2, "")
+        assert told in refused.err
+        assert "--yes" in refused.err
     assert json.loads(run("tenants", "show", "alice", "--json").out)["message_count"] == 2
     assert actions(database) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "question", "answer", "done"),
+    [
+        (("tenants", "clear", "alice"), "Clear 2 messages of alice?", "y", "2 messages cleared"),
+        (("tenants", "forget", "alice"), "Forget alice with 2 messages", "y", "is forgotten"),
+        (("cleanup", "--inactive", "24h"), "Forget 1 tenants with 2 messages", "y", "forgotten."),
+        (
+            ("tenants", "clear-all"),
+            "clears 4 messages of 2 tenants",
+            "clear all tenants",
+            "4 messages of 2 tenants cleared",
+        ),
+    ],
+)
+def test_what_destroys_asks_on_a_terminal(
+    url: str,
+    database: Database,
+    arguments: tuple[str, ...],
+    question: str,
+    answer: str,
+    done: str,
+) -> None:
+    for typed in ("n\n", "\x03"):
+        with Terminal(*arguments, env={"SWITCHBOARD_DATABASE_URL": url}) as terminal:
+            terminal.expect(question)
+            assert terminal.end(typing=typed) == 1
+            assert "Aborted" in terminal.text
+    assert actions(database) == []
+    with Terminal(*arguments, env={"SWITCHBOARD_DATABASE_URL": url}) as terminal:
+        terminal.expect(question)
+        terminal.enter(f"{answer}\n")
+        terminal.expect(done)
+        assert terminal.end() == 0
+    assert len(actions(database)) == 1
+
+
 def test_clear_forget_and_clear_all_say_what_went(run: Run, database: Database) -> None:
-    assert run("tenants", "clear", "alice", typed="y\n").out == "2 messages cleared.\n"
+    assert run("tenants", "clear", "alice", "--yes").out == "2 messages cleared.\n"
     assert run("tenants", "clear", "alice", "--yes").out == "0 messages cleared.\n"
-    assert run("tenants", "clear-all", typed="clear all tenants\n").out.endswith(
-        "2 messages of 1 tenants cleared.\n"
-    )
+    assert run("tenants", "clear-all", "--yes").out == "2 messages of 1 tenants cleared.\n"
     assert "bob is forgotten" in run("tenants", "forget", "bob", "--yes").out
     assert listed(run) == ["alice"]
     assert actions(database) == [
@@ -147,6 +189,63 @@ def test_a_tenant_is_blocked_and_unblocked(run: Run, database: Database) -> None
     run("tenants", "unblock", "alice")
     assert listed(run, "--blocked") == []
     assert actions(database) == [("block_tenant", "cli"), ("unblock_tenant", "cli")]
+
+
+def test_a_tenant_has_limits_of_its_own_and_goes_back_to_the_default(
+    run: Run, database: Database
+) -> None:
+    def own() -> tuple[str | None, str | None]:
+        shown = json.loads(run("tenants", "show", "alice", "--json").out)
+        return shown["rate_limit"], shown["token_budget"]
+
+    assert run("tenants", "limit", "alice", "5/minute").status == 0
+    assert run("tenants", "budget", "alice", "100/day").status == 0
+    assert own() == ("5/minute", "100/day")
+    assert "must look like" in run("tenants", "limit", "alice", "lots").err
+    assert "must look like" in run("tenants", "budget", "alice", "lots").err
+    assert own() == ("5/minute", "100/day")
+    run("tenants", "limit", "alice", "default")
+    run("tenants", "budget", "alice", "default")
+    assert own() == (None, None)
+    assert {action for action, _ in actions(database)} == {"change_tenant"}
+
+
+def test_conversations_sessions_and_figures_are_shown_under_the_names_of_rest(
+    run: Run, database: Database
+) -> None:
+    said = json.loads(run("tenants", "messages", "alice", "--json").out)
+    assert [(one["role"], one["content"]) for one in said] == [
+        ("user", "I am alice"),
+        ("assistant", "Hello"),
+    ]
+    assert "  I am alice\n" in run("tenants", "messages", "alice").out
+    assert "There are no messages" in run("tenants", "messages", "alice", "--session", "x").err
+    (session,) = json.loads(run("tenants", "sessions", "alice", "--json").out)
+    assert (session["session_id"], session["message_count"]) == ("default", 2)
+    for command in (("tenants", "metrics", "alice"), ("metrics",)):
+        figures = json.loads(run(*command, "--window", "7d", "--json").out)
+        assert {"requests", "errors", "rate_limited", "latency_ms", "series"} < set(figures)
+        assert "rate limited" in run(*command).out
+        assert run(*command, "--window", "1y").status == 2
+
+
+def test_hidden_conversations_stay_hidden_in_the_terminal(run: Run, database: Database) -> None:
+    hidden = run("tenants", "messages", "alice", hide="true")
+    assert (hidden.status, hidden.out) == (1, "")
+    assert "hidden" in hidden.err
+
+
+def test_the_audit_log_is_listed_with_names(run: Run, database: Database) -> None:
+    run("tenants", "block", "alice")
+    run("tenants", "limit", "bob", "5/minute")
+    newest, oldest = json.loads(run("audit", "list", "--json").out)
+    assert (newest["tenant"], newest["after"]) == ("bob", {"rate_limit": "5/minute"})
+    assert (oldest["tenant"], oldest["action"]) == ("alice", "block_tenant")
+    for options in (("--tenant", "alice"), ("--action", "block_tenant"), ("--limit", "1")):
+        assert len(json.loads(run("audit", "list", "--json", *options).out)) == 1
+    for options in (("--tenant", "nobody"), ("--actor", "admin:x"), ("--until", "2020-01-01")):
+        assert run("audit", "list", "--json", *options).out == "[]\n"
+    assert len(json.loads(run("audit", "list", "--actor", "cli", "--json").out)) == 2
 
 
 def test_a_tenant_goes_out_and_in_again(run: Run, database: Database, tmp_path: Path) -> None:
@@ -169,10 +268,14 @@ def test_cleanup_forgets_the_inactive(run: Run, database: Database) -> None:
     dry = run("cleanup", "--inactive", "24h", "--dry-run")
     assert dry.out == "1 tenants with 2 messages are inactive.\n"
     assert listed(run) == ["bob", "alice"]
-    assert run("cleanup", "--inactive", "24h").out == "1 tenants with 2 messages forgotten.\n"
+    assert (
+        run("cleanup", "--inactive", "24h", "--yes").out == "1 tenants with 2 messages forgotten.\n"
+    )
     assert listed(run) == ["bob"]
     assert actions(database) == [("forget_inactive", "cli")]
-    assert run("cleanup", "--inactive", "24h").out == "0 tenants with 0 messages forgotten.\n"
+    assert (
+        run("cleanup", "--inactive", "24h", "--yes").out == "0 tenants with 0 messages forgotten.\n"
+    )
 
 
 @pytest.mark.parametrize(

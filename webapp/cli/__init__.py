@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 
 import click
@@ -15,11 +17,22 @@ COMMANDS = {
     "db": "Make or migrate the database's schema.",
     "admins": "Accounts of the console.",
     "keys": "Keys of the REST API.",
-    "tenants": "List, show, clear, export, import, block tenants.",
+    "tenants": "List, show, limit, block, clear, forget, export and import tenants.",
+    "metrics": "The figures of all tenants together.",
+    "audit": "Who did what to whom.",
     "cleanup": "Forget the tenants that have been inactive for so long.",
     "chat": "Talk to the agent in the terminal.",
     "check": "Test the settings and everything they point at.",
 }
+
+
+EXAMPLES = """\b
+Examples:
+  switchboard dev                       try it on this machine
+  switchboard tenants list              who talks to the agent
+  switchboard tenants list --help       what a command can do
+  eval "$(_SWITCHBOARD_COMPLETE=bash_source switchboard)"   complete with Tab
+"""
 
 
 class LazyCommands(click.Group):
@@ -45,6 +58,7 @@ def _told_in_a_sentence(command: click.Command) -> click.Command:
     run = command.invoke
 
     def invoke(ctx: click.Context) -> object:
+        take_any_text()
         try:
             return run(ctx)
         except SwitchboardError as error:
@@ -54,7 +68,16 @@ def _told_in_a_sentence(command: click.Command) -> click.Command:
     return command
 
 
-@click.command(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+def take_any_text() -> None:
+    """What the terminal's encoding does not have is written as an escape, and is no failure."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+@click.command(
+    cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES
+)
 @click.version_option(package_name="switchboard")
 def switchboard() -> None:
     """One agent that serves many tenants."""
@@ -64,6 +87,7 @@ def main() -> None:
     """The console script: a foreseen failure is a sentence on standard error and status 1."""
     try:
         switchboard.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -71,4 +95,7 @@ def main() -> None:
         sys.stderr.write("Aborted.\n")
         sys.exit(1)
     except BrokenPipeError:
-        sys.exit(1)  # the reader of our output went away, as `head` does
+        # The reader of our output went away, as `head` does: nothing more is to be said, and
+        # Python's own last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

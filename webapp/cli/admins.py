@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from datetime import UTC, datetime
 
 import click
 
 from webapp.accounts.admins import Admin, check_admin_name
-from webapp.accounts.audit import Actor
 from webapp.accounts.passwords import check_new_password
 from webapp.accounts.roles import ADMIN_ROLES
+from webapp.cli.asking import YES, confirm_on_terminal
 from webapp.cli.opened import opened_services
+from webapp.cli.output import AS_JSON, Column, examples, moment, write_json_list, write_table
+from webapp.cli.parameters import CLI
+from webapp.errors import InvalidInput
 
-CLI = Actor.command_line()
+ADMINS = (
+    Column("NAME", flexible=True),
+    Column("ROLE"),
+    Column("STATE"),
+    Column("LAST SIGN-IN", dispensable=1, time=True),
+)
+MAX_PASSWORD_BYTES = 10_000
 
 
-@click.group(name="admins")
+@click.group(
+    name="admins",
+    epilog=examples("switchboard admins create ada", "switchboard admins list"),
+)
 def command() -> None:
     """Accounts of the console."""
 
 
-@command.command()
+@command.command(
+    epilog=examples(
+        "switchboard admins create ada",
+        "switchboard admins create bob --role operator < password.txt",
+    )
+)
 @click.argument("name")
 @click.option(
     "--role",
@@ -39,35 +54,43 @@ def create(name: str, role: str | None) -> None:
     click.echo(f"{admin.name} may now sign in to the console as {admin.role}.")
 
 
-@command.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@command.command(name="list", epilog=examples("switchboard admins list --json"))
+@AS_JSON
 def list_(as_json: bool) -> None:
     """Lists the accounts."""
     with opened_services() as services:
         admins = services.admins.list()
     if as_json:
-        click.echo(json.dumps([_as_dict(admin) for admin in admins], indent=2))
+        write_json_list(map(_as_dict, admins))
         return
-    if not admins:
-        click.echo("There are no accounts yet; make one with: switchboard admins create NAME.")
-        return
-    width = max(len(admin.name) for admin in admins)
-    for admin in admins:
-        state = "active" if admin.is_active else "disabled"
-        last = moment(admin.last_sign_in_at) or "never signed in"
-        click.echo(f"{admin.name:<{width}}  {admin.role:<8}  {state:<8}  {last}")
+    rows = (
+        (
+            admin.name,
+            admin.role,
+            "active" if admin.is_active else "disabled",
+            moment(admin.last_sign_in_at) or "never",
+        )
+        for admin in admins
+    )
+    if not write_table(ADMINS, rows):
+        click.echo(
+            "There are no accounts yet; make one with: switchboard admins create NAME.", err=True
+        )
 
 
-@command.command()
+@command.command(epilog=examples("switchboard admins disable bob"))
 @click.argument("name")
-def disable(name: str) -> None:
-    """Ends the account's sessions; it can no longer sign in."""
+@YES
+def disable(name: str, yes: bool) -> None:
+    """Ends the account's sessions; it can no longer sign in. Asks on a terminal."""
     with opened_services() as services:
+        known = services.admins.get(name)
+        confirm_on_terminal(f"Disable {known.name} and end its sessions?", yes)
         admin = services.admins.disable(name, by=CLI)
     click.echo(f"{admin.name} can no longer sign in.")
 
 
-@command.command()
+@command.command(epilog=examples("switchboard admins enable bob"))
 @click.argument("name")
 def enable(name: str) -> None:
     """Lets a disabled account sign in again."""
@@ -76,7 +99,7 @@ def enable(name: str) -> None:
     click.echo(f"{admin.name} may sign in again.")
 
 
-@command.command(name="set-role")
+@command.command(name="set-role", epilog=examples("switchboard admins set-role bob operator"))
 @click.argument("name")
 @click.argument("role", type=click.Choice(ADMIN_ROLES))
 def set_role(name: str, role: str) -> None:
@@ -86,7 +109,7 @@ def set_role(name: str, role: str) -> None:
     click.echo(f"{admin.name} is {admin.role} now.")
 
 
-@command.command(name="set-password")
+@command.command(name="set-password", epilog=examples("switchboard admins set-password bob"))
 @click.argument("name")
 def set_password(name: str) -> None:
     """Sets another password and ends the account's sessions."""
@@ -101,8 +124,16 @@ def _new_password(name: str) -> str:
     if sys.stdin.isatty():
         password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     else:
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = _first_line()
     return check_new_password(password, name=name)
+
+
+def _first_line() -> str:
+    line: bytes = sys.stdin.buffer.readline(MAX_PASSWORD_BYTES)
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise InvalidInput("The password on standard input is not UTF-8.") from None
 
 
 def _as_dict(admin: Admin) -> dict[str, object]:
@@ -113,10 +144,3 @@ def _as_dict(admin: Admin) -> dict[str, object]:
         "created_at": moment(admin.created_at),
         "last_sign_in_at": moment(admin.last_sign_in_at),
     }
-
-
-def moment(milliseconds: int | None) -> str | None:
-    """A time as people and programs read it, in UTC."""
-    if milliseconds is None:
-        return None
-    return f"{datetime.fromtimestamp(milliseconds // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,105 +1,156 @@
-"""`switchboard chat`: talk to the agent in the terminal, over HTTP as any client does."""
+"""`switchboard chat`: talk to the agent in the terminal; the HTTP of it is in chat_client.py."""
 
 from __future__ import annotations
 
-import http.client
-import json
+import io
+import shutil
 import sys
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
+from webapp.cli.chat_client import ChatClient
+from webapp.cli.output import examples
+from webapp.cli.parameters import SESSION_ID, USER_ID
+from webapp.cli.text import WordWrap, readable, visible
 from webapp.errors import ConfigurationError, SwitchboardError
+from webapp.setting_kinds import header_value
+from webapp.settings import client_settings
+from webapp.settings_file import read_text, why
 
-LINE_BREAKS_KEPT = {"\n", "\t"}
+DEFAULT_URL = "http://127.0.0.1:8080"
+QUIT = ("/exit", "/quit")
+HELP = "Ctrl-C stops an answer; Ctrl-C, Ctrl-D or /exit at the prompt ends it."
 
 
-@click.command(name="chat")
-@click.argument("user_id")
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True)
-@click.option("--key", default=None, help="A key or a token; `dev` needs none.")
-@click.option("--session", "session_id", default=None, help="A session's name.")
-def command(user_id: str, url: str, key: str | None, session_id: str | None) -> None:
-    """Talks to the agent as USER_ID; an empty line or Ctrl-D ends it."""
-    interactive = sys.stdin.isatty()
+@click.command(
+    name="chat",
+    epilog=examples(
+        "switchboard chat user-a",
+        "switchboard chat user-a --url https://chat.example.org --key-file backend.key",
+        "SWITCHBOARD_API_KEY=… switchboard chat user-a --cacert company-ca.pem",
+        "echo 'What is my name?' | switchboard chat user-a",
+    ),
+)
+@click.argument("user_id", type=USER_ID)
+@click.option("--url", help=f"Else SWITCHBOARD_URL, else {DEFAULT_URL}.")
+@click.option("--key", help="A key or a token, for all users of this machine to see; better:")
+@click.option(
+    "--key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that holds the key; else SWITCHBOARD_API_KEY. `dev` needs none.",
+)
+@click.option(
+    "--cacert",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Certificates to trust for https, in PEM; else those of the system or SSL_CERT_FILE.",
+)
+@click.option("--session", "session_id", type=SESSION_ID, help="A session's name.")
+def command(
+    user_id: str,
+    url: str | None,
+    key: str | None,
+    key_file: Path | None,
+    cacert: Path | None,
+    session_id: str | None,
+) -> None:
+    """Talks to the agent as USER_ID. Ctrl-C stops an answer; Ctrl-D or /exit ends the talk.
+
+    Without a terminal each line of standard input is a message.
+    """
+    known_url, known_key = client_settings()
+    client = ChatClient(
+        url or known_url or DEFAULT_URL, _key(key, key_file, known_key), cacert=cacert
+    )
+    body: dict[str, Any] = {"user_id": user_id, "stream": True}
+    if session_id is not None:
+        body["session_id"] = session_id
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
+    if sys.stdin.isatty():
+        _talk(client, body, key_shown=key is not None)
+    else:
+        _answer_lines(client, body)
+
+
+def _key(key: str | None, key_file: Path | None, known: str | None) -> str | None:
+    """The key, from the first place that has one."""
+    source = "--key"
+    if key is None and key_file is not None:
+        source = str(key_file)
+        try:
+            key = read_text(key_file).strip()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{key_file} cannot be read ({why(error)}).") from None
+        if not key:
+            raise ConfigurationError(f"{key_file} is empty; it must hold a key.")
+    elif key is None:
+        source, key = "SWITCHBOARD_API_KEY", known
+    try:
+        return None if key is None else header_value(key.strip())
+    except ValueError as error:
+        raise ConfigurationError(f"The key in {source} {error}.") from None
+
+
+def _talk(client: ChatClient, body: dict[str, Any], *, key_shown: bool) -> None:
+    _edit_lines()
+    click.echo(HELP, err=True)
+    if key_shown:
+        click.echo(
+            "Other users of this machine can read --key in the list of processes;"
+            " --key-file or SWITCHBOARD_API_KEY keep it to yourself.",
+            err=True,
+        )
     while True:
         try:
-            message = click.prompt("You", prompt_suffix="> ") if interactive else _line()
+            message = click.prompt("You", prompt_suffix="> ", default="", show_default=False)
         except (click.Abort, EOFError):
-            break
-        if not message.strip():
-            break
-        body: dict[str, Any] = {"user_id": user_id, "message": message, "stream": True}
-        if session_id is not None:
-            body["session_id"] = session_id
-        if not _turn(url, key, body) and not interactive:
+            click.echo()
+            return
+        if message.strip() in QUIT:
+            return
+        if message.strip():
+            try:
+                _turn(client, {**body, "message": message})
+            except SwitchboardError as error:
+                click.echo(error.message, err=True)
+            except KeyboardInterrupt:
+                # Closing the connection has ended the turn at the server as well.
+                click.echo("\n[stopped; nothing of this turn is kept]", err=True)
+
+
+def _answer_lines(client: ChatClient, body: dict[str, Any]) -> None:
+    for line in sys.stdin:
+        message = line.rstrip("\r\n")
+        if message.strip() and not _turn(client, {**body, "message": message}):
             sys.exit(1)
 
 
-def _line() -> str:
-    line = sys.stdin.readline()
-    if not line:
-        raise EOFError
-    return line.rstrip("\n")
-
-
-def _turn(url: str, key: str | None, body: dict[str, Any]) -> bool:
+def _turn(client: ChatClient, body: dict[str, Any]) -> bool:
     """Prints the answer as it comes; False when there was none."""
-    for name, data in _events(url, key, body):
+    wrap = WordWrap(shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+    for name, data in client.events(body):
         if name == "delta":
-            click.echo(_shown(data["text"]), nl=False)
+            text = readable(data["text"])
+            click.echo(text if wrap is None else wrap.feed(text), nl=False)
         elif name == "tool" and data["status"] == "started":
-            click.echo(f"[{_shown(data['name'])}] ", nl=False, err=True)
-        elif name == "done":
-            click.echo()
-            return True
-        elif name == "error":
-            click.echo()
-            click.echo(_shown(data["error"]), err=True)
-            return False
+            click.echo(f"[{visible(data['name'])}] ", nl=False, err=True)
+        elif name in ("done", "error"):
+            click.echo("" if wrap is None else wrap.flush())
+            if name == "error":
+                click.echo(readable(data["error"]), err=True)
+            elif data.get("finish_reason") == "length":
+                click.echo("[cut: the model's limit of length was reached]", err=True)
+            return name == "done"
+    click.echo("" if wrap is None else wrap.flush())
     click.echo("The answer broke off.", err=True)
     return False
 
 
-def _events(url: str, key: str | None, body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError("--url must look like http://127.0.0.1:8080.")
-    https = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=600)
-    headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
+def _edit_lines() -> None:
+    """Arrow keys and a history at the prompt, where the system has them."""
     try:
-        payload = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogateescape")
-        connection.request("POST", f"{parts.path.rstrip('/')}/chat", payload, headers)
-        response = connection.getresponse()
-        if response.status != 200:
-            yield "error", _error_of(response)
-            return
-        name = ""
-        for raw in response:
-            line = raw.decode("utf-8").rstrip("\n")
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                yield name, json.loads(line.removeprefix("data: "))
-    except (OSError, http.client.HTTPException) as error:
-        raise SwitchboardError(f"{url} cannot be reached; is Switchboard running?") from error
-    finally:
-        connection.close()
-
-
-def _error_of(response: http.client.HTTPResponse) -> dict[str, str]:
-    try:
-        return {"error": str(json.loads(response.read())["error"])}
-    except (ValueError, KeyError, TypeError):
-        return {"error": f"The server answered {response.status}."}
-
-
-def _shown(text: str) -> str:
-    """Without control characters, which could steer the terminal."""
-    return "".join(c if c.isprintable() or c in LINE_BREAKS_KEPT else "�" for c in text)
+        import readline  # noqa: F401  # importing it is what turns it on
+    except ImportError:
+        return

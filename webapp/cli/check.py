@@ -11,13 +11,14 @@ from limits.storage import storage_from_string
 import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
 from webapp.accounts import audit
 from webapp.cli.check_database import check_database
+from webapp.cli.output import examples
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services, openai_model
 from webapp.settings import LoadedSettings, Settings, load_settings
 from webapp.storage import open_database
 
 
-@click.command(name="check")
+@click.command(name="check", epilog=examples("switchboard check", "switchboard check --data"))
 @click.option("--data", is_flag=True, help="Examine all data, however long it takes.")
 def command(data: bool) -> None:
     """Tests the settings, the database, the audit log, the limiter's storage and the model."""

@@ -8,16 +8,17 @@ from pathlib import Path
 import click
 
 from webapp.cli import user_ids
+from webapp.cli.output import examples
 from webapp.settings import load_settings
 from webapp.storage import open_database
 
 
-@click.group(name="db")
+@click.group(name="db", epilog=examples("switchboard db upgrade"))
 def command() -> None:
     """Make or migrate the database's schema; back it up; encrypt user ids."""
 
 
-@command.command()
+@command.command(epilog=examples("switchboard db upgrade"))
 def upgrade() -> None:
     """Makes the schema, or brings it up to date; does nothing when it is."""
     database = open_database(load_settings().values.database_url)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from webapp.accounts.audit import Actor
+from webapp.cli.output import examples
 from webapp.cli.serving import require_free_port, run_gunicorn
 from webapp.errors import ConfigurationError
 from webapp.server import DEV_SERVER, EMBEDDED_MODEL_PID, READY_LINE
@@ -20,7 +21,7 @@ SECRET_FILE = "secret_key"  # nosec B105  # the name of a file
 DEV_ADMIN = "dev"
 
 
-@click.command(name="dev")
+@click.command(name="dev", epilog=examples("switchboard dev", "switchboard dev --port 9000"))
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
 def command(host: str, port: int) -> None:

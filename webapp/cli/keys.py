@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from webapp.accounts.audit import Actor
 from webapp.accounts.key import SCHEME, Key, NewKey
 from webapp.accounts.keys import DEFAULT_OVERLAP_SECONDS
 from webapp.accounts.roles import ROLES
-from webapp.cli.admins import moment
+from webapp.cli.asking import YES, confirm_on_terminal
 from webapp.cli.opened import opened_services
+from webapp.cli.output import (
+    AS_JSON,
+    Column,
+    examples,
+    moment,
+    write_json,
+    write_json_list,
+    write_table,
+)
+from webapp.cli.parameters import CLI, DURATION
+from webapp.cli.text import visible
 from webapp.clock import SystemClock
-from webapp.settings import parse_duration
 
-CLI = Actor.command_line()
-
-
-class Duration(click.ParamType[float]):
-    """`90s`, `15m`, `24h` or `30d`, as seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+KEYS = (
+    Column("ID"),
+    Column("STATE"),
+    Column("ROLE", dispensable=1),
+    Column("USERS", flexible=True, dispensable=2),
+    Column("NAME", flexible=True),
+    Column("LAST USED", dispensable=3, time=True),
+    Column("EXPIRES", dispensable=4, time=True),
+)
 
 
-DURATION = Duration()
-
-
-@click.group(name="keys")
+@click.group(
+    name="keys",
+    epilog=examples(
+        "switchboard keys create backend --role chat --users '*'", "switchboard keys list"
+    ),
+)
 def command() -> None:
     """Keys of the REST API."""
 
 
-@command.command()
+@command.command(
+    epilog=examples(
+        "switchboard keys create backend --role chat --users '*' > backend.key",
+        "switchboard keys create acme --role viewer --users 'org-acme-*' --expires 90d",
+    )
+)
 @click.argument("name")
 @click.option("--role", required=True, type=click.Choice(ROLES))
 @click.option(
@@ -59,36 +67,50 @@ def create(name: str, role: str, users: str, expires: float | None, as_json: boo
     _show(new, as_json)
 
 
-@command.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@command.command(name="list", epilog=examples("switchboard keys list --json"))
+@AS_JSON
 def list_(as_json: bool) -> None:
     """Lists all keys, without their secrets."""
     with opened_services() as services:
         keys = services.keys.list()
     if as_json:
-        click.echo(json.dumps([_as_dict(key) for key in keys], indent=2))
-        return
-    if not keys:
-        click.echo("There are no keys yet; make one with: switchboard keys create.")
+        write_json_list(map(_as_dict, keys))
         return
     now = SystemClock().now_ms()
-    for key in keys:
-        used = moment(key.last_used_at) or "never used"
-        click.echo(
-            f"{key.prefix}  {key.state(now):<7}  {key.role:<8}  {used:<20}  {key.users}  {key.name}"
+    rows = (
+        (
+            key.prefix,
+            key.state(now),
+            key.role,
+            key.users,
+            key.name,
+            moment(key.last_used_at) or "never",
+            moment(key.expires_at) or "never",
         )
+        for key in keys
+    )
+    if not write_table(KEYS, rows):
+        click.echo("There are no keys yet; make one with: switchboard keys create.", err=True)
 
 
-@command.command()
+@command.command(epilog=examples("switchboard keys revoke sb_0123456789ab"))
 @click.argument("key_id", metavar="ID")
-def revoke(key_id: str) -> None:
-    """Refuses the key from now on, and the tokens that it issued."""
+@YES
+def revoke(key_id: str, yes: bool) -> None:
+    """Refuses the key from now on, and the tokens that it issued; asks on a terminal."""
     with opened_services() as services:
+        for known in services.keys.list():
+            if known.id == _bare(key_id) and known.revoked_at is None:
+                used = moment(known.last_used_at) or "never"
+                question = f"Revoke {known.prefix} ({known.name}, last used: {used}) for good?"
+                confirm_on_terminal(question, yes)
         key = services.keys.revoke(_bare(key_id), by=CLI)
     click.echo(f"{key.prefix} is revoked.")
 
 
-@command.command()
+@command.command(
+    epilog=examples("switchboard keys rotate sb_0123456789ab --overlap 24h > backend.key")
+)
 @click.argument("key_id", metavar="ID")
 @click.option(
     "--overlap",
@@ -112,10 +134,13 @@ def _bare(key_id: str) -> str:
 
 def _show(new: NewKey, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({**_as_dict(new.key), "secret": new.secret}, indent=2))
+        write_json({**_as_dict(new.key), "secret": new.secret})
         return
     key = new.key
-    click.echo(f"{key.prefix}: {key.role} for {key.users}. Its secret is shown only now:", err=True)
+    click.echo(
+        f"{key.prefix}: {key.role} for {visible(str(key.users))}. Its secret is shown only now:",
+        err=True,
+    )
     click.echo(new.secret)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from webapp.cli.output import examples
 from webapp.cli.serving import run_gunicorn
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services
@@ -13,7 +14,9 @@ from webapp.setting_kinds import secret
 from webapp.settings import LoadedSettings, Settings, load_settings
 
 
-@click.command(name="serve")
+@click.command(
+    name="serve", epilog=examples("switchboard serve", "switchboard serve --bind 0.0.0.0:8080")
+)
 @click.option("--bind", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256))
 @click.option(

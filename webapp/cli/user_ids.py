@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from webapp.cli.asking import YES, confirm_on_terminal
+from webapp.cli.output import examples
 from webapp.errors import ConfigurationError
 from webapp.services import build_services
 from webapp.settings import load_settings
 
 
-@click.command(name="encrypt-user-ids")
-def command() -> None:
+@click.command(
+    name="encrypt-user-ids",
+    epilog=examples("switchboard db encrypt-user-ids", "switchboard db encrypt-user-ids --yes"),
+)
+@YES
+def command(yes: bool) -> None:
     """Encrypts the user ids in the database with SWITCHBOARD_USER_ID_KEY.
 
     Stop every server of this database first. It can be interrupted and run again.
@@ -24,7 +32,8 @@ def command() -> None:
         user_ids = services.user_ids
         if not isinstance(user_ids, EncryptedUserIds):
             raise ConfigurationError("SWITCHBOARD_USER_ID_KEY is not set; set it first.")
-        with click.progressbar(length=1, label="Encrypting user ids") as bar:
+        confirm_on_terminal("Encrypt all user ids? There is no way back.", yes)
+        with click.progressbar(length=1, label="Encrypting user ids", file=sys.stderr) as bar:
 
             def show(done: int, total: int) -> None:
                 bar.length = max(total, 1)

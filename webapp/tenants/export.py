@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from webapp.errors import NotFound
-from webapp.memory.pages import Position, StoredMessage, message_page
+from webapp.memory.pages import Position, SessionSummary, StoredMessage, message_page
 from webapp.storage import Connection, Database
 from webapp.tenants import transfer_store
 from webapp.tenants.rows import TenantRow, find_number
@@ -114,6 +114,17 @@ def message_fields(stored: StoredMessage) -> dict[str, Any]:
     if message.tool_call_id is not None:
         fields["tool_call_id"] = message.tool_call_id
     return fields
+
+
+def session_fields(session: SessionSummary) -> dict[str, Any]:
+    """One session as the REST API and the terminal show it."""
+    return {
+        "session_id": session.session_id,
+        "message_count": session.message_count,
+        "created_at": iso_utc(session.created_at_ms),
+        "last_active_at": iso_utc(session.last_active_at_ms),
+        "has_state": session.has_state,
+    }
 
 
 def _sessions(database: Database, tenant: int, with_state: bool) -> Iterator[dict[str, Any]]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response, jsonify
 from pydantic import Field
 
 from webapp.errors import Forbidden, NotFound
-from webapp.usage.figures import UsageSummary
-from webapp.usage.periods import iso_utc
+from webapp.usage.metrics import metrics_fields
 from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS, window_named
@@ -43,29 +40,4 @@ def _metrics(tenant: int) -> Response:
     window = window_named(bind_query(MetricsQuery).window)
     with services().database.read() as connection:
         figures = summary(connection, tenant, window, services().clock.now_ms())
-    return jsonify(_fields(figures))
-
-
-def _fields(figures: UsageSummary) -> dict[str, Any]:
-    totals = figures.totals
-    return {
-        "requests": totals.requests,
-        "errors": totals.errors,
-        "rate_limited": totals.rate_limited,
-        "input_tokens": totals.input_tokens,
-        "output_tokens": totals.output_tokens,
-        "latency_ms": {
-            "p50": totals.latency.p50,
-            "p95": totals.latency.p95,
-            "p99": totals.latency.p99,
-        },
-        "series": [
-            {
-                "at": iso_utc(point.at_ms),
-                "requests": point.totals.requests,
-                "errors": point.totals.errors,
-                "tokens": point.totals.tokens,
-            }
-            for point in figures.series
-        ],
-    }
+    return jsonify(metrics_fields(figures))

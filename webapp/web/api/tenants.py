@@ -13,10 +13,9 @@ from webapp.ids import check_user_id
 from webapp.memory.pages import sessions_of
 from webapp.tenants.conversation import ConversationPage, conversation
 from webapp.tenants.directory import UNSET, TenantChange
-from webapp.tenants.export import message_fields, tenant_fields
+from webapp.tenants.export import message_fields, session_fields, tenant_fields
 from webapp.tenants.query import COLUMN_SORTS, DEFAULT_SORT, SORTS, TenantFilter, TenantQuery
 from webapp.tenants.rows import TenantRow
-from webapp.usage.periods import iso_utc
 from webapp.web.audited import audited
 from webapp.web.binding import QueryShape, SessionId, Shape, bind_json, bind_query
 from webapp.web.context import caller, context, services
@@ -158,20 +157,7 @@ def list_sessions(user_id: str) -> Response:
     if number is not None:
         with services().database.read() as connection:
             sessions = sessions_of(connection, number)
-    return jsonify(
-        {
-            "sessions": [
-                {
-                    "session_id": session.session_id,
-                    "message_count": session.message_count,
-                    "created_at": iso_utc(session.created_at_ms),
-                    "last_active_at": iso_utc(session.last_active_at_ms),
-                    "has_state": session.has_state,
-                }
-                for session in sessions
-            ]
-        }
-    )
+    return jsonify({"sessions": [session_fields(session) for session in sessions]})
 
 
 def clear_messages(user_id: str) -> Response:

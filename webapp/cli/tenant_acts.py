@@ -1,0 +1,124 @@
+"""What `switchboard tenants` does to tenants: limit, block, clear, forget."""
+
+from __future__ import annotations
+
+import click
+
+from webapp.cli.asking import YES, confirm, confirm_words
+from webapp.cli.opened import opened_services
+from webapp.cli.output import examples
+from webapp.cli.parameters import USER_ID, audit
+from webapp.cli.text import visible
+from webapp.tenants import figures
+from webapp.tenants.directory import TenantChange
+
+WORDS = "clear all tenants"
+DEFAULT = "default"
+
+
+@click.command(
+    epilog=examples(
+        "switchboard tenants limit user-a '10/minute;200/day'",
+        "switchboard tenants limit user-a default",
+    )
+)
+@click.argument("user_id", type=USER_ID)
+@click.argument("limit", metavar="LIMIT")
+def limit(user_id: str, limit: str) -> None:
+    """Gives the tenant a rate limit of its own, or 'default' for that of all."""
+    own = None if limit == DEFAULT else limit
+    with opened_services() as services:
+        services.directory.update(user_id, TenantChange(rate_limit=own), audit=audit)
+    click.echo(f"{visible(user_id)} has {own or 'the default'} as its rate limit.")
+
+
+@click.command(
+    epilog=examples(
+        "switchboard tenants budget user-a '100000/day;2000000/month'",
+        "switchboard tenants budget user-a default",
+    )
+)
+@click.argument("user_id", type=USER_ID)
+@click.argument("budget", metavar="BUDGET")
+def budget(user_id: str, budget: str) -> None:
+    """Gives the tenant a token budget of its own, or 'default' for that of all."""
+    own = None if budget == DEFAULT else budget
+    with opened_services() as services:
+        services.directory.update(user_id, TenantChange(token_budget=own), audit=audit)
+    click.echo(f"{visible(user_id)} has {own or 'the default'} as its token budget.")
+
+
+@click.command(epilog=examples("switchboard tenants block user-a"))
+@click.argument("user_id", type=USER_ID)
+def block(user_id: str) -> None:
+    """Refuses the tenant's turns from the next one on."""
+    with opened_services() as services:
+        services.directory.update(user_id, TenantChange(blocked=True), audit=audit)
+    click.echo(f"{visible(user_id)} is blocked.")
+
+
+@click.command(epilog=examples("switchboard tenants unblock user-a"))
+@click.argument("user_id", type=USER_ID)
+def unblock(user_id: str) -> None:
+    """Lets the tenant in again."""
+    with opened_services() as services:
+        services.directory.update(user_id, TenantChange(blocked=False), audit=audit)
+    click.echo(f"{visible(user_id)} is not blocked.")
+
+
+@click.command(
+    epilog=examples(
+        "switchboard tenants clear user-a", "switchboard tenants clear user-a --yes   # in a script"
+    )
+)
+@click.argument("user_id", type=USER_ID)
+@YES
+def clear(user_id: str, yes: bool) -> None:
+    """Removes all messages of one tenant."""
+    with opened_services() as services:
+        tenant = services.directory.get(user_id)
+        confirm(f"Clear {tenant.message_count} messages of {user_id}?", yes)
+        cleared = services.directory.clear(user_id, audit=audit)
+    click.echo(f"{cleared} messages cleared.")
+
+
+@click.command(
+    name="clear-all",
+    epilog=examples(
+        "switchboard tenants clear-all", "switchboard tenants clear-all --yes   # in a script"
+    ),
+)
+@YES
+def clear_all(yes: bool) -> None:
+    """Removes all messages of every tenant."""
+    with opened_services() as services:
+        if not yes:
+            found = services.database.read_long(figures.of_all)
+            confirm_words(
+                f"This clears {found.messages} messages of {found.tenants} tenants.", WORDS, yes
+            )
+        cleared, of = services.directory.clear_all(audit=audit)
+    click.echo(f"{cleared} messages of {of} tenants cleared.")
+
+
+@click.command(
+    epilog=examples(
+        "switchboard tenants forget user-a",
+        "switchboard tenants forget user-a --yes   # in a script",
+    )
+)
+@click.argument("user_id", type=USER_ID)
+@YES
+def forget(user_id: str, yes: bool) -> None:
+    """Deletes one tenant altogether: messages, sessions, metrics."""
+    with opened_services() as services:
+        tenant = services.directory.get(user_id)
+        confirm(
+            f"Forget {user_id} with {tenant.message_count} messages"
+            f" and {tenant.request_count} requests?",
+            yes,
+        )
+        gone = services.directory.forget(user_id, audit=audit)
+    click.echo(
+        f"{visible(user_id)} is forgotten: {gone.messages} messages, {gone.requests} requests."
+    )

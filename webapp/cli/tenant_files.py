@@ -1,0 +1,59 @@
+"""What `switchboard tenants` writes into files and reads from them: exports."""
+
+from __future__ import annotations
+
+import sys
+from typing import IO
+
+import click
+
+from webapp.cli.opened import opened_services
+from webapp.cli.output import examples
+from webapp.cli.parameters import USER_ID, audit
+from webapp.tenants.notes import AuditNote
+
+
+@click.command(
+    epilog=examples(
+        "switchboard tenants export user-a --output user-a.jsonl",
+        "switchboard tenants export user-a | gzip > user-a.jsonl.gz",
+    )
+)
+@click.argument("user_id", type=USER_ID)
+@click.option("--output", type=click.File("wb"), default="-", help="A file; else the terminal.")
+def export(user_id: str, output: IO[bytes]) -> None:
+    """Writes everything about one tenant as JSON Lines."""
+    with opened_services() as services:
+        tenant = services.directory.get(user_id)
+        services.database.write(
+            lambda connection: audit(
+                connection,
+                AuditNote("export_tenant", tenant.number, {"messages": tenant.message_count}),
+            )
+        )
+        lines = services.directory.export(user_id)
+        length = tenant.message_count + tenant.request_count
+        with click.progressbar(lines, length=length, label="Exporting", file=sys.stderr) as bar:
+            for line in bar:
+                output.write(line)
+
+
+@click.command(
+    name="import",
+    epilog=examples(
+        "switchboard tenants import user-a user-a.jsonl",
+        "gunzip -c user-a.jsonl.gz | switchboard tenants import user-a -",
+    ),
+)
+@click.argument("user_id", type=USER_ID)
+@click.argument("file", type=click.File("rb"))
+def import_(user_id: str, file: IO[bytes]) -> None:
+    """Reads an export from FILE ('-': standard input) into a tenant; all of it or nothing."""
+    with opened_services() as services:
+        imported = services.directory.import_(user_id, file, audit=audit)
+    click.echo(
+        f"{imported.messages} messages in {imported.sessions} sessions and"
+        f" {imported.requests} requests imported."
+    )
+    if imported.note:
+        click.echo(imported.note)

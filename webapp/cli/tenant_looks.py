@@ -1,0 +1,206 @@
+"""What `switchboard tenants` shows of tenants, as the console and the REST API do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import click
+
+from webapp.cli.figures import WINDOW, write_figures
+from webapp.cli.opened import opened_services
+from webapp.cli.output import (
+    AS_JSON,
+    Column,
+    examples,
+    listed,
+    moment,
+    write_fields,
+    write_json,
+    write_json_list,
+    write_table,
+)
+from webapp.cli.parameters import SESSION_ID, USER_ID
+from webapp.cli.text import readable, visible
+from webapp.errors import Forbidden
+from webapp.memory.pages import StoredMessage, sessions_of
+from webapp.services import Services
+from webapp.tenants.conversation import MAX_LIMIT as MESSAGES_AT_ONCE
+from webapp.tenants.conversation import conversation
+from webapp.tenants.export import message_fields, session_fields, tenant_fields
+from webapp.tenants.query import DEFAULT_SORT, MAX_LIMIT, SORTS, TenantFilter, TenantQuery
+from webapp.tenants.rows import TenantRow
+
+LIMIT = click.option(
+    "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="0 lists all."
+)
+TENANTS = (
+    Column("USER ID", flexible=True),
+    Column("MESSAGES", right=True),
+    Column("REQUESTS", right=True, dispensable=4),
+    Column("ERRORS", right=True, dispensable=5),
+    Column("LIMITED", right=True, dispensable=6),
+    Column("TOKENS", right=True, dispensable=7),
+    Column("P95 MS", right=True, dispensable=8),
+    Column("LAST ACTIVE", dispensable=3, time=True),
+    Column("STATE", dispensable=1),
+)
+SESSIONS = (
+    Column("SESSION", flexible=True),
+    Column("MESSAGES", right=True),
+    Column("STATE", dispensable=2),
+    Column("BEGAN", dispensable=3, time=True),
+    Column("LAST ACTIVE", dispensable=1, time=True),
+)
+
+
+@click.command(
+    name="list",
+    epilog=examples(
+        "switchboard tenants list --sort -error_count --limit 10",
+        "switchboard tenants list --search org-acme --json",
+    ),
+)
+@click.option("--search", default="", help="A part of the user id.")
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default=DEFAULT_SORT,
+    show_default=True,
+    metavar="NAME",
+    help=f"One of {', '.join(SORTS[::2])}; with - in front the largest come first.",
+)
+@LIMIT
+@click.option("--blocked", is_flag=True, help="Only those that are blocked.")
+@AS_JSON
+def list_(search: str, sort: str, limit: int, blocked: bool, as_json: bool) -> None:
+    """Lists the tenants, the last active first."""
+    chosen = TenantFilter(search=search, blocked=True if blocked else None)
+    with opened_services() as services:
+        tenants = listed(_all(services, TenantQuery(chosen, sort, MAX_LIMIT)), limit)
+        if as_json:
+            write_json_list(map(tenant_fields, tenants))
+        elif not write_table(TENANTS, map(_row, tenants)):
+            click.echo("There are no such tenants.", err=True)
+
+
+@click.command(epilog=examples("switchboard tenants show user-a"))
+@click.argument("user_id", type=USER_ID)
+@AS_JSON
+def show(user_id: str, as_json: bool) -> None:
+    """Shows one tenant."""
+    with opened_services() as services:
+        fields = tenant_fields(services.directory.get(user_id))
+    if as_json:
+        write_json(fields)
+    else:
+        write_fields((name.replace("_", " "), value) for name, value in fields.items())
+
+
+@click.command(epilog=examples("switchboard tenants sessions user-a --json"))
+@click.argument("user_id", type=USER_ID)
+@AS_JSON
+def sessions(user_id: str, as_json: bool) -> None:
+    """Lists a tenant's sessions, the last active first; at most a thousand."""
+    with opened_services() as services:
+        tenant = services.directory.get(user_id)
+        with services.database.read() as connection:
+            found = sessions_of(connection, tenant.number)
+    if as_json:
+        write_json_list(map(session_fields, found))
+        return
+    rows = (
+        (
+            session.session_id,
+            session.message_count,
+            "kept" if session.has_state else "",
+            moment(session.created_at_ms),
+            moment(session.last_active_at_ms),
+        )
+        for session in found
+    )
+    if not write_table(SESSIONS, rows):
+        click.echo(f"{visible(user_id)} has no sessions.", err=True)
+
+
+@click.command(
+    epilog=examples(
+        "switchboard tenants messages user-a",
+        "switchboard tenants messages user-a --session default --limit 0 --json",
+    )
+)
+@click.argument("user_id", type=USER_ID)
+@click.option("--session", "session_id", type=SESSION_ID, help="Of this session only.")
+@LIMIT
+@AS_JSON
+def messages(user_id: str, session_id: str | None, limit: int, as_json: bool) -> None:
+    """Shows what is stored of a tenant's conversations, oldest first."""
+    with opened_services() as services:
+        if services.settings.hide_conversations:
+            raise Forbidden("Conversations are hidden: SWITCHBOARD_HIDE_CONVERSATIONS is true.")
+        tenant = services.directory.get(user_id)
+        found = listed(_messages(services, tenant.number, session_id), limit)
+        if as_json:
+            write_json_list(map(message_fields, found))
+            return
+        count = sum(map(_write_message, found))
+    if not count:
+        click.echo("There are no messages.", err=True)
+
+
+@click.command(epilog=examples("switchboard tenants metrics user-a --window 7d"))
+@click.argument("user_id", type=USER_ID)
+@WINDOW
+@AS_JSON
+def metrics(user_id: str, window: str, as_json: bool) -> None:
+    """Shows one tenant's requests, errors, refusals, tokens and latency in a window of time."""
+    with opened_services() as services:
+        write_figures(services, services.directory.get(user_id).number, window, as_json)
+
+
+def _all(services: Services, query: TenantQuery) -> Iterator[TenantRow]:
+    while True:
+        page = services.directory.page(query)
+        yield from page.rows
+        if page.next_cursor is None:
+            return
+        query = replace(query, cursor=page.next_cursor)
+
+
+def _row(tenant: TenantRow) -> tuple[object, ...]:
+    return (
+        tenant.user_id,
+        tenant.message_count,
+        tenant.request_count,
+        tenant.error_count,
+        tenant.rate_limited_count,
+        tenant.total_tokens,
+        tenant.p95_ms or "",
+        moment(tenant.last_active_at),
+        "blocked" if tenant.blocked else "",
+    )
+
+
+def _messages(services: Services, number: int, session_id: str | None) -> Iterator[StoredMessage]:
+    cursor: str | None = None
+    while True:
+        with services.database.read() as connection:
+            page = conversation(
+                connection, number, session_id, limit=MESSAGES_AT_ONCE, cursor=cursor
+            )
+        yield from page.messages
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def _write_message(stored: StoredMessage) -> int:
+    """Gives 1, to be counted."""
+    message = stored.message
+    head = f"{moment(message.created_at_ms)}  {visible(stored.session_id)}  {message.role}"
+    click.secho(head, bold=True)
+    for call in message.tool_calls:
+        click.echo(f"  calls {visible(call.name)} {visible(call.arguments)}")
+    for line in readable(message.content).splitlines():
+        click.echo(f"  {line}")
+    return 1
