@@ -37,7 +37,7 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "SWITCHBOARD_DATABASE_URL": url,
-        "SWITCHBOARD_SECRET_KEY": "a-secret-of-the-tests-0123456789-abcdef",
+        "SWITCHBOARD_SECRET_KEY": "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K",
     }
 
 

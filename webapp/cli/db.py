@@ -29,7 +29,7 @@ def upgrade() -> None:
     click.echo("The schema is up to date.")
 
 
-@command.command()
+@command.command(epilog=examples("switchboard db backup backup.db"))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def backup(file: Path) -> None:
     """Copies the database into FILE while it is in use, and examines the copy.
