@@ -129,7 +129,13 @@ def build_services(
             encrypted=bool(settings.user_id_key),
         ),
         admins=Admins(database, passwords, clock=ticking),
-        sign_in=SignIn(database, passwords, idle_seconds=settings.session_idle, clock=ticking),
+        sign_in=SignIn(
+            database,
+            passwords,
+            browser_secret=derived_secret(secret, "known browsers"),
+            idle_seconds=settings.session_idle,
+            clock=ticking,
+        ),
         console_secret=derived_secret(secret, "console"),
     )
 

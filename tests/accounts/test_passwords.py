@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 import pytest
 
-from webapp.accounts.passwords import Passwords, check_new_password
-from webapp.errors import InvalidInput
+from tests.fakes import until
+from webapp.accounts.passwords import (
+    KNOWN_AT_ONCE,
+    STRANGERS_AT_ONCE,
+    WAITING,
+    Passwords,
+    check_new_password,
+)
+from webapp.errors import InvalidInput, RateLimited
 
 CHEAP = Passwords(memory_kib=64, passes=1)
 GOOD = "correct horse battery"
@@ -79,3 +88,40 @@ def test_a_password_that_would_not_hold_is_refused(password: object, why: str) -
 )
 def test_a_long_password_of_any_script_is_taken(password: str) -> None:
     assert check_new_password(password, name="alice") == password
+
+
+def test_a_flood_of_strangers_is_refused_and_keeps_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    passwords, gate = Passwords(memory_kib=64, passes=1), threading.Event()
+    kept = passwords.hash(GOOD)
+    running, most = [0], [0]
+    verify = passwords._verify
+
+    def slowly(normal: bytes, stored: str) -> bool:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        gate.wait(10)
+        running[0] -= 1
+        return verify(normal, stored)
+
+    monkeypatch.setattr(passwords, "_verify", slowly)
+
+    def guess(_: int) -> str:
+        try:
+            return str(passwords.matches("wrong password", kept))
+        except RateLimited as error:
+            return error.code
+
+    with ThreadPoolExecutor(60) as pool:
+        guesses = pool.map(guess, range(60))
+        until(lambda: running[0] == STRANGERS_AT_ONCE)
+        owner = pool.submit(passwords.matches, GOOD, kept, known=True)
+        until(lambda: running[0] == STRANGERS_AT_ONCE + KNOWN_AT_ONCE)
+        gate.set()
+        outcomes = list(guesses)
+    assert owner.result()
+    assert most[0] == STRANGERS_AT_ONCE + KNOWN_AT_ONCE
+    assert outcomes.count("sign_in_busy") >= 60 - STRANGERS_AT_ONCE - WAITING - 60 // 10
+    assert set(outcomes) == {"sign_in_busy", "False"}
+    assert passwords.matches(GOOD, kept), "its place is free again"

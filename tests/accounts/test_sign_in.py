@@ -8,26 +8,27 @@ from pathlib import Path
 import pytest
 
 from tests.accounts.conftest import StillClock
-from webapp.accounts import audit
+from webapp.accounts import audit, try_store
+from webapp.accounts.address_groups import address_group
 from webapp.accounts.admins import Admins
 from webapp.accounts.audit import Actor
+from webapp.accounts.known_browsers import KEPT_SECONDS, KnownBrowsers
 from webapp.accounts.passwords import Passwords
-from webapp.accounts.sign_in import (
-    ABSOLUTE_SECONDS,
-    FAILURE_WINDOW_SECONDS,
+from webapp.accounts.sign_in import ABSOLUTE_SECONDS, IDLE_SECONDS, LINK_SECONDS, SignIn
+from webapp.accounts.tries import (
     FAILURES_OF_ADDRESS,
-    FAILURES_OF_NAME,
-    IDLE_SECONDS,
-    LINK_SECONDS,
-    LONGEST_DELAY_SECONDS,
-    SignIn,
+    FAILURES_OF_BROWSER,
+    FAILURES_OF_SESSION,
+    LONGEST_WAIT_MS,
+    WINDOW_SECONDS,
+    Tries,
 )
-from webapp.accounts.throttle import FailureThrottle, address_group
 from webapp.errors import NotFound, RateLimited, Unauthenticated
 from webapp.storage import Database
 
 PASSWORD = "correct horse battery"
 HERE = "192.0.2.7"
+BROWSERS = b"a secret for marks of browsers 32"
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def door(
     admins: Admins,
     naps: list[float],
 ) -> SignIn:
-    return SignIn(database, passwords, clock=clock, sleep=naps.append)
+    return SignIn(database, passwords, browser_secret=BROWSERS, clock=clock, sleep=naps.append)
 
 
 def test_the_right_password_opens_a_session(door: SignIn, admins: Admins) -> None:
@@ -104,69 +105,187 @@ def test_a_wrong_name_and_a_wrong_password_look_alike(
     assert len(sentences) == 1
 
 
-def test_failures_of_one_name_are_slowed_and_then_stopped(
+def wrong(door: SignIn, name: str = "alice", *, address: str, browser: str = "") -> str:
+    """What becomes of a wrong password."""
+    try:
+        door.with_password(name, "wrong password", address=address, browser=browser)
+    except RateLimited as error:
+        return "stopped" if error.retry_after >= 1 else "stopped for no time"
+    except Unauthenticated:
+        return "tried"
+    return "in"
+
+
+def somewhere(number: int) -> str:
+    return f"198.51.{number // 250}.{number % 250}"
+
+
+@pytest.mark.parametrize("name", ["alice", "nobody"])
+def test_guesses_from_anywhere_are_slowed_and_the_owner_gets_in(
+    door: SignIn, naps: list[float], clock: StillClock, name: str
+) -> None:
+    for number in range(12):
+        assert wrong(door, name, address=somewhere(number)) == "tried"
+        clock.forward(5)
+    naps.clear()
+    for number in range(20, 60):
+        wrong(door, name, address=somewhere(number))
+    assert len(naps) < 6, "the others were refused at once: nobody may wait so long"
+    assert naps == sorted(naps)
+    assert max(naps) <= LONGEST_WAIT_MS / 1000
+    clock.forward(2 * LONGEST_WAIT_MS / 1000)
+    if name == "alice":
+        assert door.with_password("alice", PASSWORD, address=HERE).admin.name == "alice"
+
+
+def test_a_known_browser_is_hindered_by_nobodys_failures(
     door: SignIn, naps: list[float], clock: StillClock
 ) -> None:
-    for number in range(FAILURES_OF_NAME):
-        with pytest.raises(Unauthenticated):
-            door.with_password("alice", "wrong password", address=f"198.51.100.{number}")
-    assert naps == sorted(naps)
-    assert len(naps) == FAILURES_OF_NAME - 1
-    assert naps[-1] == LONGEST_DELAY_SECONDS
+    mark = door.with_password("alice", PASSWORD, address=HERE).browser
+    for number in range(200):
+        wrong(door, address=somewhere(number))
+        wrong(door, "other", address=HERE)
+    naps.clear()
+    again = door.with_password("alice", PASSWORD, address=HERE, browser=mark)
+    assert naps == []
+    assert again.browser != mark
+
+
+def test_a_mark_is_good_for_its_account_and_for_a_while(
+    door: SignIn, admins: Admins, clock: StillClock, alice: Actor, database: Database
+) -> None:
+    mark = door.with_password("alice", PASSWORD, address=HERE).browser
+    bobs = door.with_link(door.make_link("bob", by=alice), address=HERE).browser
+    secret = b"another secret of thirty-two byte"
+    foreign = KnownBrowsers(secret, clock).mark_for(admins.get("alice"))
+    marks = KnownBrowsers(BROWSERS, clock)
+    assert marks.recognised(mark, admins.get("alice")) is not None
+    assert marks.recognised(bobs, admins.get("bob")) is not None
+    for bad in (
+        bobs,
+        foreign,
+        "",
+        "x",
+        mark + "x",
+        mark[:-1],
+        mark.replace(".", ".1", 1),
+        "é" * 90,
+    ):
+        assert marks.recognised(bad, admins.get("alice")) is None
+    assert marks.recognised(mark, None) is None
+    clock.forward(KEPT_SECONDS)
+    assert marks.recognised(mark, admins.get("alice")) is None
+
+
+def test_a_stolen_mark_is_no_way_around_the_limits(door: SignIn, clock: StillClock) -> None:
+    mark = door.with_password("alice", PASSWORD, address=HERE).browser
+    outcomes = [
+        wrong(door, address="203.0.113.5", browser=mark)
+        for _ in range(FAILURES_OF_BROWSER + FAILURES_OF_ADDRESS + 5)
+    ]
+    assert outcomes[:FAILURES_OF_BROWSER] == ["tried"] * FAILURES_OF_BROWSER
+    assert outcomes.count("stopped") > FAILURES_OF_ADDRESS / 2
+
+
+def test_failures_of_one_address_are_stopped_whatever_the_name(
+    door: SignIn, clock: StillClock
+) -> None:
+    for number in range(FAILURES_OF_ADDRESS):
+        assert wrong(door, f"name{number}", address=HERE) == "tried"
     with pytest.raises(RateLimited) as caught:
         door.with_password("alice", PASSWORD, address=HERE)
-    assert caught.value.retry_after == FAILURE_WINDOW_SECONDS
-    clock.forward(FAILURE_WINDOW_SECONDS)
+    assert caught.value.retry_after == WINDOW_SECONDS
+    assert door.with_password("alice", PASSWORD, address="198.51.100.1").admin.name == "alice"
+    clock.forward(WINDOW_SECONDS)
     assert door.with_password("alice", PASSWORD, address=HERE).admin.name == "alice"
 
 
-def test_a_name_that_does_not_exist_is_slowed_and_stopped_alike(
-    door: SignIn, naps: list[float]
-) -> None:
-    for number in range(FAILURES_OF_NAME):
-        with pytest.raises(Unauthenticated):
-            door.with_password("nobody", "wrong password", address=f"198.51.100.{number}")
-    assert len(naps) == FAILURES_OF_NAME - 1
-    with pytest.raises(RateLimited):
-        door.with_password("nobody", "wrong password", address=HERE)
-
-
-def test_failures_of_one_address_are_stopped_whatever_the_name(door: SignIn) -> None:
+def test_a_refused_try_does_not_lengthen_the_wait(door: SignIn, clock: StillClock) -> None:
     for number in range(FAILURES_OF_ADDRESS):
-        with pytest.raises(Unauthenticated):
-            door.with_password(f"name{number}", "wrong password", address=HERE)
-    with pytest.raises(RateLimited):
-        door.with_password("alice", PASSWORD, address=HERE)
-    assert door.with_password("alice", PASSWORD, address="198.51.100.1").admin.name == "alice"
+        wrong(door, f"name{number}", address=HERE)
+    for expected in (900, 600, 300):
+        with pytest.raises(RateLimited) as caught:
+            door.with_password("alice", PASSWORD, address=HERE)
+        assert caught.value.retry_after == expected
+        clock.forward(300)
+    assert wrong(door, address=HERE) == "tried"
 
 
-def test_tries_at_once_do_not_slip_past_the_limit(door: SignIn) -> None:
-    def attempt(number: int) -> str:
-        try:
-            door.with_password("alice", f"wrong password {number}", address=f"198.51.100.{number}")
-        except Unauthenticated:
-            return "tried"
-        except RateLimited:
-            return "stopped"
-        return "in"
+def test_one_household_is_one_address(door: SignIn) -> None:
+    for number in range(FAILURES_OF_ADDRESS):
+        wrong(door, f"name{number}", address=f"2001:db8:1:2::{number:x}")
+    assert wrong(door, address="2001:db8:1:2:ffff::1") == "stopped"
+    assert wrong(door, address="2001:db8:1:3::1") == "tried"
 
+
+def test_tries_at_once_do_not_slip_past_the_limit(door: SignIn, naps: list[float]) -> None:
     with ThreadPoolExecutor(16) as pool:
-        outcomes = list(pool.map(attempt, range(60)))
-    assert outcomes.count("tried") == FAILURES_OF_NAME
-    assert outcomes.count("stopped") == 60 - FAILURES_OF_NAME
+        outcomes = list(pool.map(lambda number: wrong(door, address=somewhere(number)), range(60)))
+    assert outcomes.count("in") == 0
+    assert 3 < outcomes.count("tried") < 10
+    assert outcomes.count("stopped") == 60 - outcomes.count("tried")
 
 
-def test_a_success_forgives_the_failures_of_its_name(door: SignIn) -> None:
-    for _ in range(3):
-        for _ in range(FAILURES_OF_NAME - 1):
-            with pytest.raises(Unauthenticated):
-                door.with_password("alice", "wrong password", address="")
-        door.with_password("alice", PASSWORD, address=HERE)
+def test_the_counts_are_shared_by_all_who_share_the_database(
+    door: SignIn, database: Database, passwords: Passwords, clock: StillClock
+) -> None:
+    other = SignIn(database, passwords, browser_secret=BROWSERS, clock=clock, sleep=lambda _: None)
+    for number in range(FAILURES_OF_ADDRESS):
+        wrong(door if number % 2 else other, f"name{number}", address=HERE)
+    assert wrong(door, address=HERE) == "stopped"
+    assert wrong(other, address=HERE) == "stopped"
+    mark = door.with_password("alice", PASSWORD, address=somewhere(1)).browser
+    assert other.with_password("alice", PASSWORD, address=HERE, browser=mark).admin.name == "alice"
+
+
+def test_a_clock_that_was_set_back_locks_nobody_out(door: SignIn, clock: StillClock) -> None:
+    for number in range(FAILURES_OF_ADDRESS):
+        wrong(door, f"name{number}", address=HERE)
+    for number in range(20):
+        wrong(door, address=somewhere(number))
+    clock.forward(-3600)
+    assert door.with_password("alice", PASSWORD, address=HERE).admin.name == "alice"
 
 
 def test_many_sign_ins_from_one_address_are_no_failures(door: SignIn) -> None:
     for _ in range(FAILURES_OF_ADDRESS + 5):
         door.with_password("alice", PASSWORD, address=HERE)
+
+
+def test_the_counts_take_little_room_whatever_is_tried(
+    database: Database, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(try_store, "MAX_ROWS", 50)
+    tries = Tries(database, clock)
+    for _ in range(FAILURES_OF_ADDRESS):
+        tries.failed_link("203.0.113.5")
+    for number in range(300):
+        tries.admit(f"name{number}", somewhere(number), None)
+    with database.read() as connection:
+        count = connection.execute("SELECT count(*) FROM sign_in_tries").fetchone()[0]
+    assert count <= 52
+    with pytest.raises(RateLimited):
+        tries.failed_link("203.0.113.5")
+    clock.forward(WINDOW_SECONDS)
+    tries.admit("alice", HERE, None)
+    with database.read() as connection:
+        assert connection.execute("SELECT count(*) FROM sign_in_tries").fetchone()[0] == 2
+
+
+def test_guesses_at_the_current_password_are_stopped(
+    door: SignIn, clock: StillClock, admins: Admins
+) -> None:
+    session = door.find(door.with_password("alice", PASSWORD, address=HERE).token)
+    other = door.find(door.with_password("alice", PASSWORD, address=HERE).token)
+    assert session is not None
+    assert other is not None
+    for _ in range(FAILURES_OF_SESSION + 5):
+        assert door.is_own_password(session, PASSWORD)
+    for _ in range(FAILURES_OF_SESSION):
+        assert not door.is_own_password(session, "wrong password")
+    with pytest.raises(RateLimited):
+        door.is_own_password(session, PASSWORD)
+    assert door.is_own_password(other, PASSWORD)
 
 
 @pytest.mark.parametrize("token", [None, "", "x", "A" * 43, "A" * 10_000, "\udcff", "é"])
@@ -302,19 +421,32 @@ def test_a_link_grows_old_and_goes_with_its_account(
             door.make_link(name, by=alice)
 
 
-def test_invented_links_are_stopped_by_address(door: SignIn) -> None:
+def test_invented_links_are_stopped_by_address_and_a_good_one_works(
+    door: SignIn, database: Database
+) -> None:
     for number in range(FAILURES_OF_ADDRESS):
         with pytest.raises(Unauthenticated):
             door.with_link(f"invented-{number}", address=HERE)
     with pytest.raises(RateLimited):
-        door.with_link(door.make_link("alice", by=Actor.command_line()), address=HERE)
+        door.with_link("invented", address=HERE)
+    link = door.make_link("alice", by=Actor.command_line())
+    assert door.with_link(link, address=HERE).admin.name == "alice"
+
+
+def test_a_new_link_takes_the_place_of_the_old_one(door: SignIn, alice: Actor) -> None:
+    old, bobs = door.make_link("alice", by=alice), door.make_link("bob", by=alice)
+    new = door.make_link("alice", by=alice)
+    with pytest.raises(Unauthenticated):
+        door.with_link(old, address=HERE)
+    assert door.with_link(new, address=HERE).admin.name == "alice"
+    assert door.with_link(bobs, address=HERE).admin.name == "bob"
 
 
 def test_a_weak_old_hash_is_made_anew_at_the_next_sign_in(
     database: Database, admins: Admins, clock: StillClock
 ) -> None:
     stronger = Passwords(memory_kib=128, passes=2)
-    door = SignIn(database, stronger, clock=clock)
+    door = SignIn(database, stronger, browser_secret=BROWSERS, clock=clock)
     door.with_password("alice", PASSWORD, address=HERE)
     with database.read() as connection:
         kept = connection.execute(
@@ -346,27 +478,6 @@ def test_old_sessions_are_swept_when_somebody_signs_in(
     door.with_password("alice", PASSWORD, address=HERE)
     with database.read() as connection:
         assert connection.execute("SELECT count(*) FROM admin_sessions").fetchone()[0] == 1
-
-
-def test_the_throttles_memory_is_bounded(clock: StillClock) -> None:
-    throttle = FailureThrottle(3, 60, clock=clock, max_entries=100)
-    for number in range(10_000):
-        throttle.enter(str(number))
-    assert throttle.enter("9999") == 1
-    assert throttle.enter("0") == 0
-
-
-def test_a_refused_try_does_not_lengthen_the_wait(clock: StillClock) -> None:
-    throttle = FailureThrottle(2, 60, clock=clock)
-    throttle.enter("a")
-    throttle.enter("a")
-    for expected in (60, 50, 40):
-        with pytest.raises(RateLimited) as caught:
-            throttle.enter("a")
-        assert caught.value.retry_after == expected
-        clock.forward(10)
-    clock.forward(30)
-    assert throttle.enter("a") == 0
 
 
 @pytest.mark.parametrize(

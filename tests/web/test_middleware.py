@@ -184,6 +184,7 @@ def test_nobody_is_sent_to_another_host(make_app: MakeApp, path: str, status: in
     if status == 308:
         target = urlsplit(answer.headers["Location"])
         assert (target.scheme, target.netloc, target.path) == ("", "", "/admin/")
+        assert b"evil.example/admin" not in answer.data
 
 
 def test_open_is_for_the_server_of_dev_alone(tmp_path: Path) -> None:

@@ -131,9 +131,7 @@ def end_session(connection: Connection, session_id: int, admin_id: int) -> int:
 
 def end_sessions_of(connection: Connection, admin_id: int, *, keep: int | None = None) -> int:
     """Ends all but `keep`; unused sign-in links go too."""
-    connection.execute(
-        "DELETE FROM sign_in_links WHERE admin_id = :admin_id", {"admin_id": admin_id}
-    )
+    drop_links_of(connection, admin_id)
     return connection.execute(
         "DELETE FROM admin_sessions WHERE admin_id = :admin_id AND id <> :keep",
         {"admin_id": admin_id, "keep": -1 if keep is None else keep},
@@ -153,6 +151,12 @@ def add_link(connection: Connection, token_hash: str, admin_id: int, expires_at:
         "INSERT INTO sign_in_links (token_hash, admin_id, expires_at)"
         " VALUES (:token_hash, :admin_id, :expires_at)",
         {"token_hash": token_hash, "admin_id": admin_id, "expires_at": expires_at},
+    )
+
+
+def drop_links_of(connection: Connection, admin_id: int) -> None:
+    connection.execute(
+        "DELETE FROM sign_in_links WHERE admin_id = :admin_id", {"admin_id": admin_id}
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import threading
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from webapp.errors import InvalidInput
+from webapp.errors import InvalidInput, RateLimited
 from webapp.storage.native_thread import NativeThreads
 
 MIN_CHARS = 12
@@ -20,18 +22,23 @@ MAX_CHARS = 1024
 MEMORY_KIB = 19 * 1024
 PASSES = 3
 LANES = 1
-AT_ONCE = 2
+# Strangers are checked two at a time, and whoever has shown more than a password one beside
+# them, so that a flood of strangers keeps nobody out; memory and processors stay bounded.
+STRANGERS_AT_ONCE = 2
+KNOWN_AT_ONCE = 1
+WAITING = 16
 
 
 class Passwords:
-    """Hashes by argon2id, outside the greenlets' thread, at most `AT_ONCE` at a time."""
+    """Hashes by argon2id, outside the greenlets' thread, a few at a time."""
 
     def __init__(
         self, *, memory_kib: int = MEMORY_KIB, passes: int = PASSES, lanes: int = LANES
     ) -> None:
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
-        self._turns = threading.BoundedSemaphore(AT_ONCE)
-        self._threads = NativeThreads(AT_ONCE)
+        self._strangers = _Lane(STRANGERS_AT_ONCE)
+        self._known = _Lane(KNOWN_AT_ONCE)
+        self._threads = NativeThreads(STRANGERS_AT_ONCE + KNOWN_AT_ONCE)
         # It takes as long to check as a real one and no password fits it, so that time does not
         # tell which names there are.
         filler = [base64.b64encode(bytes(size)).rstrip(b"=").decode() for size in (16, 32)]
@@ -40,17 +47,20 @@ class Passwords:
         )
 
     def hash(self, password: str) -> str:
-        """What is kept of it."""
+        """What is kept of it; `RateLimited` when too many are waiting."""
         normal = _normal(password)
-        with self._turns:
+        with self._known.turn():
             return self._threads.run(lambda: self._hasher.hash(normal))
 
-    def matches(self, password: str, kept: str | None) -> bool:
-        """Whether it is the one; with nothing kept it takes as long, and is not."""
+    def matches(self, password: str, kept: str | None, *, known: bool = False) -> bool:
+        """Whether it is the one; with nothing kept it takes as long, and is not.
+
+        `known` is whoever does not come from anywhere. `RateLimited` when too many are waiting.
+        """
         if len(password) > MAX_CHARS:
             return False
         normal = _normal(password)
-        with self._turns:
+        with (self._known if known else self._strangers).turn():
             return self._threads.run(lambda: self._verify(normal, kept or self._nobodys))
 
     def is_outdated(self, kept: str) -> bool:
@@ -65,6 +75,24 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             # A damaged row opens no door.
             return False
+
+
+class _Lane:
+    """Lets a few in at once and a few more wait; the next one is refused at once."""
+
+    def __init__(self, at_once: int) -> None:
+        self._places = threading.BoundedSemaphore(at_once + WAITING)
+        self._turns = threading.BoundedSemaphore(at_once)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise RateLimited("Too many are signing in just now; try again.", code="sign_in_busy")
+        try:
+            with self._turns:
+                yield
+        finally:
+            self._places.release()
 
 
 def check_new_password(password: object, *, name: str) -> str:

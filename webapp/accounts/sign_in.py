@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from webapp.accounts import admin_store as store
 from webapp.accounts.admins import Admin, admin_of, fold_name
 from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.known_browsers import KnownBrowsers
 from webapp.accounts.passwords import Passwords
 from webapp.accounts.principal import Principal
-from webapp.accounts.throttle import FailureThrottle, address_group
+from webapp.accounts.tries import Admitted, Tries
 from webapp.clock import Clock, SystemClock
-from webapp.errors import NotFound, StorageUnavailable, Unauthenticated
+from webapp.errors import NotFound, RateLimited, StorageUnavailable, Unauthenticated
 from webapp.storage import Connection, Database
 
 TOKEN_BYTES = 32
@@ -29,12 +30,6 @@ IDLE_SECONDS = 1800.0
 ABSOLUTE_SECONDS = 12 * 3600.0
 LINK_SECONDS = 900.0
 SEEN_EVERY_MS = 60_000
-
-FAILURES_OF_NAME = 10
-FAILURES_OF_ADDRESS = 30
-FAILURE_WINDOW_SECONDS = 900.0
-FIRST_DELAY_SECONDS = 0.1
-LONGEST_DELAY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +56,12 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session that was just begun; `token` goes into the cookie and nowhere else."""
+    """A session that was just begun; `token` goes into the cookie and nowhere else, and so does
+    `browser`, by which the browser is known at the next sign-in."""
 
     admin: Admin
     token: str = field(repr=False)
+    browser: str = field(repr=False)
 
 
 class SignIn:
@@ -75,6 +72,7 @@ class SignIn:
         database: Database,
         passwords: Passwords,
         *,
+        browser_secret: bytes,
         idle_seconds: float = IDLE_SECONDS,
         absolute_seconds: float = ABSOLUTE_SECONDS,
         clock: Clock | None = None,
@@ -86,33 +84,32 @@ class SignIn:
         self._absolute_ms = round(absolute_seconds * 1000)
         self._clock = clock or SystemClock()
         self._sleep = sleep
-        self._names = FailureThrottle(FAILURES_OF_NAME, FAILURE_WINDOW_SECONDS, clock=clock)
-        self._addresses = FailureThrottle(FAILURES_OF_ADDRESS, FAILURE_WINDOW_SECONDS, clock=clock)
+        self._browsers = KnownBrowsers(browser_secret, self._clock)
+        self._tries = Tries(database, self._clock)
 
     # -- coming in --------------------------------------------------------------------------------
 
     def with_password(
-        self, name: str, password: str, *, address: str, request_id: str = ""
+        self, name: str, password: str, *, address: str, browser: str = "", request_id: str = ""
     ) -> NewSession:
         """A new session. `Unauthenticated` whichever of the two was wrong, and as slowly.
 
-        Each failure of a name makes its next try wait longer; too many, of a name or of an
-        address, raise `RateLimited` before the password is looked at.
+        `browser` is what the cookie of this account's name said. Failures slow the account's
+        next tries from strange browsers, never those from one that is known to it; too many of
+        one address, or too many at once, raise `RateLimited` before the password is looked at.
         """
-        folded, place = fold_name(name), address_group(address)
-        self._addresses.enter(place)
-        failures = self._names.enter(folded)
-        if failures:
-            self._sleep(min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** (failures - 1)))
+        folded = fold_name(name)
         with self._database.read() as connection:
             row = store.by_name(connection, folded)
+        known = self._browsers.recognised(browser, None if row is None else admin_of(row))
+        admitted = self._tries.admit(folded, address, known)
+        if admitted.wait_seconds:
+            self._sleep(admitted.wait_seconds)
         kept = row[6] if row is not None else None
-        fits = self._passwords.matches(password, kept)
+        fits = self._matches(password, kept, admitted)
         if not fits or kept is None or not admin_of(row).is_active:
             raise Unauthenticated("Name or password is wrong.", code="sign_in_failed")
-        self._names.clear(folded)
-        self._addresses.forgive(place)
-        better = self._passwords.hash(password) if self._passwords.is_outdated(kept) else None
+        better = self._better(password, kept)
 
         def work(connection: Connection) -> NewSession:
             # The password may have been changed, or the account disabled, while it was checked.
@@ -121,9 +118,37 @@ class SignIn:
                 raise Unauthenticated("Name or password is wrong.", code="sign_in_failed")
             if better is not None:
                 store.set_password_hash(connection, now[0], better)
+            self._tries.succeeded(connection, admitted)
             return self._begin(connection, admin_of(now), "password", address, request_id)
 
         return self._database.write(work)
+
+    def is_own_password(self, signed_in: SignedIn, password: str) -> bool:
+        """Whether it is the password of who is signed in, asked before a person changes it.
+
+        `RateLimited` after too many guesses: a session that was left open is no way to it.
+        """
+        admitted = self._tries.admit_session(signed_in.session.id)
+        with self._database.read() as connection:
+            row = store.by_id(connection, signed_in.admin.id)
+        if not self._matches(password, None if row is None else row[6], admitted):
+            return False
+        self._tries.called_off(admitted)
+        return True
+
+    def _better(self, password: str, kept: str) -> str | None:
+        """A hash with today's parameters, when the one that is kept has others."""
+        try:
+            return self._passwords.hash(password) if self._passwords.is_outdated(kept) else None
+        except RateLimited:
+            return None  # at the next sign-in, then
+
+    def _matches(self, password: str, kept: str | None, admitted: Admitted) -> bool:
+        try:
+            return self._passwords.matches(password, kept, known=admitted.known)
+        except RateLimited:
+            self._tries.called_off(admitted)
+            raise
 
     def make_link(self, name: str, *, by: Actor, seconds: float = LINK_SECONDS) -> str:
         """The secret of a sign-in link, good once and for a short time; an older one goes."""
@@ -134,6 +159,7 @@ class SignIn:
                 raise NotFound("There is no such active account.")
             token = secrets.token_urlsafe(TOKEN_BYTES)
             expires_at = self._clock.now_ms() + round(seconds * 1000)
+            store.drop_links_of(connection, row[0])
             store.add_link(connection, _hash(token), row[0], expires_at)
             entry = AuditEntry(by, "make_sign_in_link", target=f"admin:{row[1]}")
             record(connection, entry, clock=self._clock)
@@ -142,9 +168,10 @@ class SignIn:
         return self._database.write(work)
 
     def with_link(self, token: str, *, address: str, request_id: str = "") -> NewSession:
-        """A new session; `Unauthenticated` for a link that is used, old or invented."""
-        place = address_group(address)
-        self._addresses.enter(place)
+        """A new session; `Unauthenticated` for a link that is used, old or invented.
+
+        A good one works whatever others at the address do; too many others are `RateLimited`.
+        """
 
         def work(connection: Connection) -> NewSession:
             admin_id = store.use_link(connection, _hash(token), self._clock.now_ms())
@@ -155,9 +182,11 @@ class SignIn:
                 )
             return self._begin(connection, admin_of(row), "link", address, request_id)
 
-        session = self._database.write(work)
-        self._addresses.forgive(place)
-        return session
+        try:
+            return self._database.write(work)
+        except Unauthenticated:
+            self._tries.failed_link(address)
+            raise
 
     def _begin(
         self, connection: Connection, admin: Admin, way: str, address: str, request_id: str
@@ -175,7 +204,7 @@ class SignIn:
         actor = Actor(f"admin:{admin.name}", admin.role, where, request_id)
         entry = AuditEntry(actor, "sign_in", after={"with": way})
         record(connection, entry, clock=self._clock)
-        return NewSession(admin, token)
+        return NewSession(admin, token, self._browsers.mark_for(admin))
 
     # -- staying in -------------------------------------------------------------------------------
 

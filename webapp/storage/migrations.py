@@ -293,3 +293,17 @@ def m009_tenant_search(db: Database) -> None:
             INSERT INTO tenant_search (rowid, user_id) VALUES (new.id, new.user_id);
         END
     """)
+
+
+@migrations()
+def m010_sign_in_tries(db: Database) -> None:
+    """Failed tries to sign in, by address, account and browser; rows of the last 15 minutes."""
+    db.execute("""
+        CREATE TABLE sign_in_tries (
+            who TEXT PRIMARY KEY,
+            failures INTEGER NOT NULL,
+            since INTEGER NOT NULL,
+            free_at INTEGER NOT NULL
+        ) WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX sign_in_tries_by_age ON sign_in_tries (since)")

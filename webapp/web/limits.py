@@ -18,7 +18,7 @@ from limits import RateLimitItem, parse, parse_many
 
 import webapp.storage.limits
 import webapp.web.limits_memory  # noqa: F401  # both make the limits package know their URLs
-from webapp.accounts.throttle import address_group
+from webapp.accounts.address_groups import address_group
 from webapp.errors import ConfigurationError, RateLimited
 from webapp.web.context import context
 

@@ -129,6 +129,8 @@ def relative_redirects(app: Flask) -> None:
             parts = urlsplit(target)
             path = "/" + parts.path.lstrip("/\\")
             response.headers["Location"] = urlunsplit(("", "", path, parts.query, parts.fragment))
+            if parts.netloc:
+                response.set_data(b"")  # the router's page has a link to that host as well
         return response
 
 

@@ -14,6 +14,7 @@ from tests.fakes import HandClock
 from tests.web.admin.conftest import audit_of
 from tests.web.admin.person import Person, form_to, sign_in, sign_in_again
 from webapp.accounts.audit import Actor
+from webapp.accounts.tries import FAILURES_OF_ADDRESS, FAILURES_OF_SESSION
 
 PASSWORD = "correct horse battery"
 
@@ -38,7 +39,8 @@ def test_name_and_password_open_the_console(client: FlaskClient, account: str) -
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_paths(client: FlaskClient, account: str) -> None:
-    cookie = try_to_sign_in(client, account, PASSWORD).headers["Set-Cookie"]
+    cookies = try_to_sign_in(client, account, PASSWORD).headers.getlist("Set-Cookie")
+    (cookie,) = [text for text in cookies if text.startswith("switchboard_session")]
     assert re.fullmatch(
         r"switchboard_session=[\w-]{43}; HttpOnly; Path=/admin; SameSite=Lax", cookie
     )
@@ -53,7 +55,9 @@ def test_over_https_the_cookie_is_secure(app: Flask, account: str) -> None:
         data=form.with_fields(name=account, password=PASSWORD),
         base_url="https://localhost",
     )
-    assert "; Secure" in answer.headers["Set-Cookie"]
+    cookies = answer.headers.getlist("Set-Cookie")
+    assert len(cookies) == 2
+    assert all("; Secure" in cookie for cookie in cookies)
 
 
 def test_a_wrong_name_and_a_wrong_password_look_alike(client: FlaskClient, account: str) -> None:
@@ -205,13 +209,69 @@ def test_the_theme_is_kept_before_and_after_signing_in(client: FlaskClient) -> N
     assert 'data-theme="dark"' in client.get("/admin/login").text
 
 
+def fail(app: Flask, times: int, address: str = "127.0.0.1") -> None:
+    for number in range(times):
+        services_of(app).sign_in._tries.admit(f"name{number}", address, None)
+
+
 def test_too_many_failures_are_told_to_wait(app: Flask, client: FlaskClient, account: str) -> None:
-    for _ in range(10):
-        services_of(app).sign_in._names.enter(account)
+    fail(app, FAILURES_OF_ADDRESS)
     answer = try_to_sign_in(client, account, PASSWORD)
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
     assert "Too many failed tries" in answer.text
+    link = client.post(
+        "/admin/login/link",
+        data=form_to(client.get("/admin/login/link").text, "/admin/login/link").with_fields(
+            token="invented"
+        ),
+    )
+    assert link.status_code == 429
+    assert int(link.headers["Retry-After"]) > 0
+
+
+def test_a_browser_that_was_signed_in_before_is_not_shut_out(app: Flask, account: str) -> None:
+    known = app.test_client()
+    answer = try_to_sign_in(known, account, PASSWORD)
+    (cookie,) = [
+        text for text in answer.headers.getlist("Set-Cookie") if text.startswith("switchboard_b")
+    ]
+    assert "; HttpOnly; Path=/admin/login; SameSite=Lax" in cookie
+    assert account not in cookie
+    fail(app, FAILURES_OF_ADDRESS)
+    token = form_to(known.get("/admin/account").text, "/admin/logout").hidden["csrf_token"]
+    assert known.post("/admin/logout", data={"csrf_token": token}).status_code == 303
+    assert try_to_sign_in(known, account, PASSWORD).status_code == 303
+    assert try_to_sign_in(app.test_client(), account, PASSWORD).status_code == 429
+
+
+def test_signing_in_again_ends_the_session_that_the_cookie_held(app: Flask, account: str) -> None:
+    client = app.test_client()
+    page = client.get("/admin/login").text
+    try_to_sign_in(client, account, PASSWORD)
+    token = form_to(client.get("/admin/account").text, "/admin/logout").hidden["csrf_token"]
+    again = form_to(page, "/admin/login").with_fields(
+        name=account, password=PASSWORD, csrf_token=token
+    )
+    assert client.post("/admin/login", data=again).status_code == 303
+    services = services_of(app)
+    assert len(services.sign_in.sessions(services.admins.get(account))) == 1
+
+
+def test_guesses_at_the_current_password_are_stopped(app: Flask, account: str) -> None:
+    client = app.test_client()
+    try_to_sign_in(client, account, PASSWORD)
+    person = Person(client, account)
+
+    def change(current: str) -> TestResponse:
+        new = "another long password"
+        return person.submit("/admin/account", current=current, password=new, again=new)
+
+    codes = [change(f"guess {number}").status_code for number in range(FAILURES_OF_SESSION + 3)]
+    assert codes == [400] * FAILURES_OF_SESSION + [429] * 3
+    refused = change(PASSWORD)
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
 
 
 def test_a_stream_of_who_was_signed_out_gets_the_error_object(client: FlaskClient) -> None:

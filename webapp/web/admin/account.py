@@ -9,7 +9,7 @@ from http import HTTPStatus
 from flask import flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp.errors import InvalidInput, NotFound
+from webapp.errors import InvalidInput, NotFound, RateLimited
 from webapp.web.admin.visit import actor, leave, signed_in
 from webapp.web.context import services
 
@@ -23,9 +23,15 @@ def change_password() -> ResponseReturnValue:
     here = signed_in()
     admin, form = here.admin, request.form
     password, faults = form.get("password", ""), {}
-    if admin.has_password and not services().admins.has_password(
-        admin.name, form.get("current", "")
-    ):
+    try:
+        knows = not admin.has_password or services().sign_in.is_own_password(
+            here, form.get("current", "")
+        )
+    except RateLimited as error:
+        response = make_response(_page({"current": error.message}), error.status)
+        response.headers["Retry-After"] = str(error.retry_after)
+        return response
+    if not knows:
         faults["current"] = "This is not your password."
     elif password != form.get("again", ""):
         faults["again"] = "The two are not the same."

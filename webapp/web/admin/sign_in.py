@@ -7,6 +7,8 @@ from http import HTTPStatus
 from flask import Response, flash, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from webapp.accounts.admins import fold_name
+from webapp.accounts.known_browsers import cookie_name
 from webapp.accounts.sign_in import NewSession
 from webapp.errors import RateLimited, Unauthenticated
 from webapp.web.admin.frame import THEME_COOKIE, THEMES
@@ -31,7 +33,11 @@ def login() -> ResponseReturnValue:
     wanted = _own(request.form.get("next"))
     try:
         session = services().sign_in.with_password(
-            name, password, address=_address(), request_id=context().request_id
+            name,
+            password,
+            address=_address(),
+            browser=request.cookies.get(cookie_name(fold_name(name)), ""),
+            request_id=context().request_id,
         )
     except (Unauthenticated, RateLimited) as error:
         page = render_template(
@@ -45,10 +51,7 @@ def login() -> ResponseReturnValue:
                 if field == ACTION or field.startswith(PREFIX)
             ),
         )
-        response = make_response(page, error.status)
-        if isinstance(error, RateLimited):
-            response.headers["Retry-After"] = str(error.retry_after)
-        return response
+        return _refused(page, error)
     _enter(session)
     waiting = carried()
     if waiting is not None:
@@ -73,8 +76,9 @@ def link() -> ResponseReturnValue:
         session = services().sign_in.with_link(
             request.form.get("token", ""), address=_address(), request_id=context().request_id
         )
-    except Unauthenticated as error:
-        return render_template("admin/login.html", error=error.message, name="", kept=()), 401
+    except (Unauthenticated, RateLimited) as error:
+        page = render_template("admin/login.html", error=error.message, name="", kept=())
+        return _refused(page, error)
     _enter(session)
     return redirect(url_for("admin.overview"), HTTPStatus.SEE_OTHER)
 
@@ -109,7 +113,18 @@ def _enter(session: NewSession) -> None:
     found = services().sign_in.find(session.token)
     if found is None:
         raise Unauthenticated("Please sign in.")
-    enter(found, session.token)
+    before = visit().signed_in
+    enter(found, session.token, session.browser)
+    if before is not None:
+        # The cookie is overwritten: the session that it held would be nobody's and go on.
+        services().sign_in.end_session(before.admin, before.session.id, by=actor())
+
+
+def _refused(page: str, error: Unauthenticated | RateLimited) -> Response:
+    response = make_response(page, error.status)
+    if isinstance(error, RateLimited):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _address() -> str:

@@ -9,6 +9,7 @@ from typing import cast
 from flask import Response, g, request
 
 from webapp.accounts.audit import Actor
+from webapp.accounts.known_browsers import KEPT_SECONDS, cookie_name
 from webapp.accounts.roles import Permission
 from webapp.accounts.sign_in import SignedIn
 from webapp.errors import Unauthenticated
@@ -17,6 +18,7 @@ from webapp.web.context import context, services
 SESSION_COOKIE = "switchboard_session"
 VISITOR_COOKIE = "switchboard_visitor"
 COOKIE_PATH = "/admin"
+SIGN_IN_PATH = "/admin/login"
 LIVE_HEADER = "X-Live-Refresh"
 MAX_COOKIE_CHARS = 64
 
@@ -32,6 +34,7 @@ class Visit:
     bound_to: str = ""
     set_session: str | None = None
     set_visitor: str | None = None
+    set_browser: tuple[str, str] | None = None
 
     def may(self, permission: Permission) -> bool:
         if self.signed_in is None:
@@ -63,10 +66,12 @@ def find_visitor() -> None:
     here.bound_to = visitor
 
 
-def enter(signed_in: SignedIn, token: str) -> None:
-    """From here on the request is this admin's; the answer carries the cookie."""
+def enter(signed_in: SignedIn, token: str, browser: str) -> None:
+    """From here on the request is this admin's; the answer carries the session's cookie, and the
+    one by which this browser is known when the account signs in again."""
     here = visit()
     here.signed_in, here.bound_to, here.set_session = signed_in, token, token
+    here.set_browser = (cookie_name(signed_in.admin.name), browser)
 
 
 def leave() -> None:
@@ -77,6 +82,17 @@ def leave() -> None:
 def send_cookies(response: Response) -> Response:
     """SameSite=Lax, not Strict: who follows a link in a ticket to a tenant's page is signed in."""
     here = visit()
+    if here.set_browser is not None:
+        name, mark = here.set_browser
+        response.set_cookie(
+            name,
+            mark,
+            max_age=KEPT_SECONDS,
+            path=SIGN_IN_PATH,
+            secure=request.is_secure,
+            httponly=True,
+            samesite="Lax",
+        )
     for name, value in ((SESSION_COOKIE, here.set_session), (VISITOR_COOKIE, here.set_visitor)):
         if value is None:
             continue

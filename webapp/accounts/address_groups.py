@@ -1,0 +1,30 @@
+"""How addresses are grouped when failures are counted; what is counted is not here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_WITH_PORT = re.compile(r"\[(?P<six>[^\]]+)\](?::\d+)?|(?P<four>[\d.]+):\d+", re.ASCII)
+
+
+def address_group(address: str) -> str:
+    """The address as limits should count it: one household has a whole /64 of IPv6.
+
+    An IPv4 address in the clothes of IPv6 is the IPv4 address, and the port that some proxies
+    write behind it says nothing.
+    """
+    bare = _WITH_PORT.fullmatch(address)
+    text = (bare["six"] or bare["four"]) if bare else address
+    try:
+        parsed = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    if parsed in _NAT64:
+        return str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF))
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
