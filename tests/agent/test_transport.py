@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import socket
 import threading
 import time
 import tracemalloc
 import zlib
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,10 +33,11 @@ from tests.slow_servers import (
 from tests.upstream import completion
 from webapp.agent import ModelReply, ModelRequest, OpenAIModel
 from webapp.agent.http.call import Call
+from webapp.agent.http.connection import Connection
 from webapp.agent.http.idle import IdleConnections
 from webapp.agent.http.lookout import Lookout
 from webapp.agent.http.names import Names
-from webapp.agent.http.transport import KeptAliveTransport
+from webapp.agent.http.transport import KeptAliveTransport, send
 from webapp.errors import ModelError, ModelTimeout
 from webapp.messages import Message, Usage
 
@@ -103,6 +106,28 @@ def test_a_redirect_is_followed_with_method_body_and_credential(
     assert (second.method, second.body) == ("POST", first.body)
     assert second.target.endswith("moved/v1/chat?a=1")
     assert first.head["authorization"] == second.head["authorization"] == f"Bearer {KEY}"
+
+
+@both
+def test_a_name_and_a_password_in_the_address_are_the_credential(ask: Ask) -> None:
+    with raw_server(lambda asked: asked.say("hello")) as server:
+        base_url = server.base_url.replace("http://", "http://ada:pa%40ss@")
+        assert ask(model_at(base_url)).content == "hello"
+    expected = b64encode(b"ada:pa@ss").decode()
+    assert server.asked[0].head["authorization"] == f"Basic {expected}"
+
+
+def test_a_line_end_in_a_field_is_not_sent() -> None:
+    request = httpx2.Request(
+        "POST", "http://127.0.0.1:9/v1", headers=[(b"x-a", b"b\r\nx-c: d")], content=b"{}"
+    )
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with pytest.raises(http.client.HTTPException, match="line end"):
+            send(Connection(ours), request, b"{}")
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
 
 
 @both

@@ -34,6 +34,7 @@ from webapp.agent.completions.request import RequestBody
 from webapp.agent.completions.words import words_of, words_of_body
 from webapp.agent.http.address import read_timeout, whole_address
 from webapp.agent.http.call import Call
+from webapp.agent.http.client import DirectClient
 from webapp.agent.http.events import says_something
 from webapp.agent.http.lookout import Lookout
 from webapp.agent.http.transport import KeptAliveTransport
@@ -355,7 +356,7 @@ def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:
             limits=httpx2.Limits(max_connections=2000, max_keepalive_connections=1000),
             follow_redirects=False,
         )
-    return httpx2.Client(transport=KeptAliveTransport(lookout), timeout=timeout, cookies=cookies)
+    return DirectClient(KeptAliveTransport(lookout), timeout=timeout)
 
 
 def _refusal(error: openai.OpenAIError) -> Refusal:

@@ -43,9 +43,7 @@ class Connector:
             if isinstance(error, TimeoutError) or (call.is_over() and not call.called_off):
                 raise httpx2.ConnectTimeout("no connection in time") from error
             raise httpx2.ConnectError("no connection") from error
-        connection = Connection(host, port)
-        connection.sock = sock
-        return connection
+        return Connection(sock)
 
     def _open(self, host: str, port: int, call: Call, end: float) -> socket.socket:
         """The first address that takes us; each has its share of the time that is left."""

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import http.client
+import socket
 
 from webapp.agent.http.answer import Answer
 
 Origin = tuple[str, str, int]  # scheme, host, port
 
 
-class Connection(http.client.HTTPConnection):
-    """Sends a request's head and body in one piece, where http.client makes two packets of it."""
+class Connection:
+    """Carries one request and its answer at a time."""
 
-    response_class = Answer
+    __slots__ = ("sock",)
 
-    def begin(self) -> None:
-        self._pieces: list[bytes] = []
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
 
-    def send(self, data: bytes) -> None:  # type: ignore[override]  # we give it nothing else
-        self._pieces.append(data)
-
-    def flush(self) -> None:
-        pieces, self._pieces = self._pieces, []
-        self.sock.sendall(b"".join(pieces))
-
-    def answer(self) -> Answer:
-        """The answer up to its body."""
-        answer = self.getresponse()
-        assert isinstance(answer, Answer)  # noqa: S101  # nosec B101  # its class is set above
+    def answer(self, method: str) -> Answer:
+        """The answer to what was sent, up to its body. Raises `http.client.HTTPException`."""
+        answer = Answer(self.sock, method=method)
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
         return answer
+
+    def close(self) -> None:
+        self.sock.close()

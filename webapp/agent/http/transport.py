@@ -56,12 +56,12 @@ class KeptAliveTransport(httpx2.BaseTransport):
             used_before = connection is not None
             if connection is None:
                 connection = self._connector.connect(origin, call, timeouts.get("connect"))
-            sock = connection.sock  # http.client forgets it when the answer ends the connection
+            sock = connection.sock
             try:
                 self._lookout.watch(call, sock)
                 sock.settimeout(call.left)
-                _send(connection, request, content)
-                answer = connection.answer()
+                send(connection, request, content)
+                answer = connection.answer(request.method)
                 if call.streaming:
                     sock.settimeout(timeouts.get("read"))
             except (http.client.HTTPException, OSError) as error:
@@ -127,19 +127,18 @@ def _origin(request: httpx2.Request) -> Origin:
     return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
-def _send(connection: Connection, request: httpx2.Request, content: bytes) -> None:
-    connection.begin()
-    connection.putrequest(
-        request.method,
-        request.url.raw_path.decode("ascii"),
-        skip_host=True,
-        skip_accept_encoding=True,
-    )
-    for name, value in request.headers.raw:
-        if name.lower() not in HEADERS_LEFT_OUT:
-            connection.putheader(name, value)
-    connection.putheader("Accept-Encoding", ACCEPTED)
+def send(connection: Connection, request: httpx2.Request, content: bytes) -> None:
+    """Writes the request, head and body at once: two writes would be two packets.
+
+    Raises `http.client.HTTPException` for a field that would make a second one.
+    """
+    fields = [field for field in request.headers.raw if field[0].lower() not in HEADERS_LEFT_OUT]
+    fields.append((b"Accept-Encoding", ACCEPTED))
     if content or request.method in ("POST", "PUT", "PATCH"):
-        connection.putheader("Content-Length", str(len(content)))
-    connection.endheaders(content)
-    connection.flush()
+        fields.append((b"Content-Length", b"%d" % len(content)))
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines += [b"%b: %b" % field for field in fields]
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(fields) or head.count(b"\r") != len(fields):
+        raise http.client.HTTPException("a line end in the head of the request")
+    connection.sock.sendall(b"%b\r\n\r\n%b" % (head, content))
