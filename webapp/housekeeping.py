@@ -9,6 +9,8 @@ from webapp.chat import idempotency
 from webapp.errors import SwitchboardError
 from webapp.services import Services
 from webapp.storage import Connection
+from webapp.storage.slices import ROWS, in_slices
+from webapp.tenants.wiping import merge_noted_search
 from webapp.usage.retention import prune
 
 logger = logging.getLogger("switchboard.housekeeping")
@@ -42,7 +44,11 @@ def run_once(services: Services) -> None:
             logger.info("inactive_tenants_forgotten", extra={"tenants": forgotten.tenants})
         now = services.clock.now_ms()
         prune(services.database, now, settings.request_retention)
-        services.database.write(lambda connection: idempotency.prune(connection, now))
+        for _ in in_slices(
+            services.database, lambda connection: idempotency.prune(connection, now, ROWS), bool
+        ):
+            pass
+        merge_noted_search(services.database)
     except SwitchboardError as error:
         logger.warning("housekeeping_failed", extra={"code": error.code})
 

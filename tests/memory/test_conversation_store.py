@@ -11,11 +11,13 @@ import pytest
 
 from webapp.errors import InvalidInput
 from webapp.memory import store
+from webapp.memory.clearing import clear
 from webapp.memory.history import history
 from webapp.memory.pages import Position, StoredMessage, message_page, sessions_of
 from webapp.messages import Message
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store as tenants
+from webapp.tenants import wiping
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_a_turn_that_began_before_a_clear_does_not_bring_the_history_back(
     database: Database,
 ) -> None:
     alice = fill(database, "alice", {"default": 3})
-    assert database.write(lambda connection: store.clear(connection, alice)) == 6
+    assert database.write(lambda connection: clear(connection, alice)) == 6
     database.write(
         lambda connection: store.append(connection, alice, "default", turn("new"), 100, 0)
     )
@@ -84,7 +86,7 @@ def test_clear_is_one_tenants_and_keeps_session_state(database: Database) -> Non
             "UPDATE sessions SET state = '{}', state_version = 3 WHERE session_id = 'work'"
         )
     )
-    assert database.write(lambda connection: store.clear(connection, alice)) == 6
+    assert database.write(lambda connection: clear(connection, alice)) == 6
     with database.read() as connection:
         assert [one.session_id for one in sessions_of(connection, alice)] == ["work"]
         assert [one.message_count for one in sessions_of(connection, alice)] == [0]
@@ -97,7 +99,7 @@ def test_after_a_clear_a_kept_session_does_not_give_a_place_twice(database: Data
     database.write(
         lambda connection: connection.execute("UPDATE sessions SET state = '{}', state_version = 1")
     )
-    database.write(lambda connection: store.clear(connection, alice))
+    database.write(lambda connection: clear(connection, alice))
     database.write(lambda connection: store.append(connection, alice, "default", turn(1), 0, 0))
     assert column(database, "SELECT seq FROM messages") == [5, 6]
 
@@ -106,8 +108,8 @@ def test_clear_all_counts_messages_and_the_tenants_that_had_any(database: Databa
     fill(database, "alice", {"default": 2, "work": 1})
     fill(database, "bob", {"default": 2})
     fill(database, "carol", {})
-    assert database.write(store.clear_all) == (10, 2)
-    assert database.write(store.clear_all) == (0, 0)
+    assert wiping.clear_all(database, None) == (10, 2)
+    assert wiping.clear_all(database, None) == (0, 0)
     assert column(database, "SELECT message_count FROM tenants") == [0, 0, 0]
     assert column(database, "SELECT COUNT(*) FROM sessions") == [0]
 

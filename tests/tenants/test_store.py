@@ -34,7 +34,7 @@ def test_ids_are_told_apart_exactly(database: Database) -> None:
 def test_a_forgotten_tenant_comes_back_under_a_new_number(database: Database) -> None:
     def work(connection: Connection) -> tuple[int, int]:
         old = store.ensure(connection, "alice", 1)
-        changes.forget(connection, old)
+        changes.forget_part(connection, old)
         return old, store.ensure(connection, "alice", 2)
 
     old, new = database.write(work)

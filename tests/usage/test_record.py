@@ -67,7 +67,7 @@ def test_a_failure_has_a_latency(database: Database) -> None:
 def test_nothing_is_recorded_for_a_tenant_that_is_gone(database: Database) -> None:
     def work(connection: Connection) -> bool:
         number = store.ensure(connection, "alice", NOON)
-        changes.forget(connection, number)
+        changes.forget_part(connection, number)
         return usage_store.record(connection, number, request(NOON))
 
     assert database.write(work) is False

@@ -135,10 +135,12 @@ def keep(
         )
 
 
-def prune(connection: Connection, now_ms: int) -> int:
-    """Drops the answers that are past their day; gives their number."""
+def prune(connection: Connection, now_ms: int, most: int) -> int:
+    """Drops at most so many answers that are past their day; gives their number."""
     return connection.execute(
-        "DELETE FROM idempotency WHERE created_at <= :since", {"since": now_ms - KEPT_MS}
+        "DELETE FROM idempotency WHERE (tenant_id, key_hash) IN (SELECT tenant_id, key_hash"
+        " FROM idempotency WHERE created_at <= :since LIMIT :most)",
+        {"since": now_ms - KEPT_MS, "most": most},
     ).rowcount
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,10 +10,12 @@ from webapp.clock import Clock, SystemClock
 from webapp.ids import DEFAULT_SESSION, check_session_id
 from webapp.memory import store
 from webapp.memory.arguments import check_messages, user_or_default
+from webapp.memory.clearing import ClearedPart, clear_all_part, clear_part
 from webapp.memory.history import history
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
 from webapp.storage import Connection, Database, open_database
+from webapp.storage.slices import in_slices
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids import PlainUserIds, UserIds
 
@@ -78,14 +80,22 @@ class SQLiteMemory:
     def clear(self, user_id: str = "") -> int:
         stored_id = self._stored_id(user_id)
 
-        def work(connection: Connection) -> int:
+        def step(connection: Connection) -> ClearedPart:
             number = tenants.number_of(connection, stored_id)
-            return 0 if number is None else store.clear(connection, number)
+            return ClearedPart() if number is None else clear_part(connection, number)
 
-        return self._database.write(work)
+        return self._in_slices(step)
 
     def clear_all(self) -> int:
-        return self._database.write_long(lambda connection: store.clear_all(connection)[0])
+        after = 0
+
+        def step(connection: Connection) -> ClearedPart:
+            nonlocal after
+            part = clear_all_part(connection, after)
+            after = part.after
+            return part
+
+        return self._in_slices(step)
 
     def users(self) -> Iterator[MemoryUser]:
         last = 0
@@ -109,6 +119,12 @@ class SQLiteMemory:
             cleared += slice_
             if slice_ < CLEARED_AT_ONCE:
                 return cleared
+
+    def _in_slices(self, step: Callable[[Connection], ClearedPart]) -> int:
+        parts = in_slices(self._database, step, lambda part: not part.finished)
+        gone = sum(part.messages for part in parts)
+        self._database.empty_log()
+        return gone
 
     def close(self) -> None:
         """Closes the file, when this memory opened it."""

@@ -1,4 +1,4 @@
-"""The SQL of conversations: append a turn, clear; reading is in history.py and pages.py.
+"""The SQL of conversations: append a turn. Clearing is in clearing.py, reading in history.py.
 
 A tenant is its number, a session its name. Nothing here looks at another tenant's rows, and
 every write keeps the counters of `sessions` and `tenants` in step with the rows.
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from webapp.memory.arguments import not_unicode
 from webapp.memory.capacity import without_orphans
+from webapp.memory.clearing import clear
 from webapp.memory.rows import calls_of, row_of
 from webapp.memory.trimming import trim
 from webapp.messages import Message
@@ -69,35 +70,6 @@ def size(connection: Connection, tenant: int, session_id: str) -> int:
     """The number of messages of one session; 0 when there is none."""
     row = connection.execute(_SIZE, {"tenant": tenant, "session": session_id}).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def clear(connection: Connection, tenant: int) -> int:
-    """Removes the messages of all the tenant's sessions; returns how many there were.
-
-    Session state stays, and with it the session.
-    """
-    who = {"tenant": tenant}
-    gone = connection.execute(
-        "DELETE FROM messages WHERE session IN (SELECT id FROM sessions WHERE tenant_id = :tenant)",
-        who,
-    ).rowcount
-    connection.execute(
-        "DELETE FROM sessions WHERE tenant_id = :tenant AND state IS NULL AND state_version = 0",
-        who,
-    )
-    connection.execute("UPDATE sessions SET message_count = 0 WHERE tenant_id = :tenant", who)
-    connection.execute("UPDATE tenants SET message_count = 0 WHERE id = :tenant", who)
-    return gone
-
-
-def clear_all(connection: Connection) -> tuple[int, int]:
-    """Removes every tenant's messages; returns how many there were, and of how many tenants."""
-    tenants = connection.execute("SELECT COUNT(*) FROM tenants WHERE message_count > 0").fetchone()
-    gone = connection.execute("DELETE FROM messages").rowcount
-    connection.execute("DELETE FROM sessions WHERE state IS NULL AND state_version = 0")
-    connection.execute("UPDATE sessions SET message_count = 0 WHERE message_count > 0")
-    connection.execute("UPDATE tenants SET message_count = 0 WHERE message_count > 0")
-    return gone, int(tenants[0])
 
 
 def users_page(connection: Connection, after: int, limit: int) -> list[tuple[int, str, int, int]]:

@@ -14,9 +14,8 @@ from webapp.accounts.keys import forget_user as forget_keys
 from webapp.allowances import check_rate_limit
 from webapp.clock import Clock
 from webapp.errors import NotFound
-from webapp.memory import store as conversations
 from webapp.storage import Connection, Database
-from webapp.tenants import changes, rows, store
+from webapp.tenants import changes, rows, store, wiping
 from webapp.tenants.changes import Forgotten
 from webapp.tenants.cleanup import Cleanup, forget_inactive
 from webapp.tenants.export import export_lines
@@ -35,6 +34,7 @@ class Unset:
 
 
 UNSET: Final = Unset()
+FORGOTTEN_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,26 +119,24 @@ class TenantDirectory:
 
     def clear(self, user_id: str, *, audit: Audit | None = None) -> int:
         """Removes all messages of the tenant; 0 for one that is not known."""
-
-        return self._database.write_long(
-            lambda connection: self._clear(connection, user_id, audit) or 0
-        )
+        cleared = wiping.clear(self._database, self._finder(user_id), audit)
+        self._database.empty_log()
+        return cleared or 0
 
     def forget(self, user_id: str, *, audit: Audit | None = None) -> Forgotten:
         """Deletes the tenant and all that is its; raises `NotFound`."""
 
-        def work(connection: Connection) -> Forgotten:
-            number = store.number_of(connection, self._user_ids.stored(user_id))
-            gone = None if number is None else changes.forget(connection, number)
-            if gone is None:
-                raise _unknown()
+        def finish(connection: Connection, number: int, gone: Forgotten) -> None:
             # A key for this user alone holds the user's id, and could bring the tenant back.
             forget_keys(connection, self._user_ids, user_id)
             if audit is not None:
                 audit(connection, AuditNote("forget_tenant", number, gone.as_dict()))
-            return gone
 
-        return self._database.write_long(work)
+        gone = wiping.forget(self._database, self._finder(user_id), finish, audit=audit)
+        if gone is None:
+            raise _unknown()
+        wiping.leave_no_trace(self._database)
+        return gone
 
     def export(self, user_id: str, *, conversations: bool = True) -> Iterator[bytes]:
         """Everything about the tenant as JSON Lines, read while it is sent; raises `NotFound`."""
@@ -185,14 +183,13 @@ class TenantDirectory:
     # -- acting on several ----------------------------------------------------------------------
 
     def clear_each(self, user_ids: Sequence[str], *, audit: Audit | None = None) -> tuple[int, int]:
-        """Clears all of these or none; how many messages went, and of how many known tenants."""
-
-        def work(connection: Connection) -> tuple[int, int]:
-            cleared = [self._clear(connection, user_id, audit) for user_id in user_ids]
-            known = [messages for messages in cleared if messages is not None]
-            return sum(known), len(known)
-
-        return self._database.write_long(work)
+        """Clears one after the other; how many messages went, and of how many known tenants."""
+        cleared = [
+            wiping.clear(self._database, self._finder(user_id), audit) for user_id in user_ids
+        ]
+        self._database.empty_log()
+        known = [messages for messages in cleared if messages is not None]
+        return sum(known), len(known)
 
     def block_each(
         self, user_ids: Sequence[str], blocked: bool, *, audit: Audit | None = None
@@ -210,30 +207,42 @@ class TenantDirectory:
 
     # -- acting on all --------------------------------------------------------------------------
 
-    def clear_all(self, *, audit: Audit | None = None) -> tuple[int, int]:
-        """Removes every message in one transaction; how many, and of how many tenants."""
+    def clear_all(
+        self, *, audit: Audit | None = None, progress: Callable[[int], None] | None = None
+    ) -> tuple[int, int]:
+        """Removes every message; how many, and of how many tenants.
 
-        def work(connection: Connection) -> tuple[int, int]:
-            cleared, tenants = conversations.clear_all(connection)
-            if audit is not None:
-                figures = {"messages": cleared, "tenants": tenants}
-                audit(connection, AuditNote("clear_all", before=figures))
-            return cleared, tenants
-
-        return self._database.write_long(work)
+        Tenant by tenant, with turns in between; `progress` is told of the messages that are gone.
+        """
+        cleared = wiping.clear_all(self._database, audit, progress)
+        self._database.empty_log()
+        return cleared
 
     def cleanup(
         self,
         inactive_after: float,
         *,
+        now_ms: int | None = None,
+        at_most: int | None = None,
         dry_run: bool = False,
         audit: Audit | None = None,
         progress: Callable[[Cleanup], None] | None = None,
     ) -> Cleanup:
-        """Forgets the tenants that were silent for `inactive_after` seconds; see cleanup.py."""
-        before = self._clock.now_ms() - round(inactive_after * 1000)
+        """Forgets the tenants that were silent for `inactive_after` seconds; see cleanup.py.
+
+        At most a tenth of all tenants, or `FORGOTTEN_AT_ONCE`, unless `at_most` says otherwise.
+        """
+        if at_most is None:
+            with self._database.read() as connection:
+                at_most = max(FORGOTTEN_AT_ONCE, rows.count(connection) // 10)
+        now = self._clock.now_ms() if now_ms is None else now_ms
         return forget_inactive(
-            self._database, before, dry_run=dry_run, audit=audit, progress=progress
+            self._database,
+            now - round(inactive_after * 1000),
+            at_most=at_most,
+            dry_run=dry_run,
+            audit=audit,
+            progress=progress,
         )
 
     def _check_change(self, change: TenantChange) -> None:
@@ -260,17 +269,11 @@ class TenantDirectory:
             audit(connection, AuditNote(_action(became), before.number, was, became))
         return after
 
-    def _clear(self, connection: Connection, user_id: str, audit: Audit | None) -> int | None:
-        """None for a tenant that is not known."""
-        number = store.number_of(connection, self._user_ids.stored(user_id))
-        if number is None:
-            return None
-        cleared = conversations.clear(connection, number)
-        if audit is not None:
-            audit(connection, AuditNote("clear_tenant", number, {"messages": cleared}))
-        return cleared
-
     # -- readable ids ---------------------------------------------------------------------------
+
+    def _finder(self, user_id: str) -> Callable[[Connection], int | None]:
+        stored = self._user_ids.stored(user_id)
+        return lambda connection: store.number_of(connection, stored)
 
     def _find(self, connection: Connection, user_id: str) -> TenantRow | None:
         row = rows.find(connection, self._user_ids.stored(user_id))

@@ -11,12 +11,16 @@ from webapp.storage import Connection
 
 @dataclass(frozen=True, slots=True)
 class AuditNote:
-    """What an act was, in figures and settings; never a user's words or name."""
+    """What an act was, in figures and settings; never a user's words or name.
+
+    `begun`: it takes several transactions, and this is the first; another note comes at its end.
+    """
 
     action: str
     tenant: int | None = None
     before: Mapping[str, Any] = field(default_factory=dict)
     after: Mapping[str, Any] = field(default_factory=dict)
+    begun: bool = False
 
 
 Audit = Callable[[Connection, AuditNote], None]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from webapp.storage import Connection, Database
+from webapp.storage.slices import in_slices
 from webapp.usage.periods import DAY_MS, HOUR_MS
 from webapp.usage.requests import first_since
 
@@ -27,17 +29,14 @@ def prune(database: Database, now_ms: int, request_retention: float) -> Pruned:
     Goes in small transactions, so that turns get in between. Sums by day are kept: they are
     small, and they go with their tenant.
     """
-    requests = sums = 0
+    sums = 0
     before = now_ms - round(request_retention * 1000)
-    while gone := database.write_long(lambda connection: _prune_requests(connection, before)):
-        requests += gone
+    requests = sum(
+        in_slices(database, lambda connection: _prune_requests(connection, before), bool)
+    )
     for period, kept_ms in KEPT_MS.items():
-        while gone := database.write_long(
-            lambda connection, period=period, until=now_ms - kept_ms: _prune_sums(  # type: ignore[misc]
-                connection, period, until
-            )
-        ):
-            sums += gone
+        step = partial(_prune_sums, period=period, before_ms=now_ms - kept_ms)
+        sums += sum(in_slices(database, step, bool))
     return Pruned(requests, sums)
 
 

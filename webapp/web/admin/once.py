@@ -52,6 +52,9 @@ def once(act: Callable[[Audit], object], say: Callable[[AuditNote], str]) -> str
 
     def audit(connection: Connection, note: AuditNote) -> None:
         nonlocal said
+        if note.begun:
+            write(connection, note)
+            return
         said = say(note)
         if mark is not None and not store.take(connection, mark, said, clock.now_ms()):
             raise _AlreadyDone
