@@ -330,11 +330,13 @@ def _objects(response: httpx2.Response, reader: EventReader) -> Iterator[dict[st
 
 
 def _reply(answer: Answer, *, ended: bool) -> ModelReply:
-    if answer.is_empty() and (ended or answer.finish_reason is not None):
+    reply = answer.reply()
+    is_empty = not reply.tool_calls and not reply.content.strip()
+    if is_empty and (ended or answer.finish_reason is not None):
         raise ModelError("The model gave an empty answer.")
-    if not answer.is_complete(ended=ended):
+    if is_empty or not answer.is_complete(ended=ended):
         raise ModelError(BROKE_OFF)
-    return answer.reply()
+    return reply
 
 
 def _said(said: SaidFailure) -> _Refused:

@@ -76,7 +76,7 @@ class Answer:
         if data.get("error") or data.get("object") == "error":
             raise SaidFailure(data)
         choices = data.get("choices")
-        if data.get("usage") or not choices:
+        if bare or not choices or data.get("usage"):
             self._bill(data)
         choice = choices[0] if choices else _outer(data)
         if not isinstance(choice, dict):
@@ -100,10 +100,8 @@ class Answer:
             return True
         return bool(self._texts or self._calls) and (ended or self._is_whole or self._bill_came)
 
-    def is_empty(self) -> bool:
-        return not self._calls.whole() and not "".join(self._texts).strip()
-
     def reply(self) -> ModelReply:
+        """All of it; empty when nothing was said."""
         calls = self._calls.whole()
         reason = self.finish_reason or ("tool_calls" if calls else "stop")
         extra = self._extra if calls and self._extra else None
@@ -132,9 +130,10 @@ class Answer:
         message = choice.get("message")
         if message is None:
             return choice.get("text")
-        said = text_of(message.get("content") if isinstance(message, dict) else message)
-        if self._texts and said.strip() == "".join(self._texts).strip():
-            return None
+        if self._texts:
+            said = text_of(message.get("content") if isinstance(message, dict) else message)
+            if said.strip() == "".join(self._texts).strip():
+                return None
         self._is_whole = self._is_whole or bare
         return message
 

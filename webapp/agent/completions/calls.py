@@ -53,6 +53,8 @@ class Calls:
 
     def whole(self) -> tuple[ToolCall, ...]:
         """The calls; one without a name or any arguments is none."""
+        if not self._calls:
+            return ()
         calls = [call for call in self._calls if call.names or "".join(call.arguments).strip("{} ")]
         indices = [call.index for call in calls if call.index is not None]
         if len(set(indices)) == len(calls):

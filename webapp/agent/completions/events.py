@@ -107,11 +107,11 @@ class EventReader:
     def _take(self, data: bytes, found: list[Object]) -> None:
         """One line of data; kept until the event ends when it is no object by itself."""
         try:
-            value = json.loads(data)
+            value = json.loads(str(data, "utf-8"))
         except ValueError:
             value = None
         if type(value) is dict and not self._data:
-            found.append(self._named(value))
+            found.append(self._named(value) if self._name else value)
         elif data.strip().decode("ascii", "replace") in LAST:
             self._dispatch(found)
             self.ended = True

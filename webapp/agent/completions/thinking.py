@@ -14,6 +14,7 @@ TAGS = {
     "[think]": "[/think]",
     "◁think▷": "◁/think▷",
 }
+FIRST = frozenset(tag[0] for tag in TAGS)
 LONGEST = max(map(len, TAGS))
 MOST_SPACE = 4096
 
@@ -40,6 +41,8 @@ class ThoughtFilter:
             if self._closing and not self._past_the_thought():
                 return ""
             start = self._held.lstrip()
+            if start and start[0] not in FIRST:
+                return self.end()  # the way of nearly every answer
             opening = start[:LONGEST].lower()
             tag = next((tag for tag in TAGS if opening.startswith(tag)), None)
             if tag is not None:
