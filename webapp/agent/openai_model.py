@@ -8,61 +8,38 @@ written in `completions`; connections, time and retries are in `http`.
 
 from __future__ import annotations
 
-import json
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx2
 import openai
 
-from webapp.agent.completions.answer import Answer, SaidFailure
-from webapp.agent.completions.events import EventReader, objects
-from webapp.agent.completions.failures import failure, failure_in_answer
-from webapp.agent.completions.refusals import (
-    STREAM,
-    TOOLS,
-    WHOLE,
-    Part,
-    Refusals,
-    refused_part,
-    told,
-)
+from webapp.agent.completions.attempt import Attempt
+from webapp.agent.completions.failures import Refused, refusal
+from webapp.agent.completions.reading import BROKE_OFF, Stream, read_whole, whole_of
+from webapp.agent.completions.refusals import Part, Refusals, told
 from webapp.agent.completions.request import RequestBody
-from webapp.agent.completions.words import words_of, words_of_body
 from webapp.agent.http.address import read_timeout, whole_address
 from webapp.agent.http.call import Call
 from webapp.agent.http.client import DirectClient
-from webapp.agent.http.events import says_something
 from webapp.agent.http.lookout import Lookout
 from webapp.agent.http.transport import KeptAliveTransport
 from webapp.agent.http.tries import Refusal, Tries
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta, ToolSpec
-from webapp.errors import ConfigurationError, ContextOverflow, ModelError, ModelTimeout
+from webapp.errors import ConfigurationError, ModelError, ModelTimeout
 from webapp.messages import Message
 
 CONNECT_SECONDS = 10.0
 OPENAI_HOST = "api.openai.com"
-UNREADABLE = "The model gave an answer that cannot be read."
 TOO_LATE = "The model did not answer in time."
-BROKE_OFF = "The model's answer broke off."
-# What reading a JSON of an unexpected shape, or of absurd depth, raises.
-UNREADABLE_KINDS = (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 # What may go to another origin than the one that was set: none of it says who we are.
 HARMLESS_HEADERS = frozenset({"accept", "content-type", "user-agent"})
 PROBE = (Message.system("Answer in one word."), Message.user("Say: ready"))
 PROBE_TOOL = ToolSpec("status", "Not needed here.", {"type": "object", "properties": {}})
-Parts = frozenset[Part]
-
-
-class _Refused(Exception):
-    """The server refused the request with a status, or 200 in its answer, and these words."""
-
-    def __init__(self, status: int, words: str, error: ModelError) -> None:
-        super().__init__(status)
-        self.status, self.words, self.error = status, words, error
 
 
 class OpenAIModel:
@@ -110,7 +87,7 @@ class OpenAIModel:
         return self._name
 
     @property
-    def left_out(self) -> Parts:
+    def left_out(self) -> frozenset[Part]:
         """The parts of a request that this model was found to refuse."""
         return self._refusals.of(self._name)
 
@@ -123,31 +100,10 @@ class OpenAIModel:
         return other
 
     def complete(self, request: ModelRequest) -> ModelReply:
-        parts = self._refusals.of(self._name)
-        while True:
-            try:
-                reply = self._whole(request, parts)
-            except _Refused as refused:
-                parts = self._without(refused, request, parts, stream=False)
-                continue
-            self._refusals.learn(self._name, parts)
-            return reply
+        return whole_of(self._attempts(request, wants_pieces=False))
 
     def stream(self, request: ModelRequest) -> Iterator[TextDelta | ModelReply]:
-        parts = self._refusals.of(self._name)
-        shown = False
-        while True:
-            try:
-                for item in self._pieces(request, parts):
-                    shown = shown or isinstance(item, TextDelta)
-                    yield item
-            except _Refused as refused:
-                if shown:
-                    raise refused.error from refused
-                parts = self._without(refused, request, parts, stream=STREAM not in parts)
-                continue
-            self._refusals.learn(self._name, parts)
-            return
+        return self._attempts(request, wants_pieces=True)
 
     def close(self) -> None:
         """Closes the kept connections, those of `named` models included."""
@@ -164,7 +120,7 @@ class OpenAIModel:
                 return  # an answer all the same; some servers have no list
             except openai.OpenAIError as error:
                 if not tries.again(_refusal(error)):
-                    raise _failure(error) from error
+                    raise _refused(error).error from error
             else:
                 return
 
@@ -178,83 +134,56 @@ class OpenAIModel:
             pass
         return told(self.left_out, self._options)
 
-    def _whole(self, request: ModelRequest, parts: Parts) -> ModelReply:
-        if WHOLE in parts:
-            return whole_of(self._streamed(request, parts))
-        response, _ = self._post(request, parts, stream=False)
-        answer = Answer({tool.name for tool in request.tools})
-        ended = True
-        try:
+    def _attempts(
+        self, request: ModelRequest, *, wants_pieces: bool
+    ) -> Iterator[TextDelta | ModelReply]:
+        """The answer, after as many requests as there are parts that the server refuses."""
+        attempt = Attempt(
+            self._body,
+            request,
+            self._refusals.of(self._name),
+            wants_pieces=wants_pieces,
+            tools_required=self._tools_required,
+        )
+        shown = False
+        while True:
             try:
-                answer.take(json.loads(response.content), bare=True)
-            except (ValueError, AttributeError):
-                found, reader = objects(response.content, response.charset_encoding)
-                ended = reader.ended or reader.bare
-                for data in found:
-                    answer.take(data, bare=reader.bare)
-            answer.end()
-        except SaidFailure as said:
-            raise _said(said) from said
-        except UNREADABLE_KINDS as error:
-            raise ModelError(UNREADABLE) from error
-        return _reply(answer, ended=ended)
+                answer = self._streamed(attempt) if attempt.streamed else self._whole(attempt)
+                with closing(answer):
+                    for item in answer:
+                        if isinstance(item, ModelReply):
+                            self._refusals.learn(self._name, attempt.left_out)
+                        shown = shown or isinstance(item, TextDelta)
+                        yield item
+            except Refused as refused:
+                if shown:
+                    raise refused.error from refused
+                attempt = attempt.without(refused)
+            else:
+                return
 
-    def _pieces(self, request: ModelRequest, parts: Parts) -> Iterator[TextDelta | ModelReply]:
-        if STREAM not in parts:
-            yield from self._streamed(request, parts)
-            return
-        reply = self._whole(request, parts)
-        if reply.content:
+    def _whole(self, attempt: Attempt) -> Generator[TextDelta | ModelReply, None, None]:
+        response, _ = self._post(attempt)
+        reply = read_whole(response.content, response.charset_encoding, _names(attempt.request))
+        if attempt.wants_pieces and reply.content:
             yield TextDelta(reply.content)
         yield reply
 
-    def _streamed(self, request: ModelRequest, parts: Parts) -> Iterator[TextDelta | ModelReply]:
-        response, call = self._post(request, parts, stream=True)
-        answer = Answer({tool.name for tool in request.tools})
-        reader = EventReader(response.charset_encoding)
+    def _streamed(self, attempt: Attempt) -> Generator[TextDelta | ModelReply, None, None]:
+        response, call = self._post(attempt)
+        stream = Stream(response.charset_encoding, _names(attempt.request), call)
         try:
-            for data in _objects(response, reader):
-                text = answer.take(data, bare=reader.bare)
-                if answer.finish_reason is not None:
-                    call.complete()
-                elif says_something(data):
-                    call.heard()
-                if text:
-                    call.rest()
-                    yield TextDelta(text)
-                    call.heard()
-            if text := answer.end():
-                yield TextDelta(text)
-        except SaidFailure as said:
-            if answer.finish_reason is None:
-                raise _said(said) from said
+            yield from stream.pieces(response.iter_bytes())
         except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
-            # After the finish nothing but the bill was missing: what was said is whole.
-            if answer.finish_reason is None or call.called_off:
+            if call.called_off or not stream.is_finished:
                 raise _transport_failure(error) from error
-            if text := answer.end():
-                yield TextDelta(text)
-        except UNREADABLE_KINDS as error:
-            raise ModelError(UNREADABLE) from error
         finally:
             response.close()
-        yield _reply(answer, ended=reader.ended)
+        yield from stream.end()
 
-    def _without(
-        self, refused: _Refused, request: ModelRequest, parts: Parts, *, stream: bool
-    ) -> Parts:
-        """The parts to leave out at the next try; raises when the refusal is about none."""
-        sent = self._body.sent(request, parts, stream=stream or WHOLE in parts)
-        part = refused_part(refused.status, refused.words, sent, parts)
-        if part is None or (part == TOOLS and self._tools_required):
-            raise refused.error from refused
-        return parts | {part}
-
-    def _post(
-        self, request: ModelRequest, parts: Parts, *, stream: bool
-    ) -> tuple[httpx2.Response, Call]:
+    def _post(self, attempt: Attempt) -> tuple[httpx2.Response, Call]:
         """The answer's head and the clock of the rest, after as many tries as it takes."""
-        content = self._body.text(request, parts, stream=stream).encode("utf-8")
+        content, request = attempt.content(), attempt.request
         tries = Tries(
             self._url,
             retries=self.client.max_retries,
@@ -263,7 +192,7 @@ class OpenAIModel:
             deadline=request.deadline,
         )
         while True:
-            call = Call(request.cancel, request.deadline, streaming=stream)
+            call = Call(request.cancel, request.deadline, streaming=attempt.streamed)
             try:
                 with self._lookout.calling(call):
                     return self.client.post(
@@ -271,18 +200,17 @@ class OpenAIModel:
                         content=content,
                         options=self._sending(tries),
                         cast_to=httpx2.Response,
-                        stream=stream,
+                        stream=attempt.streamed,
                     ), call
             except openai.OpenAIError as error:
-                known = _failure(error)
-                if not isinstance(known, ContextOverflow) and tries.again(_refusal(error)):
+                refused = _refused(error)
+                if not attempt.is_final(refused) and tries.again(_refusal(error)):
                     continue
                 if request.deadline is not None and request.deadline.passed:
                     raise ModelTimeout(TOO_LATE) from error
-                if isinstance(error, openai.APIStatusError):
-                    words = words_of_body(error.response.content)
-                    raise _Refused(error.status_code, words, known) from error
-                raise known from error
+                if refused.status is None:
+                    raise refused.error from error
+                raise refused from error
             except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
                 raise _transport_failure(error) from error
 
@@ -313,35 +241,9 @@ def _client(**given: Any) -> openai.OpenAI:
         return client
 
 
-def whole_of(items: Iterator[TextDelta | ModelReply]) -> ModelReply:
-    """The whole answer at the end of its pieces."""
-    for item in items:
-        if isinstance(item, ModelReply):
-            return item
-    raise ModelError(BROKE_OFF)
-
-
-def _objects(response: httpx2.Response, reader: EventReader) -> Iterator[dict[str, Any]]:
-    for piece in response.iter_bytes():
-        yield from reader.feed(piece)
-        if reader.ended:
-            return
-    yield from reader.end()
-
-
-def _reply(answer: Answer, *, ended: bool) -> ModelReply:
-    reply = answer.reply()
-    is_empty = not reply.tool_calls and not reply.content.strip()
-    if is_empty and (ended or answer.finish_reason is not None):
-        raise ModelError("The model gave an empty answer.")
-    if is_empty or not answer.is_complete(ended=ended):
-        raise ModelError(BROKE_OFF)
-    return reply
-
-
-def _said(said: SaidFailure) -> _Refused:
-    words = words_of(said.data)
-    return _Refused(200, words, failure_in_answer(words))
+def _names(request: ModelRequest) -> frozenset[str]:
+    """The tools that the model was told of."""
+    return frozenset([tool.name for tool in request.tools])
 
 
 def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:
@@ -372,15 +274,15 @@ def _refusal(error: openai.OpenAIError) -> Refusal:
     )
 
 
-def _failure(error: openai.OpenAIError) -> ModelError:
-    """Our error for the client's; the provider's words stay in the cause."""
+def _refused(error: openai.OpenAIError) -> Refused:
+    """What the client's error says, with our own for it; the provider's words stay in the cause."""
     if isinstance(error, openai.APITimeoutError):
-        return ModelTimeout(TOO_LATE)
+        return Refused(None, "", ModelTimeout(TOO_LATE))
     if isinstance(error, openai.APIConnectionError):
-        return ModelError("The model's server cannot be reached.")
+        return Refused(None, "", ModelError("The model's server cannot be reached."))
     if isinstance(error, openai.APIStatusError):
-        return failure(error.status_code, words_of_body(error.response.content))
-    return ModelError("The model failed.")
+        return refusal(error.status_code, error.response.content)
+    return Refused(None, "", ModelError("The model failed."))
 
 
 def _transport_failure(error: Exception) -> ModelError:

@@ -78,7 +78,8 @@ def billed(usage: Any, **beside: Any) -> Serve:
 @contextmanager
 def agent_behind(serve: Serve, **options: Any) -> Iterator[tuple[Agent, Upstream]]:
     with upstream(serve) as server:
-        model = OpenAIModel("m", api_key="k", base_url=server.base_url, max_retries=0, **options)
+        options = {"max_retries": 0, **options}
+        model = OpenAIModel("m", api_key="k", base_url=server.base_url, **options)
         try:
             yield (
                 Agent(

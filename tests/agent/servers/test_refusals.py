@@ -19,7 +19,7 @@ from tests.agent.servers.serving import (
     said,
     turn,
 )
-from webapp.errors import ModelError
+from webapp.errors import ModelError, SwitchboardError
 
 
 def unless(refused: Callable[[Body], bool], words: str, status: int = 400) -> Serve:
@@ -131,3 +131,15 @@ def test_a_probe_says_what_is_refused() -> None:
     )
     with agent_behind(serve) as (agent, _):
         assert model_of(agent).probe() == ["stream_options", "tools"]
+
+
+@pytest.mark.parametrize("words", ["tools param requires --jinja flag", "context size exceeded"])
+def test_what_a_server_will_say_again_is_not_asked_again(words: str) -> None:
+    serve = unless(lambda b: "tools" in b, words, 500)
+    with agent_behind(serve, max_retries=5) as (agent, server):
+        if "tools" in words:
+            turn(agent, "hi", streamed=False)
+        else:
+            with pytest.raises(SwitchboardError):
+                turn(agent, "hi", streamed=False)
+        assert len(server.requests) == (2 if "tools" in words else 1)

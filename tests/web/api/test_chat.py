@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 
 from tests.conftest import MakeApp, services_of
 from tests.fakes import FakeModel, calls, said
-from webapp.errors import ModelError, ModelTimeout
+from webapp.agent import ModelReply
+from webapp.errors import ContextOverflow, ModelError, ModelTimeout
 from webapp.memory.history import history
 from webapp.messages import Message
 from webapp.tenants.store import number_of
@@ -41,6 +42,7 @@ def test_a_turn_is_answered_and_stored(app: Flask, client: FlaskClient) -> None:
     assert answer.json["user_id"] == "alice"
     assert answer.json["reply"] == "I see 2 messages in history"
     assert answer.json["session_id"] == "default"
+    assert (answer.json["finish_reason"], answer.json["model"]) == ("stop", "fake")
     assert set(answer.json["usage"]) == {"input_tokens", "output_tokens", "total_tokens"}
     assert answer.json["request_id"] == answer.headers["X-Request-Id"]
     assert [(m.role, m.content) for m in stored(app, "alice")] == [
@@ -184,6 +186,36 @@ def test_a_model_that_fails_leaves_memory_as_it_was(
     answer = client.post("/chat", json={"user_id": "alice", "message": "two"})
     assert (answer.status_code, answer.json and answer.json["code"]) == (status, code)
     assert stored(app, "alice") == before
+
+
+def test_an_answer_that_was_cut_off_is_delivered_and_says_so(make_app: MakeApp) -> None:
+    cut = ModelReply("half an ans", finish_reason="length")
+    client = make_app(model=FakeModel(otherwise=cut)).test_client()
+    body: dict[str, Any] = {"user_id": "alice", "message": "hi"}
+    once = {"Idempotency-Key": "k"}
+    first = client.post("/chat", json=body, headers=once)
+    assert first.json is not None
+    assert (first.json["reply"], first.json["finish_reason"]) == ("half an ans", "length")
+    assert client.post("/chat", json=body, headers=once).json == first.json
+    streamed = client.post("/chat", json={**body, "stream": True})
+    assert events(streamed.text)[-1][1]["finish_reason"] == "length"
+    assert list(events(streamed.text)[-1][1]) == list(first.json)
+    again = client.post("/chat", json={**body, "stream": True}, headers=once)
+    assert events(again.text) == [("done", first.json)]
+
+
+def test_a_message_that_the_model_cannot_read_is_too_large(
+    make_app: MakeApp, model: FakeModel
+) -> None:
+    app = make_app(model=FakeModel(otherwise=ContextOverflow("too long")))
+    client = app.test_client()
+    body = {"user_id": "alice", "message": "hi"}
+    answer = client.post("/chat", json=body)
+    assert (answer.status_code, answer.json and answer.json["code"]) == (413, "message_too_long")
+    streamed = client.post("/chat", json={**body, "stream": True})
+    name, error = events(streamed.text)[-1]
+    assert (name, error["code"]) == ("error", "message_too_long")
+    assert stored(app, "alice") == []
 
 
 def test_a_streamed_turn_ends_with_the_whole_answer(app: Flask, client: FlaskClient) -> None:

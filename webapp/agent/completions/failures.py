@@ -6,7 +6,20 @@ The sentences are for clients: what the server said never stands in them.
 from __future__ import annotations
 
 from webapp.agent.completions.overflow import is_overflow
+from webapp.agent.completions.words import words_of, words_of_body
 from webapp.errors import ContextOverflow, ModelError, ModelTimeout
+
+
+class Refused(Exception):
+    """The server refused the request with a status, or 200 in its answer, and these words.
+
+    Without a status there was no answer at all. `error` is what a turn ends with.
+    """
+
+    def __init__(self, status: int | None, words: str, error: ModelError) -> None:
+        super().__init__(status)
+        self.status, self.words, self.error = status, words, error
+
 
 TOO_LONG = "The conversation is too long for the model."
 # In these a refusal is never about what was sent.
@@ -31,8 +44,15 @@ def failure(status: int, words: str) -> ModelError:
     return ModelError("The model's server failed.")
 
 
-def failure_in_answer(words: str) -> ModelError:
-    """The error for an answer of status 200 that says itself that it is one."""
+def refusal(status: int, body: bytes) -> Refused:
+    """What an answer with an error's status says."""
+    words = words_of_body(body)
+    return Refused(status, words, failure(status, words))
+
+
+def refusal_in_answer(said: object) -> Refused:
+    """What an answer of status 200 says that is a failure by its own words."""
+    words = words_of(said)
     if is_overflow(words):
-        return ContextOverflow(TOO_LONG)
-    return ModelError("The model failed in the middle of its answer.")
+        return Refused(200, words, ContextOverflow(TOO_LONG))
+    return Refused(200, words, ModelError("The model failed in the middle of its answer."))

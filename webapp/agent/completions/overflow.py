@@ -25,7 +25,8 @@ TOO_LONG = re.compile(
             r"|context_too_l|prompt_too_l|input_too_l|request_too_large|tokens_limit_reached"
             r"|string_above_max_length|max_prompt_tokens_exceeded",
             # "the prompt is too long", "request body too large", "too large for model with 32768"
-            rf"\b{_WHAT}(?:[^\w\n]+\w+){{0,2}}?[^\w\n]+(?:(?:is|are|was|were|ist|est|es|è) )?{_MUCH}\b",
+            rf"\b{_WHAT}(?:[^\w\n]+\w+){{0,2}}?[^\w\n]+"
+            rf"(?:(?:is|are|was|were|ist|est|es|è) )?{_MUCH}\b",
             rf"\b{_MUCH}\b.{{0,40}}\b(?:prompt|input|messages?|context|tokens|model with)\b",
             r"\btoo (?:many|much)\b.{0,40}\b(?:tokens|messages|characters)\b",
             # "maximum context length is 8192 tokens", "maximum prompt length is 131072"

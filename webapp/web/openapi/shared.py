@@ -19,7 +19,10 @@ FAILURES: Final = {
     405: ("MethodNotAllowed", "The address takes other methods: see `Allow`."),
     409: ("Conflict", "The thing changed meanwhile, or the same request is still running."),
     412: ("PreconditionFailed", "The version in If-Match is no longer the one in force."),
-    413: ("BodyTooLarge", "The body is larger than this server takes."),
+    413: (
+        "BodyTooLarge",
+        "The body is larger than this server takes, or the message than the model.",
+    ),
     415: ("UnsupportedMediaType", "The body is of another media type than the one described."),
     421: ("Misdirected", "This server does not answer under that host name."),
     422: ("IdempotencyMismatch", "The Idempotency-Key came with another body before."),
