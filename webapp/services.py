@@ -134,6 +134,7 @@ def build_services(
             passwords,
             browser_secret=derived_secret(secret, "known browsers"),
             idle_seconds=settings.session_idle,
+            dev_accounts=loaded.for_this_machine,
             clock=ticking,
         ),
         console_secret=derived_secret(secret, "console"),

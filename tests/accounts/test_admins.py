@@ -162,3 +162,23 @@ def test_an_unknown_account_is_not_found(admins: Admins, alice: Actor) -> None:
     ):
         with pytest.raises(NotFound):
             act()
+
+
+def test_the_account_of_dev_is_no_owner_to_count_on(admins: Admins, alice: Actor) -> None:
+    made = admins.of_dev(by=alice)
+    assert (made.name, made.role, made.dev_only) == ("dev", "owner", True)
+    assert admins.of_dev(by=alice) == made
+    admins.create("carol", by=alice, password=PASSWORD)
+    with pytest.raises(Conflict, match="last active owner"):
+        admins.disable("carol", by=alice)
+    # It is nobody's: it can be disabled or removed whoever else there is, and comes again.
+    admins.disable("dev", by=alice)
+    assert admins.of_dev(by=alice).name == "dev-2"
+    admins.remove("dev-2", by=alice)
+
+
+def test_a_person_may_have_the_name_that_dev_took(admins: Admins, alice: Actor) -> None:
+    admins.of_dev(by=alice)
+    person = admins.create("dev", by=alice, password=PASSWORD)
+    assert not person.dev_only
+    assert admins.of_dev(by=alice).name == "dev-2"

@@ -498,3 +498,19 @@ def test_old_sessions_are_swept_when_somebody_signs_in(
 )
 def test_addresses_are_counted_by_household(address: str, group: str) -> None:
     assert address_group(address) == group
+
+
+def test_the_account_of_dev_opens_the_console_of_dev_alone(
+    database: Database, passwords: Passwords, clock: StillClock, admins: Admins, alice: Actor
+) -> None:
+    here = SignIn(database, passwords, browser_secret=b"b" * 32, clock=clock, dev_accounts=True)
+    elsewhere = SignIn(database, passwords, browser_secret=b"b" * 32, clock=clock)
+    name = admins.of_dev(by=alice).name
+    with pytest.raises(Unauthenticated):
+        elsewhere.with_link(here.make_link(name, by=alice), address="127.0.0.1")
+    session = here.with_link(here.make_link(name, by=alice), address="127.0.0.1")
+    assert here.find(session.token) is not None
+    assert elsewhere.find(session.token) is None
+    admins.set_password(name, PASSWORD, by=alice)
+    with pytest.raises(Unauthenticated):
+        elsewhere.with_password(name, PASSWORD, address="127.0.0.1")

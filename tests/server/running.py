@@ -69,9 +69,9 @@ class Server:
         (worker,) = [pid for pid in tree(self.pid) if pid != self.pid]
         return worker
 
-    def start(self) -> Server:
+    def start(self, *arguments: str) -> Server:
         """Starts it and returns when it answers."""
-        self.launch()
+        self.launch(*arguments)
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:

@@ -7,19 +7,20 @@ from typing import Any
 from webapp.storage import Connection
 
 _BY_NAME = (
-    "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash"
-    " FROM admins WHERE name = :name"
+    "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash,"
+    " dev_only FROM admins WHERE name = :name"
 )
 _EVERY = (
-    "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash"
-    " FROM admins ORDER BY name"
+    "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash,"
+    " dev_only FROM admins ORDER BY name"
 )
 _INSERT = (
-    "INSERT INTO admins (name, role, password_hash, created_at)"
-    " VALUES (:name, :role, :password_hash, :now) ON CONFLICT (name) DO NOTHING"
+    "INSERT INTO admins (name, role, password_hash, created_at, dev_only)"
+    " VALUES (:name, :role, :password_hash, :now, :dev_only) ON CONFLICT (name) DO NOTHING"
 )
 _OTHER_OWNERS = (
-    "SELECT count(*) FROM admins WHERE role = 'owner' AND disabled_at IS NULL AND id <> :id"
+    "SELECT count(*) FROM admins WHERE role = 'owner' AND disabled_at IS NULL AND dev_only = 0"
+    " AND id <> :id"
 )
 _START_SESSION = (
     "INSERT INTO admin_sessions (token_hash, admin_id, created_at, last_seen_at, address)"
@@ -27,7 +28,7 @@ _START_SESSION = (
 )
 _SESSION = (
     "SELECT s.id, s.created_at, s.last_seen_at, s.address, a.id, a.name, a.role, a.created_at,"
-    " a.last_sign_in_at, a.disabled_at, a.password_hash"
+    " a.last_sign_in_at, a.disabled_at, a.password_hash, a.dev_only"
     " FROM admin_sessions s JOIN admins a ON a.id = s.admin_id WHERE s.token_hash = :token_hash"
 )
 _SESSIONS_OF = (
@@ -49,8 +50,8 @@ def by_name(connection: Connection, name: str) -> Any:
 
 def by_id(connection: Connection, admin_id: int) -> Any:
     return connection.execute(
-        "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash"
-        " FROM admins WHERE id = :id",
+        "SELECT id, name, role, created_at, last_sign_in_at, disabled_at, password_hash,"
+        " dev_only FROM admins WHERE id = :id",
         {"id": admin_id},
     ).fetchone()
 
@@ -60,10 +61,22 @@ def every(connection: Connection) -> list[Any]:
 
 
 def insert(
-    connection: Connection, name: str, role: str, password_hash: str | None, now: int
+    connection: Connection,
+    name: str,
+    role: str,
+    password_hash: str | None,
+    now: int,
+    *,
+    dev_only: bool,
 ) -> bool:
     """False when the name is taken."""
-    row = {"name": name, "role": role, "password_hash": password_hash, "now": now}
+    row = {
+        "name": name,
+        "role": role,
+        "password_hash": password_hash,
+        "now": now,
+        "dev_only": int(dev_only),
+    }
     return connection.execute(_INSERT, row).rowcount == 1
 
 
@@ -88,6 +101,11 @@ def set_password_hash(connection: Connection, admin_id: int, password_hash: str)
         "UPDATE admins SET password_hash = :hash WHERE id = :id",
         {"id": admin_id, "hash": password_hash},
     )
+
+
+def delete_of_dev(connection: Connection, name: str) -> None:
+    """The account of this name, when it is one of `dev`'s."""
+    connection.execute("DELETE FROM admins WHERE name = :name AND dev_only = 1", {"name": name})
 
 
 def delete(connection: Connection, admin_id: int) -> None:

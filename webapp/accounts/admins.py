@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +16,17 @@ from webapp.clock import Clock, SystemClock
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Connection, Database
 
+DEV_NAME = "dev"
 # Letters that look alike in two scripts would make two accounts of one name.
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._@+-]{0,62}[a-z0-9])?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """A console account; times are milliseconds since 1970-01-01 UTC."""
+    """A console account; times are milliseconds since 1970-01-01 UTC.
+
+    `dev_only`: made by `switchboard dev`, whose console alone it opens; no owner to count on.
+    """
 
     id: int
     name: str
@@ -30,6 +35,7 @@ class Admin:
     last_sign_in_at: int | None
     disabled_at: int | None
     has_password: bool
+    dev_only: bool = False
 
     @property
     def is_active(self) -> bool:
@@ -64,10 +70,34 @@ class Admins:
             kept = self._passwords.hash(check_new_password(password, name=known))
 
         def work(connection: Connection) -> Admin:
-            if not store.insert(connection, known, kind, kept, self._clock.now_ms()):
+            # A person who is given the name that `dev` took gets an account of their own.
+            store.delete_of_dev(connection, known)
+            now = self._clock.now_ms()
+            if not store.insert(connection, known, kind, kept, now, dev_only=False):
                 raise Conflict("There is an account of this name already.", code="name_taken")
             admin = _one(connection, known)
             self._audit(connection, by, "create_admin", admin, after={"role": kind})
+            return admin
+
+        return self._database.write(work)
+
+    def of_dev(self, *, by: Actor) -> Admin:
+        """The owner's account that opens the console of `switchboard dev` and no other."""
+
+        def work(connection: Connection) -> Admin:
+            for row in store.every(connection):
+                known = admin_of(row)
+                if known.dev_only and known.is_active and known.role == "owner":
+                    return known
+            names = itertools.chain([DEV_NAME], (f"{DEV_NAME}-{n}" for n in itertools.count(2)))
+            now = self._clock.now_ms()
+            name = next(
+                name
+                for name in names
+                if store.insert(connection, name, "owner", None, now, dev_only=True)
+            )
+            admin = _one(connection, name)
+            self._audit(connection, by, "create_admin", admin, after={"role": "owner"})
             return admin
 
         return self._database.write(work)
@@ -184,7 +214,17 @@ def check_admin_name(name: object) -> str:
 
 def admin_of(row: Any) -> Admin:
     """The account in a row of the store."""
-    return Admin(*(*row[:6], row[6] is not None))
+    number, name, role, created_at, last_sign_in_at, disabled_at, password_hash, dev_only = row
+    return Admin(
+        number,
+        name,
+        role,
+        created_at,
+        last_sign_in_at,
+        disabled_at,
+        has_password=password_hash is not None,
+        dev_only=bool(dev_only),
+    )
 
 
 def _one(connection: Connection, folded: str) -> Admin:
@@ -195,5 +235,7 @@ def _one(connection: Connection, folded: str) -> Admin:
 
 
 def _keep_an_owner(connection: Connection, admin: Admin) -> None:
+    if admin.dev_only:
+        return
     if admin.role == "owner" and store.other_active_owners(connection, admin.id) == 0:
         raise Conflict("This is the last active owner; make another one first.", code="last_owner")

@@ -75,11 +75,14 @@ class SignIn:
         browser_secret: bytes,
         idle_seconds: float = IDLE_SECONDS,
         absolute_seconds: float = ABSOLUTE_SECONDS,
+        dev_accounts: bool = False,
         clock: Clock | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`dev_accounts`: this is the console of `switchboard dev`, which its own account opens."""
         self._database = database
         self._passwords = passwords
+        self._dev_accounts = dev_accounts
         self._idle_ms = round(idle_seconds * 1000)
         self._absolute_ms = round(absolute_seconds * 1000)
         self._clock = clock or SystemClock()
@@ -107,14 +110,14 @@ class SignIn:
             self._sleep(admitted.wait_seconds)
         kept = row[6] if row is not None else None
         fits = self._matches(password, kept, admitted)
-        if not fits or kept is None or not admin_of(row).is_active:
+        if not fits or kept is None or not self._may_enter(admin_of(row)):
             raise Unauthenticated("Name or password is wrong.", code="sign_in_failed")
         better = self._better(password, kept)
 
         def work(connection: Connection) -> NewSession:
             # The password may have been changed, or the account disabled, while it was checked.
             now = store.by_name(connection, folded)
-            if now is None or now[6] != kept or not admin_of(now).is_active:
+            if now is None or now[6] != kept or not self._may_enter(admin_of(now)):
                 raise Unauthenticated("Name or password is wrong.", code="sign_in_failed")
             if better is not None:
                 store.set_password_hash(connection, now[0], better)
@@ -176,7 +179,7 @@ class SignIn:
         def work(connection: Connection) -> NewSession:
             admin_id = store.use_link(connection, _hash(token), self._clock.now_ms())
             row = None if admin_id is None else store.by_id(connection, admin_id)
-            if row is None or not admin_of(row).is_active:
+            if row is None or not self._may_enter(admin_of(row)):
                 raise Unauthenticated(
                     "This sign-in link was used already or is too old.", code="sign_in_failed"
                 )
@@ -187,6 +190,9 @@ class SignIn:
         except Unauthenticated:
             self._tries.failed_link(address)
             raise
+
+    def _may_enter(self, admin: Admin) -> bool:
+        return admin.is_active and (self._dev_accounts or not admin.dev_only)
 
     def _begin(
         self, connection: Connection, admin: Admin, way: str, address: str, request_id: str
@@ -221,7 +227,7 @@ class SignIn:
             return None
         session, admin = AdminSession(*row[:4]), admin_of(row[4:])
         now = self._clock.now_ms()
-        if now - session.last_seen_at >= self._idle_ms or not admin.is_active:
+        if now - session.last_seen_at >= self._idle_ms or not self._may_enter(admin):
             return None
         if now - session.created_at >= self._absolute_ms:
             return None

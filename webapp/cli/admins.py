@@ -48,7 +48,8 @@ def create(name: str, role: str | None) -> None:
     """Makes an account; asks for its password, or reads it from standard input."""
     with opened_services() as services:
         known = check_admin_name(name)
-        chosen = role or ("viewer" if services.admins.list() else "owner")
+        others = any(not admin.dev_only for admin in services.admins.list())
+        chosen = role or ("viewer" if others else "owner")
         password = _new_password(known)
         admin = services.admins.create(known, role=chosen, password=password, by=CLI)
     click.echo(f"{admin.name} may now sign in to the console as {admin.role}.")
@@ -67,7 +68,7 @@ def list_(as_json: bool) -> None:
         (
             admin.name,
             admin.role,
-            "active" if admin.is_active else "disabled",
+            _state(admin),
             moment(admin.last_sign_in_at) or "never",
         )
         for admin in admins
@@ -136,11 +137,18 @@ def _first_line() -> str:
         raise InvalidInput("The password on standard input is not UTF-8.") from None
 
 
+def _state(admin: Admin) -> str:
+    if not admin.is_active:
+        return "disabled"
+    return "dev only" if admin.dev_only else "active"
+
+
 def _as_dict(admin: Admin) -> dict[str, object]:
     return {
         "name": admin.name,
         "role": admin.role,
         "active": admin.is_active,
+        "dev_only": admin.dev_only,
         "created_at": moment(admin.created_at),
         "last_sign_in_at": moment(admin.last_sign_in_at),
     }

@@ -12,19 +12,31 @@ from webapp.accounts.audit import Actor
 from webapp.cli.output import examples
 from webapp.cli.serving import require_free_port, run_gunicorn
 from webapp.errors import ConfigurationError
+from webapp.redaction import redacted_url
 from webapp.server import DEV_SERVER, EMBEDDED_MODEL_PID, READY_LINE
 from webapp.services import build_services
 from webapp.settings import LoadedSettings, load_settings
+from webapp.storage.production import is_production
 from webapp.this_machine import is_loopback, require_closed_to_others
 
+PRODUCTION = (
+    "{place} has served real users, and `switchboard dev` lets everybody at this machine read and"
+    " change everything in it; name another one, such as"
+    " SWITCHBOARD_DATABASE_URL=sqlite:///instance/dev.db, or go on with --production-data."
+)
 SECRET_FILE = "secret_key"  # nosec B105  # the name of a file
-DEV_ADMIN = "dev"
 
 
 @click.command(name="dev", epilog=examples("switchboard dev", "switchboard dev --port 9000"))
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(1, 65535))
-def command(host: str, port: int) -> None:
+@click.option(
+    "--production-data",
+    "on_production",
+    is_flag=True,
+    help="Go on with a database that `switchboard serve` has used.",
+)
+def command(host: str, port: int, on_production: bool) -> None:
     """Everything embedded: SQLite in instance/, limits in memory, a small model when no other is
     set. The REST API answers this machine without a key."""
     _require_loopback(host)
@@ -38,13 +50,14 @@ def command(host: str, port: int) -> None:
     environment[DEV_SERVER] = str(os.getpid())  # which stays, as gunicorn takes our place
     if not loaded.values.secret_key:
         environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(_secret_file(loaded.instance_path))
+    token = _prepare_database(loaded, on_production=on_production)
     embedded = not (loaded.values.openai_api_key or loaded.values.openai_base_url)
     model_environment = _start_embedded_model() if embedded else {}
     environment |= model_environment
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     address = f"http://{place}"
     model = model_environment.get("SWITCHBOARD_MODEL", loaded.values.model)
-    link = f"{address}/admin/login/link?token={_prepare_database(loaded)}"
+    link = f"{address}/admin/login/link?token={token}"
     environment[READY_LINE] = _welcome(address, model, link, embedded=embedded)
     run_gunicorn(["--bind", place], environment)
 
@@ -70,15 +83,16 @@ def _secret_file(folder: Path) -> Path:
     return path
 
 
-def _prepare_database(loaded: LoadedSettings) -> str:
+def _prepare_database(loaded: LoadedSettings, *, on_production: bool) -> str:
     """The schema, the owner's account, and a sign-in link's token for it."""
     services = build_services(loaded)
     services.database.upgrade()
     services.require_sound_database()
+    with services.database.read() as connection:
+        if is_production(connection) and not on_production:
+            raise ConfigurationError(PRODUCTION.format(place=redacted_url(services.database.url)))
     actor = Actor.command_line()
-    if DEV_ADMIN not in {admin.name for admin in services.admins.list()}:
-        services.admins.create(DEV_ADMIN, by=actor, role="owner")
-    token = services.sign_in.make_link(DEV_ADMIN, by=actor)
+    token = services.sign_in.make_link(services.admins.of_dev(by=actor).name, by=actor)
     services.close()
     return token
 

@@ -12,6 +12,8 @@ from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services
 from webapp.setting_kinds import secret
 from webapp.settings import LoadedSettings, Settings, load_settings
+from webapp.storage import open_database
+from webapp.storage.production import is_production, note_production
 
 
 @click.command(
@@ -32,6 +34,7 @@ def command(bind: str, workers: int, concurrency: int) -> None:
     faults = [*_faults(loaded.values, workers), *_faults_met(loaded)]
     if faults:
         raise ConfigurationError("\n".join(faults))
+    _note_production(loaded.values.database_url)
     run_gunicorn(
         [
             *("--bind", bind),
@@ -78,6 +81,18 @@ def _faults_met(loaded: LoadedSettings) -> list[str]:
             services.close()
     except SwitchboardError as error:
         return [error.message]
+
+
+def _note_production(url: str) -> None:
+    """So that `dev`, which asks nobody for a key, keeps away from what is in it."""
+    database = open_database(url)
+    try:
+        with database.read() as connection:
+            known = is_production(connection)
+        if not known:
+            database.write(note_production)
+    finally:
+        database.close()
 
 
 def _all_of(*tests: Callable[[], object]) -> list[str]:

@@ -307,3 +307,13 @@ def m010_sign_in_tries(db: Database) -> None:
         ) WITHOUT ROWID
     """)
     db.execute("CREATE INDEX sign_in_tries_by_age ON sign_in_tries (since)")
+
+
+@migrations()
+def m011_accounts_of_dev(db: Database) -> None:
+    """Marks the account that `switchboard dev` makes for its sign-in link: it works there only.
+
+    One that was made before had the name `dev` and no password, which no other account lacked.
+    """
+    db.execute("ALTER TABLE admins ADD COLUMN dev_only INTEGER NOT NULL DEFAULT 0")
+    db.execute("UPDATE admins SET dev_only = 1 WHERE name = 'dev' AND password_hash IS NULL")
