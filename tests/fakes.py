@@ -145,15 +145,20 @@ class HandClock:
 
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
         self.ms = now_ms
+        self.wrong_ms = 0
 
     def now_ms(self) -> int:
-        return self.ms
+        return self.ms + self.wrong_ms
 
     def monotonic(self) -> float:
         return self.ms / 1000
 
     def advance(self, seconds: float) -> None:
         self.ms += round(seconds * 1000)
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the wall clock; no time passes."""
+        self.wrong_ms += round(seconds * 1000)
 
 
 # The type checker sees here that the fakes fit the protocol.

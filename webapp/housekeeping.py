@@ -6,6 +6,7 @@ import logging
 import threading
 
 from webapp.chat import idempotency
+from webapp.clock_watch import ClockWatch
 from webapp.errors import SwitchboardError
 from webapp.services import Services
 from webapp.storage import Connection
@@ -17,38 +18,82 @@ logger = logging.getLogger("switchboard.housekeeping")
 
 LAST_RUN = "housekeeping_last_run"
 FIRST_RUN_SECONDS = 5.0
+LOG_SECONDS = 30.0
 
 
 def start_housekeeping(services: Services) -> threading.Event:
     """Starts the thread that does the chores every `CLEANUP_INTERVAL`; set the event to end it."""
     stop = threading.Event()
+    watch = ClockWatch(services.clock)
 
     def loop() -> None:
-        wait = min(FIRST_RUN_SECONDS, services.settings.cleanup_interval)
-        while not stop.wait(wait):
-            wait = services.settings.cleanup_interval
-            run_once(services)
+        interval = services.settings.cleanup_interval
+        left = min(FIRST_RUN_SECONDS, interval)
+        while not stop.wait(min(left, LOG_SECONDS)):
+            left -= LOG_SECONDS
+            if left <= 0:
+                left = interval
+                run_once(services, watch)
+            _keep_log_small(services)
 
     threading.Thread(target=loop, name="housekeeping", daemon=True).start()
     return stop
 
 
-def run_once(services: Services) -> None:
-    """All chores, unless another process has done them within this interval."""
+def run_once(services: Services, watch: ClockWatch) -> None:
+    """All chores, unless another process has done them within this interval.
+
+    Nothing is deleted for its age while the clock is in doubt.
+    """
+    settings = services.settings
     try:
+        with services.database.read() as connection:
+            last_seen = last_run(connection)
+        doubt = watch.doubt(
+            last_seen,
+            usual_gap=2 * settings.cleanup_interval,
+            settle=settings.inactive_after or settings.request_retention,
+        )
         if not _is_ours(services):
             return
-        settings = services.settings
-        if settings.inactive_after is not None:
-            forgotten = services.directory.cleanup(settings.inactive_after)
-            logger.info("inactive_tenants_forgotten", extra={"tenants": forgotten.tenants})
-        now = services.clock.now_ms()
-        prune(services.database, now, settings.request_retention)
-        for _ in in_slices(
-            services.database, lambda connection: idempotency.prune(connection, now, ROWS), bool
-        ):
-            pass
         merge_noted_search(services.database)
+        if doubt is not None:
+            logger.warning(
+                "clock_in_doubt",
+                extra={"jump_seconds": doubt.jump_seconds, "wait_seconds": doubt.wait_seconds},
+            )
+            return
+        _forget_and_prune(services)
+    except SwitchboardError as error:
+        logger.warning("housekeeping_failed", extra={"code": error.code})
+
+
+def last_run(connection: Connection) -> int | None:
+    """What the wall clock said when any process last did the chores; None before the first."""
+    row = connection.execute(
+        "SELECT value FROM meta WHERE name = :name", {"name": LAST_RUN}
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _forget_and_prune(services: Services) -> None:
+    settings = services.settings
+    if settings.inactive_after is not None:
+        done = services.directory.cleanup(settings.inactive_after)
+        fields = {"tenants": done.tenants, "left": done.left}
+        logger.info("inactive_tenants_forgotten", extra=fields)
+    now = services.clock.now_ms()
+    prune(services.database, now, settings.request_retention)
+    for _ in in_slices(
+        services.database, lambda connection: idempotency.prune(connection, now, ROWS), bool
+    ):
+        pass
+
+
+def _keep_log_small(services: Services) -> None:
+    """A log that a long reader made grow is cut off as soon as that has ended."""
+    try:
+        services.database.shrink_log()
     except SwitchboardError as error:
         logger.warning("housekeeping_failed", extra={"code": error.code})
 

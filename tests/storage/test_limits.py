@@ -197,3 +197,26 @@ def test_any_name_can_be_counted(storage: SQLiteStorage, name: str) -> None:
 
 def test_the_package_finds_it_by_its_url(storage: Storage) -> None:
     assert isinstance(storage, SQLiteStorage)
+
+
+@pytest.mark.parametrize("jump", [-3600.0, -86_400.0, 86_400.0])
+def test_a_clock_that_is_set_locks_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    storage = SQLiteStorage(f"sqlite:///{tmp_path / 'limits.db'}")
+    for _ in range(5):
+        storage.incr("k", 60)
+    real = time.time
+    monkeypatch.setattr("webapp.storage.limits.time.time", lambda: real() + jump)
+    assert storage.get("k") == 0
+    assert storage.incr("k", 60) == 1
+    assert 0 < storage.get_expiry("k") - (real() + jump) <= 60
+    storage.close()
+
+
+def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
+    storage = SQLiteStorage(f"sqlite:///{tmp_path / 'limits.db'}")
+    storage.incr("k", 60)
+    for file in tmp_path.glob("limits.db*"):
+        assert file.stat().st_mode & 0o077 == 0, file
+    storage.close()

@@ -56,8 +56,7 @@ def test_the_standing_says_what_holds_for_the_next_turn(
     assert standing is not None
     assert standing.blocked
     assert (standing.rate_limit, standing.token_budget) == ("5/minute", "100/day")
-    assert standing.tokens_of_day(clock.now_ms()) == 0
-    assert standing.tokens_of_month(clock.now_ms()) == 0
+    assert (standing.day_tokens, standing.month_tokens) == (0, 0)
 
 
 def test_the_standing_is_one_indexed_read(database: Database) -> None:

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from webapp.chat import budget
 from webapp.messages import Usage
 from webapp.storage import Connection, Database
 from webapp.tenants import changes, rows, store
 from webapp.tenants.rows import TenantRow
 from webapp.usage import store as usage_store
-from webapp.usage.periods import DAY_MS, day_number, iso_utc, month_after, month_number
+from webapp.usage.periods import DAY_MS, day_number, iso_utc, month_number, month_span
 from webapp.usage.records import RequestRecord
 
 
@@ -83,9 +84,9 @@ def test_nothing_is_recorded_for_a_tenant_that_is_gone(database: Database) -> No
         (["2026-11-23T23:59:59", "2026-11-24T00:00:00"], 3, 6),
         (["2026-11-30T23:59:59", "2026-12-01T00:00:00"], 3, 3),
         (["2026-12-31T23:59:59", "2027-01-01T00:00:00"], 3, 3),
-        # Stored in the other order: the late one counts in the new day, and resets nothing.
-        (["2026-11-24T00:00:00", "2026-11-23T23:59:59"], 6, 6),
-        (["2027-01-01T00:00:00", "2026-12-31T23:59:59"], 6, 6),
+        # Stored in the other order: each counts in its own day, and resets nothing.
+        (["2026-11-24T00:00:00", "2026-11-23T23:59:59"], 3, 6),
+        (["2027-01-01T00:00:00", "2026-12-31T23:59:59"], 3, 3),
         # A clock that was far ahead and was put right.
         (["2099-01-01T00:00:00", "2026-11-23T12:00:00"], 3, 3),
     ],
@@ -94,18 +95,41 @@ def test_budgets_are_counted_by_the_day_and_month_of_utc(
     database: Database, times: list[str], day: int, month: int
 ) -> None:
     records = [request(at(text)) for text in times]
-    row = recorded(database, records)
+    recorded(database, records)
     now = max(at(text) for text in times if not text.startswith("2099"))
-    assert (row.tokens_of_day(now), row.tokens_of_month(now)) == (day, month)
-    assert row.tokens_of_day(now + DAY_MS) == 0
+    assert used(database, now) == (day, month)
+    assert used(database, now + DAY_MS)[0] == 0
+
+
+def used(database: Database, now: int) -> tuple[int, int]:
+    """What the largest budgets still refuse: the tokens of the day and of the month."""
     with database.read() as connection:
         standing = store.standing(connection, "alice")
-    assert standing is not None
-    assert (standing.tokens_of_day(now), standing.tokens_of_month(now)) == (day, month)
+        assert standing is not None
+        return budget._of_day(connection, standing, now), budget._of_month(
+            connection, standing, now
+        )
+
+
+@pytest.mark.parametrize("jump", [DAY_MS, 40 * DAY_MS, 400 * DAY_MS, -DAY_MS, -40 * DAY_MS])
+def test_a_clock_that_jumps_and_is_put_right_frees_and_uses_up_nothing(
+    database: Database, jump: int
+) -> None:
+    noon = at("2026-11-23T12:00:00")
+    recorded(database, [request(noon), request(noon + jump), request(noon + jump)])
+    assert used(database, noon)[0] == 3
+    recorded(database, [request(noon)])
+    assert used(database, noon)[0] == 6
+    assert used(database, noon + jump)[0] == 6
+    recorded(database, [request(noon + 1000)])
+    assert used(database, noon)[0] == 9
 
 
 def test_the_calendar_is_that_of_utc() -> None:
     assert day_number(at("2026-11-23T23:59:59")) == 20261123
     assert month_number(at("2024-02-29T00:00:00")) == 202402
-    assert [month_after(month) for month in (202611, 202612)] == [202612, 202701]
+    assert month_span(at("2026-12-31T23:59:59")) == (
+        at("2026-12-01T00:00:00"),
+        at("2027-01-01T00:00:00"),
+    )
     assert iso_utc(at("2026-11-23T21:00:00") + 7) == "2026-11-23T21:00:00.007Z"

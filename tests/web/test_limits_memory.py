@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
 from limits.storage import storage_from_string
 
 from webapp.web.limits_memory import MemoryCounters
@@ -39,3 +40,15 @@ def test_a_window_that_has_ended_counts_no_longer_and_leaves_no_trace() -> None:
     assert len(counters._counters) <= 2
     assert counters.reset() is not None
     assert counters.get("last") == 0
+
+
+@pytest.mark.parametrize("jump", [-3600.0, -86_400.0, 86_400.0])
+def test_a_wall_clock_that_is_set_neither_ends_nor_prolongs_a_window(
+    monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    counters = MemoryCounters()
+    counters.incr("k", 60)
+    real = time.time
+    monkeypatch.setattr("webapp.web.limits_memory.time.time", lambda: real() + jump)
+    assert counters.incr("k", 60) == 2
+    assert 0 < counters.get_expiry("k") - (real() + jump) <= 60

@@ -6,10 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 from webapp.allowances import TokenBudget, parse_budget
 from webapp.errors import QuotaExhausted
+from webapp.storage import Connection
 from webapp.tenants.store import Standing
+from webapp.usage.periods import DAY_MS, day_number, month_number, month_span
+from webapp.usage.store import tokens_between
 
 
-def require_budget(standing: Standing, default: TokenBudget, now_ms: int) -> None:
+def require_budget(
+    connection: Connection, standing: Standing, default: TokenBudget, now_ms: int
+) -> None:
     """`QuotaExhausted` when the tenant has used up its day's or month's tokens.
 
     The check comes before the turn, the counting after it: a turn that has begun may end, so
@@ -17,10 +22,24 @@ def require_budget(standing: Standing, default: TokenBudget, now_ms: int) -> Non
     """
     own = standing.token_budget
     budget = default if own is None else parse_budget(own)
-    if budget.day is not None and standing.tokens_of_day(now_ms) >= budget.day:
+    if budget.day is not None and _of_day(connection, standing, now_ms) >= budget.day:
         raise _exhausted("day", now_ms)
-    if budget.month is not None and standing.tokens_of_month(now_ms) >= budget.month:
+    if budget.month is not None and _of_month(connection, standing, now_ms) >= budget.month:
         raise _exhausted("month", now_ms)
+
+
+def _of_day(connection: Connection, standing: Standing, now_ms: int) -> int:
+    """The counter, or the sums of the day when it is of another one: a clock may go back."""
+    if standing.budget_day == day_number(now_ms):
+        return standing.day_tokens
+    begin = now_ms - now_ms % DAY_MS
+    return tokens_between(connection, standing.number, begin, begin + DAY_MS)
+
+
+def _of_month(connection: Connection, standing: Standing, now_ms: int) -> int:
+    if standing.budget_month == month_number(now_ms):
+        return standing.month_tokens
+    return tokens_between(connection, standing.number, *month_span(now_ms))
 
 
 def _exhausted(period: str, now_ms: int) -> QuotaExhausted:

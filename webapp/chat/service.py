@@ -218,7 +218,9 @@ class ChatService:
             if standing is not None:
                 if standing.blocked:
                     raise _blocked()
-                require_budget(standing, self._limits.token_budget, self._clock.now_ms())
+                require_budget(
+                    connection, standing, self._limits.token_budget, self._clock.now_ms()
+                )
                 history = read_history(
                     connection,
                     standing.number,

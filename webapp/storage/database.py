@@ -88,6 +88,10 @@ class Database(Protocol):
         """One cheap question to the database; raises `StorageUnavailable` or `SchemaOutOfDate`."""
         ...
 
+    def shrink_log(self) -> None:
+        """The same when they are large, and once: for whoever comes again and again."""
+        ...
+
     def back_up(self, target: Path, progress: Callable[[int, int], None] | None = None) -> int:
         """Copies everything, as it is at one moment, into a new file; see backup.py."""
         ...

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from limits.storage import Storage
 
-from webapp.storage.sqlite_file import patiently
+from webapp.storage.sqlite_file import create_private, patiently
 
 Result = TypeVar("Result")
 
@@ -26,20 +26,26 @@ SWEEP_AT_MOST = 200
 KEPT_CONNECTIONS = 4
 
 _SCHEMA = """
-    CREATE TABLE IF NOT EXISTS counters (
-        name TEXT PRIMARY KEY, hits INTEGER NOT NULL, expires_at REAL NOT NULL
+    CREATE TABLE IF NOT EXISTS windows (
+        name TEXT PRIMARY KEY, hits INTEGER NOT NULL, begins_at REAL NOT NULL,
+        expires_at REAL NOT NULL
     ) WITHOUT ROWID
 """
-_COUNT = """
-    INSERT INTO counters (name, hits, expires_at) VALUES (:name, :amount, :now + :expiry)
+# A window that begins later than now was begun before the clock was set back: without this it
+# would last as long as the clock was set back by. A second is what two processes may differ by.
+_OVER = "(expires_at <= :now OR begins_at > :now + 1)"
+_COUNT = f"""
+    INSERT INTO windows (name, hits, begins_at, expires_at)
+    VALUES (:name, :amount, :now, :now + :expiry)
     ON CONFLICT (name) DO UPDATE SET
-        hits = CASE WHEN expires_at <= :now THEN 0 ELSE hits END + :amount,
-        expires_at = CASE WHEN expires_at <= :now THEN excluded.expires_at ELSE expires_at END
+        hits = CASE WHEN {_OVER} THEN 0 ELSE hits END + :amount,
+        begins_at = CASE WHEN {_OVER} THEN excluded.begins_at ELSE begins_at END,
+        expires_at = CASE WHEN {_OVER} THEN excluded.expires_at ELSE expires_at END
     RETURNING hits
-"""
+"""  # noqa: S608  # nosec B608  # a constant condition
 _SWEEP = """
-    DELETE FROM counters WHERE name IN
-        (SELECT name FROM counters WHERE expires_at <= :now LIMIT :most)
+    DELETE FROM windows WHERE name IN
+        (SELECT name FROM windows WHERE expires_at <= :now LIMIT :most)
 """
 
 
@@ -83,16 +89,16 @@ class SQLiteStorage(Storage):
         return time.time() if row is None else row[1]
 
     def check(self) -> bool:
-        self._run(lambda connection: connection.execute("SELECT 1 FROM counters LIMIT 1"))
+        self._run(lambda connection: connection.execute("SELECT 1 FROM windows LIMIT 1"))
         return True
 
     def reset(self) -> int | None:
-        return self._run(lambda connection: connection.execute("DELETE FROM counters").rowcount)
+        return self._run(lambda connection: connection.execute("DELETE FROM windows").rowcount)
 
     def clear(self, key: str) -> None:
         self._run(
             lambda connection: connection.execute(
-                "DELETE FROM counters WHERE name = :name", {"name": key}
+                "DELETE FROM windows WHERE name = :name", {"name": key}
             )
         )
 
@@ -107,7 +113,7 @@ class SQLiteStorage(Storage):
         asked = {"name": key, "now": time.time()}
         rows: list[tuple[int, float]] = self._run(
             lambda connection: connection.execute(
-                "SELECT hits, expires_at FROM counters WHERE name = :name AND expires_at > :now",
+                f"SELECT hits, expires_at FROM windows WHERE name = :name AND NOT {_OVER}",  # noqa: S608  # nosec B608  # as above
                 asked,
             ).fetchall()
         )
@@ -137,6 +143,10 @@ class SQLiteStorage(Storage):
         connection.close()
 
     def _connect(self) -> sqlite3.Connection:
+        try:
+            create_private(self._path)
+        except OSError as error:
+            raise sqlite3.OperationalError("the file cannot be made") from error
         connection = sqlite3.connect(
             self._path, isolation_level=None, timeout=0, check_same_thread=False
         )

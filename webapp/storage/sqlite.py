@@ -17,7 +17,7 @@ from webapp.storage import wal
 from webapp.storage.backup import Progress, back_up
 from webapp.storage.examination import faults, quick_check
 from webapp.storage.group_commit import GroupCommit, Unit
-from webapp.storage.log_upkeep import LogUpkeep
+from webapp.storage.log_upkeep import LARGE_BYTES, LogUpkeep
 from webapp.storage.native_thread import NativeThreads
 from webapp.storage.readers import Readers
 from webapp.storage.schema import SchemaState, require_current, require_ours, schema_state
@@ -105,6 +105,8 @@ class SQLiteDatabase:
         from webapp.storage.migrations import migrations
 
         try:
+            # For its owner alone as well, unless it is there already.
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_private(self.path)
         except OSError as error:
             raise StorageUnavailable("The database file cannot be created.") from error
@@ -163,6 +165,11 @@ class SQLiteDatabase:
             self._log.wanted = True
             self.write_long(lambda _connection: None)
         return wal.wal_bytes(self.path) == 0
+
+    def shrink_log(self) -> None:
+        if wal.wal_bytes(self.path) >= LARGE_BYTES:
+            self._log.wanted = True
+            self.write_long(lambda _connection: None)
 
     def close(self) -> None:
         self._readers.close()

@@ -84,12 +84,10 @@ def patiently(work: Callable[[], Result], patience: float = LOCK_PATIENCE_SECOND
 
 
 def create_private(path: Path) -> None:
-    """The file is for its owner alone, and so is a folder made for it: it holds what users said.
+    """The file is for its owner alone: it holds what users said.
 
     SQLite gives the files beside it the same rights.
     """
-    if not path.parent.is_dir():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.storage import Connection
-from webapp.usage.periods import day_number, month_number
 
 COLUMNS = (
     "tenants.id, tenants.user_id, created_at, last_active_at, message_count, request_count,"
@@ -44,14 +43,6 @@ class TenantRow:
     @property
     def blocked(self) -> bool:
         return self.blocked_at is not None
-
-    def tokens_of_day(self, now_ms: int) -> int:
-        """Tokens used in the UTC day of `now_ms`."""
-        return self.day_tokens if self.budget_day == day_number(now_ms) else 0
-
-    def tokens_of_month(self, now_ms: int) -> int:
-        """Tokens used in the UTC month of `now_ms`."""
-        return self.month_tokens if self.budget_month == month_number(now_ms) else 0
 
 
 def row_of(columns: tuple[Any, ...]) -> TenantRow:

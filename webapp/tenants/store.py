@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from webapp.storage import Connection
-from webapp.usage.periods import day_number, month_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +15,7 @@ class Standing:
     """What decides whether a tenant's next turn may run.
 
     `budget_day` (20261123) and `budget_month` (202611) say which UTC day and month the token
-    counters belong to; `tokens_of_day` and `tokens_of_month` read them right.
+    counters belong to; chat/budget.py reads them right.
     """
 
     number: int
@@ -27,14 +26,6 @@ class Standing:
     day_tokens: int
     budget_month: int
     month_tokens: int
-
-    def tokens_of_day(self, now_ms: int) -> int:
-        """Tokens used in the UTC day of `now_ms`."""
-        return self.day_tokens if self.budget_day == day_number(now_ms) else 0
-
-    def tokens_of_month(self, now_ms: int) -> int:
-        """Tokens used in the UTC month of `now_ms`."""
-        return self.month_tokens if self.budget_month == month_number(now_ms) else 0
 
 
 def number_of(connection: Connection, stored_id: str) -> int | None:

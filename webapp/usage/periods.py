@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 SECOND_MS = 1000
 MINUTE_MS = 60 * SECOND_MS
@@ -21,9 +21,12 @@ def month_number(at_ms: int) -> int:
     return day_number(at_ms) // 100
 
 
-def month_after(month: int) -> int:
-    """The month after 202612 is 202701."""
-    return month + 1 if month % 100 < 12 else month + 89
+def month_span(at_ms: int) -> tuple[int, int]:
+    """When the UTC month of that moment began, and when the next one begins."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    begin = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    end = (begin + timedelta(days=32)).replace(day=1)
+    return int(begin.timestamp()) * 1000, int(end.timestamp()) * 1000
 
 
 def iso_utc(at_ms: int) -> str:

@@ -14,15 +14,15 @@ from webapp.usage.periods import (
     HOUR_MS,
     MINUTE_MS,
     day_number,
-    month_after,
+    month_span,
 )
 from webapp.usage.records import RequestRecord
 
 EVERYONE = 0  # the tenant number of the sums over all tenants
 REQUEST = "request"
 TTFT = "first_token"  # measured on streamed turns
-# A turn that ended just after midnight may be stored after one that began then: it counts in the
-# newer day instead of setting the counter back. Any other day than that is over, or was never.
+# The counters of a day and a month are those of the newest request. Whenever another day comes,
+# over midnight or because a clock was set, they are made anew from the sums of that day.
 _COUNT = """
     UPDATE tenants SET
         last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END,
@@ -34,11 +34,17 @@ _COUNT = """
         total_tokens = total_tokens + :tokens,
         p95_ms = :p95,
         latency_histogram = :histogram,
-        day_tokens = CASE WHEN budget_day IN (:day, :next_day) THEN day_tokens ELSE 0 END + :tokens,
-        budget_day = CASE WHEN budget_day = :next_day THEN budget_day ELSE :day END,
-        month_tokens =
-            CASE WHEN budget_month IN (:month, :next_month) THEN month_tokens ELSE 0 END + :tokens,
-        budget_month = CASE WHEN budget_month = :next_month THEN budget_month ELSE :month END
+        day_tokens = CASE WHEN budget_day = :day THEN day_tokens ELSE (
+            SELECT COALESCE(SUM(input_tokens + output_tokens), 0) FROM usage
+            WHERE tenant_id = :tenant AND period = 'day' AND at = :day_at AND measure = 'request'
+        ) END + :tokens,
+        budget_day = :day,
+        month_tokens = CASE WHEN budget_month = :month THEN month_tokens ELSE (
+            SELECT COALESCE(SUM(input_tokens + output_tokens), 0) FROM usage
+            WHERE tenant_id = :tenant AND period = 'day' AND at >= :month_at
+                AND at < :month_end AND measure = 'request'
+        ) END + :tokens,
+        budget_month = :month
     WHERE id = :tenant
 """
 _REQUEST = """
@@ -68,6 +74,17 @@ _SUMS = """
 """
 
 
+def tokens_between(connection: Connection, tenant: int, since_ms: int, until_ms: int) -> int:
+    """The tenant's tokens of whole UTC days, from the sums."""
+    found = connection.execute(
+        "SELECT COALESCE(SUM(input_tokens + output_tokens), 0) FROM usage"
+        " WHERE tenant_id = :tenant AND period = 'day' AND at >= :since AND at < :until"
+        " AND measure = :measure",
+        {"tenant": tenant, "since": since_ms, "until": until_ms, "measure": REQUEST},
+    )
+    return int(found.fetchone()[0])
+
+
 def record(connection: Connection, tenant: int, record: RequestRecord) -> bool:
     """Counts one request of the tenant numbered so; False, and nothing, when it is gone.
 
@@ -86,7 +103,8 @@ def record(connection: Connection, tenant: int, record: RequestRecord) -> bool:
         counts = histogram.with_latency(counts, record.latency_ms)
         remembered, p95 = json.dumps(counts), histogram.percentile(counts, 0.95) or 0
     at = record.at_ms
-    day, next_day = day_number(at), day_number(at + DAY_MS)
+    day = day_number(at)
+    month_at, month_end = month_span(at)
     values = {
         "tenant": tenant,
         "at": at,
@@ -104,9 +122,9 @@ def record(connection: Connection, tenant: int, record: RequestRecord) -> bool:
         "p95": p95,
         "histogram": remembered,
         "day": day,
-        "next_day": next_day,
         "month": day // 100,
-        "next_month": month_after(day // 100),
+        "month_at": month_at,
+        "month_end": month_end,
         "measure": REQUEST,
         "bucket": histogram.bucket_of(record.latency_ms) if timed else histogram.NO_LATENCY,
         "minute_at": at - at % MINUTE_MS,

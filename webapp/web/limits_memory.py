@@ -17,7 +17,11 @@ SWEEP_AT_MOST = 8
 
 
 class MemoryCounters(Storage):
-    """Fixed windows only, which is what `limits.py` uses. Times are seconds since 1970."""
+    """Fixed windows only, which is what `limits.py` uses.
+
+    Windows are kept by the monotonic clock, so that a wall clock that is set neither shortens nor
+    prolongs one; only `get_expiry` speaks of seconds since 1970.
+    """
 
     STORAGE_SCHEME = ["memory"]  # noqa: RUF012 - the name and type are the package's
 
@@ -35,7 +39,7 @@ class MemoryCounters(Storage):
         return ValueError  # nothing here fails
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        now = time.time()
+        now = time.monotonic()
         with self._lock:
             count, ends_at = self._counters.get(key, (0, 0.0))
             ending = self._ending.setdefault(expiry, deque())
@@ -48,11 +52,11 @@ class MemoryCounters(Storage):
 
     def get(self, key: str) -> int:
         count, ends_at = self._counters.get(key, (0, 0.0))
-        return count if ends_at > time.time() else 0
+        return count if ends_at > time.monotonic() else 0
 
     def get_expiry(self, key: str) -> float:
-        now = time.time()
-        return max(now, self._counters.get(key, (0, now))[1])
+        now = time.monotonic()
+        return time.time() + max(0.0, self._counters.get(key, (0, now))[1] - now)
 
     def check(self) -> bool:
         return True

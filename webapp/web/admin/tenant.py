@@ -16,7 +16,9 @@ from webapp.storage import Connection
 from webapp.tenants.conversation import ConversationPage, conversation
 from webapp.tenants.export import export_lines
 from webapp.tenants.rows import TenantRow
+from webapp.usage.periods import DAY_MS, month_span
 from webapp.usage.requests import latest_requests
+from webapp.usage.store import tokens_between
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS
 from webapp.web.admin.audit import readable
@@ -58,6 +60,11 @@ def tenant_page(user_id: str, **faults: str) -> str:
         talk = _talk(connection, row, session_id, None)
         acts = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records
         requests = latest_requests(connection, row.number, REQUESTS)
+        day = now - now % DAY_MS
+        used = {
+            "day": tokens_between(connection, row.number, day, day + DAY_MS),
+            "month": tokens_between(connection, row.number, *month_span(now)),
+        }
     settings = services().settings
     return render_template(
         "admin/tenant.html",
@@ -76,7 +83,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
         audit=[readable(entry) for entry in acts],
         default_rate_limit=settings.rate_limit,
         default_token_budget=settings.token_budget,
-        tokens_used={"day": row.tokens_of_day(now), "month": row.tokens_of_month(now)},
+        tokens_used=used,
         export_url=url_for("admin.tenant_export", user_id=user_id),
         **faults,
     )
