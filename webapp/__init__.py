@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from webapp.clock import Clock
     from webapp.settings import LoadedSettings
 
-__all__ = ["create_app"]
+__all__ = ["__version__", "create_app"]
+__version__ = "0.1.0"
 
 
 def create_app(

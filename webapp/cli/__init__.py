@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from webapp import __version__
 from webapp.errors import SwitchboardError
 
 COMMANDS = {
@@ -78,7 +79,7 @@ def take_any_text() -> None:
 @click.command(
     cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES
 )
-@click.version_option(package_name="switchboard")
+@click.version_option(__version__, prog_name="switchboard")
 def switchboard() -> None:
     """One agent that serves many tenants."""
 

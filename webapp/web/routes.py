@@ -6,7 +6,17 @@ from flask import Blueprint, Flask
 
 from webapp.accounts.roles import Permission
 from webapp.web.admin.routes import register as register_console
-from webapp.web.api import chat, documents, health, metrics, prometheus, tenants, tokens, transfers
+from webapp.web.api import (
+    chat,
+    documents,
+    health,
+    metrics,
+    prometheus,
+    tenants,
+    tokens,
+    transfers,
+    welcome,
+)
 from webapp.web.guards import require
 
 
@@ -17,6 +27,7 @@ def register(app: Flask) -> None:
     open_to_all.get("/readyz")(health.readyz)
 
     described = group("documents")
+    described.get("/")(welcome.welcome)
     described.get("/openapi.json")(documents.openapi_json)
     described.get("/docs")(documents.docs)
 

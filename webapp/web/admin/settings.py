@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
 from typing import Any
 
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
+from webapp import __version__
 from webapp.redaction import redacted_url
 from webapp.settings import SECRET_NAMES, URL_NAMES, Settings, variable_name
 from webapp.web.context import services
@@ -29,7 +29,7 @@ def settings() -> ResponseReturnValue:
             for name in sorted(Settings.model_fields, key=variable_name)
         ],
         process=[
-            ("Switchboard", metadata.version("switchboard")),
+            ("Switchboard", __version__),
             ("Python", platform.python_version()),
             ("Process", str(os.getpid())),
         ],

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import Counter as Counted
 from collections.abc import Iterable
-from importlib.metadata import version
 from itertools import accumulate
 
 from flask import Flask, Response, current_app, request
@@ -24,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from webapp import __version__
 from webapp.errors import Forbidden, StorageUnavailable
 from webapp.usage.histogram import value_of
 from webapp.usage.lifetime import Lifetime, lifetime, tenant_count
@@ -66,9 +66,7 @@ def prometheus() -> Response:
     """The page. Without a database it still tells what the process itself knows."""
     if not caller().users.is_all:
         raise Forbidden("This credential may not see the figures of all users.")
-    found: list[Metric] = [
-        _gauge("switchboard_build_info", "The version.", 1, version=version("switchboard"))
-    ]
+    found: list[Metric] = [_gauge("switchboard_build_info", "The version.", 1, version=__version__)]
     try:
         figures, tenants = services().database.read_long(
             lambda connection: (lifetime(connection), tenant_count(connection))

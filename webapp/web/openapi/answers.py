@@ -200,6 +200,26 @@ class Figures(Answer):
     series: list[Point]
 
 
+class Links(Answer):
+    """Addresses on this server."""
+
+    chat: str
+    console: str
+    docs: str
+    openapi: str
+    health: str
+    ready: str
+
+
+class Welcome(Answer):
+    """What this is."""
+
+    name: str
+    description: str
+    version: str
+    links: Links
+
+
 class Alive(Answer):
     """The process answers."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 from flask import Flask
@@ -12,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
+from webapp import __version__
 from webapp.accounts.roles import PERMISSIONS, Permission
 from webapp.settings import Settings
 from webapp.web.guards import Guard
@@ -37,7 +37,7 @@ def build_document(app: Flask, settings: Settings) -> dict[str, Any]:
         paths.setdefault(path, {})[method.lower()] = _operation(path, operation, guard)
     return {
         "openapi": "3.1.0",
-        "info": shared.info(version("switchboard")),
+        "info": shared.info(__version__),
         "tags": shared.tags(),
         "paths": paths,
         "components": {

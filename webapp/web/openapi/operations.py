@@ -151,6 +151,13 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             details="Text exposition format 0.0.4. No figure carries a user id.",
             replies={200: Reply("The figures.", media=TEXT)},
         ),
+        "GET /": Operation(
+            id="welcome",
+            summary="What this is, and where to go on",
+            tag="Server",
+            details="A page when HTML is asked for, as a browser does.",
+            replies={200: Reply("The links.", answers.Welcome, also=(HTML,))},
+        ),
         "GET /healthz": Operation(
             id="healthz",
             summary="Whether the process lives",
