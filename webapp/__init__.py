@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from webapp.version import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from webapp.settings import LoadedSettings
 
 __all__ = ["__version__", "create_app"]
-__version__ = "0.1.0"
 
 
 def create_app(

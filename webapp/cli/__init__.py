@@ -9,8 +9,8 @@ import sys
 
 import click
 
-from webapp import __version__
 from webapp.errors import SwitchboardError
+from webapp.version import __version__
 
 COMMANDS = {
     "dev": "Everything embedded, on this machine alone: the way to begin.",

@@ -9,9 +9,9 @@ from typing import Any
 from flask import render_template
 from flask.typing import ResponseReturnValue
 
-from webapp import __version__
 from webapp.redaction import redacted_url
 from webapp.settings import SECRET_NAMES, URL_NAMES, Settings, variable_name
+from webapp.version import __version__
 from webapp.web.context import services
 
 

@@ -23,10 +23,10 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from webapp import __version__
 from webapp.errors import Forbidden, StorageUnavailable
 from webapp.usage.histogram import value_of
 from webapp.usage.lifetime import Lifetime, lifetime, tenant_count
+from webapp.version import __version__
 from webapp.web.context import caller, limits, services
 
 COUNTS_EXTENSION = "switchboard-request-counts"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, jsonify, render_template, request, url_for
 
-from webapp import __version__
+from webapp.version import __version__
 from webapp.web.api.documents import PAGE_POLICY
 from webapp.web.context import services
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
-from webapp import __version__
 from webapp.accounts.roles import PERMISSIONS, Permission
 from webapp.settings import Settings
+from webapp.version import __version__
 from webapp.web.guards import Guard
 from webapp.web.openapi import answers, shared
 from webapp.web.openapi.operation import EVENTS, JSON, Operation, Reply
