@@ -1,102 +1,110 @@
-"""`switchboard check`: tests the settings and all they point at; says what to do about a fault."""
+"""`switchboard check`: tests the settings and all they point at; says what to do about a fault.
+
+What it looks at in the database is in check_database.py, the limiter and model in check_others.py.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import click
-from limits.storage import storage_from_string
 
-import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
-from webapp.accounts import audit
-from webapp.cli.check_database import check_database
+from webapp.cli.check_database import check_audit_log, check_data, check_database
+from webapp.cli.check_others import check_limiter, check_model, check_tools
 from webapp.cli.output import examples
-from webapp.errors import ConfigurationError, SwitchboardError
-from webapp.services import build_services, openai_model
-from webapp.settings import LoadedSettings, Settings, load_settings
-from webapp.storage import open_database
+from webapp.cli.serve import for_production, weak_secret
+from webapp.cli.text import visible
+from webapp.errors import SwitchboardError
+from webapp.settings import LoadedSettings, load_settings
+
+# Longer than each part waits by itself: only what hangs in the system itself meets it.
+PATIENCE_SECONDS = 30.0
+Test = Callable[[], str | None]
 
 
 @click.command(name="check", epilog=examples("switchboard check", "switchboard check --data"))
 @click.option("--data", is_flag=True, help="Examine all data, however long it takes.")
 def command(data: bool) -> None:
-    """Tests the settings, the database, the audit log, the limiter's storage and the model."""
-    loaded = load_settings()
+    """Tests the settings, the database, the audit log, the limiter's storage and the model.
+
+    Each line begins with ok, warn or fault; with a fault the status is 1. With --data every
+    counter and sum is compared with its rows as well.
+    """
+    loaded = _settings()
     settings = loaded.values
-    click.echo("ok     settings")
+    url = settings.database_url
     results = [
-        _run("database", lambda: check_database(settings.database_url, thorough=data)),
-        _run("audit log", lambda: _audit_log(settings)),
-        _run("limiter", lambda: _limiter(settings)),
-        _run("tools", lambda: _tools(loaded)),
-        _run("model", lambda: _model(settings)),
+        _settings_line(loaded),
+        _run("database", lambda: check_database(url, thorough=data), patient=data),
+        _run("audit log", lambda: check_audit_log(loaded), patient=True),
+        *([_run("data", lambda: check_data(loaded), patient=True)] if data else []),
+        _run("limiter", lambda: check_limiter(settings)),
+        _run("tools", lambda: check_tools(loaded)),
     ]
+    if settings.openai_api_key or settings.openai_base_url:
+        results.append(_run("model", lambda: check_model(loaded)))
+    else:
+        _line("warn", "model", "none is set; `switchboard dev` runs its own small one")
+    for sentence in for_production(settings, 1):
+        _line("warn", "serve", f"it would not start: {sentence}")
     if not all(results):
         sys.exit(1)
 
 
-def _run(name: str, test: Callable[[], str | None]) -> bool:
+def _settings() -> LoadedSettings:
+    """The settings; without them nothing else can be tested."""
     try:
-        detail = test()
+        return load_settings()
     except SwitchboardError as error:
-        click.echo(f"fault  {name}: {error.message}")
+        for sentence in error.message.splitlines():
+            _line("fault", "settings", sentence)
+        sys.exit(1)
+
+
+def _settings_line(loaded: LoadedSettings) -> bool:
+    weak = weak_secret(loaded.values)
+    if weak:
+        _line("fault", "settings", weak)
         return False
-    click.echo(f"ok     {name}{f': {detail}' if detail else ''}")
+    _line("ok", "settings", ", ".join(_places(loaded)))
     return True
 
 
-def _audit_log(settings: Settings) -> str:
-    """Its length and head, to be kept elsewhere: whoever can write the file can make it anew."""
-    database = open_database(settings.database_url)
-    try:
-        database.check()
-        state = database.read_long(audit.verify)
-    finally:
-        database.close()
-    if isinstance(state, audit.BrokenAt):
-        raise SwitchboardError(
-            f"The audit log was changed at entry {state.id}; compare it with a backup."
-        )
-    return f"{state.count} entries, head {state.head[:16]}"
+def _places(loaded: LoadedSettings) -> Iterator[str]:
+    sources = list(loaded.sources.values())
+    if inside := sum(source in ("environment", "secret file") for source in sources):
+        yield f"{inside} from the environment or files of their own"
+    found = "" if loaded.file.is_file() else ", which is not there"
+    yield f"{sources.count('file')} from {loaded.file}{found}"
 
 
-def _limiter(settings: Settings) -> None:
-    try:
-        up = storage_from_string(settings.rate_limit_storage_url).check()
-    except Exception:  # noqa: BLE001  # each storage raises its own kinds
-        up = False
-    if not up:
-        raise SwitchboardError(
-            "The storage in SWITCHBOARD_RATE_LIMIT_STORAGE_URL does not answer; start it or"
-            " correct the address. Until then limits are not kept."
-        )
+def _run(name: str, test: Test, *, patient: bool = False) -> bool:
+    """Runs one test for as long as it may take, and tells what came of it."""
+    outcome: list[str | None] = []
+    fault: list[Exception] = []
+
+    def work() -> None:
+        try:
+            outcome.append(test())
+        except Exception as error:  # noqa: BLE001  # raised again where it can be told
+            fault.append(error)
+
+    # A daemon, so that what hangs does not keep the command from ending.
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(None if patient else PATIENCE_SECONDS)
+    if fault and not isinstance(fault[0], SwitchboardError):
+        raise fault[0]
+    if fault:
+        _line("fault", name, str(fault[0]))
+    elif not outcome:
+        _line("fault", name, f"there was no answer within {PATIENCE_SECONDS:.0f} s; it hangs.")
+    else:
+        _line("ok", name, outcome[0] or "")
+    return bool(outcome)
 
 
-def _tools(loaded: LoadedSettings) -> str:
-    services = build_services(loaded)
-    names = [tool.name for kit in services.toolkits for tool in kit.tools]
-    guards = [guardrail.name for guardrail in services.extensions().guardrails]
-    return (
-        f"{', '.join(names) or 'none'}; "
-        f"guardrail{'' if len(guards) == 1 else 's'} {', '.join(guards) or 'none'}"
-    )
-
-
-def _model(settings: Settings) -> str:
-    """Its name, and what of a request it refuses: turns then go without that."""
-    model = None
-    try:
-        model = openai_model(settings)
-        model.check()
-        refused = model.probe(tools=settings.tools != "off")
-    except ConfigurationError:
-        raise
-    except SwitchboardError as error:
-        raise SwitchboardError(
-            f"{error.message} Check OPENAI_BASE_URL, OPENAI_API_KEY and SWITCHBOARD_MODEL."
-        ) from error
-    finally:
-        if model is not None:
-            model.close()
-    return ", ".join([settings.model, *(f"goes without {part}" for part in refused)])
+def _line(state: str, name: str, detail: str) -> None:
+    click.echo(f"{state:<6} {name}{f': {visible(detail)}' if detail else ''}")

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import click
 
-from webapp.errors import StorageUnavailable
+from webapp.accounts import audit
+from webapp.errors import StorageUnavailable, SwitchboardError
+from webapp.redaction import redacted_url
+from webapp.services import build_services
+from webapp.settings import LoadedSettings
 from webapp.storage import Database, open_database
 from webapp.storage.sqlite_file import fault_with_several_processes, processes_that_use
+from webapp.tenants.consistency import compare, described
+from webapp.tenants.rows import count
 
 
-def check_database(url: str, *, thorough: bool) -> None:
-    """Raises with the first thing that is wrong; prints what is only doubtful."""
+def check_database(url: str, *, thorough: bool) -> str:
+    """Where it is. Raises with the first thing that is wrong; prints what is only doubtful."""
     database = open_database(url)
     try:
         database.check()
@@ -23,8 +29,47 @@ def check_database(url: str, *, thorough: bool) -> None:
                 f"{' '.join(faults)} Stop every server of it and restore a backup.", part="damaged"
             )
         _tell_doubts(database)
+        with database.read() as connection:
+            tenants = count(connection)
+    except SwitchboardError as error:
+        raise SwitchboardError(f"{redacted_url(url)}: {error.message}") from error
     finally:
         database.close()
+    return f"{redacted_url(url)}, {tenants:,} {'tenant' if tenants == 1 else 'tenants'}"
+
+
+def check_audit_log(loaded: LoadedSettings) -> str:
+    """Its length and head, to be kept elsewhere: whoever can write the file can make it anew."""
+    database = open_database(loaded.values.database_url)
+    try:
+        database.check()
+        state = database.read_long(audit.verify)
+    finally:
+        database.close()
+    if isinstance(state, audit.BrokenAt):
+        raise SwitchboardError(
+            f"The audit log was changed at entry {state.id}; compare it with a backup."
+        )
+    return f"{state.count} entries, head {state.head[:16]}"
+
+
+def check_data(loaded: LoadedSettings) -> str:
+    """Compares counters and sums with their rows."""
+    services = build_services(loaded)
+    try:
+        services.require_sound_database()
+        found = services.database.read_long(compare)
+        told = [described(mismatch, services.directory.named) for mismatch in found.first]
+    finally:
+        services.close()
+    if found.count:
+        more = found.count - len(told)
+        raise SwitchboardError(
+            f"{found.count} counters do not agree with their rows. {' '.join(told)}"
+            f"{f' And {more} more.' if more else ''} Export these tenants and import them again,"
+            " or restore a backup."
+        )
+    return "every counter and sum agrees with its rows"
 
 
 def _tell_doubts(database: Database) -> None:

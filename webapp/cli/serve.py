@@ -31,7 +31,11 @@ from webapp.storage.production import is_production, note_production
 def command(bind: str, workers: int, concurrency: int) -> None:
     """The production server: gunicorn with gevent workers."""
     loaded = load_settings()
-    faults = [*_faults(loaded.values, workers), *_faults_met(loaded)]
+    faults = [
+        *_told(weak_secret(loaded.values)),
+        *for_production(loaded.values, workers),
+        *_faults_met(loaded),
+    ]
     if faults:
         raise ConfigurationError("\n".join(faults))
     _note_production(loaded.values.database_url)
@@ -45,19 +49,28 @@ def command(bind: str, workers: int, concurrency: int) -> None:
     )
 
 
-def _faults(settings: Settings, workers: int) -> list[str]:
-    """One sentence for each thing that must not be in production."""
+def weak_secret(settings: Settings) -> str:
+    """What is wrong with a secret that is set; nothing when nothing is."""
+    if settings.secret_key:
+        try:
+            secret(settings.secret_key)
+        except ValueError as error:
+            return f"SWITCHBOARD_SECRET_KEY {error}."
+    return ""
+
+
+def _told(sentence: str) -> list[str]:
+    return [sentence] if sentence else []
+
+
+def for_production(settings: Settings, workers: int) -> list[str]:
+    """One sentence for each thing that `dev` does without and production must not."""
     faults = []
     if not settings.secret_key:
         faults.append(
             "SWITCHBOARD_SECRET_KEY is not set; make one with:"
             ' python3 -c "import secrets; print(secrets.token_urlsafe(48))".'
         )
-    else:
-        try:
-            secret(settings.secret_key)
-        except ValueError as error:
-            faults.append(f"SWITCHBOARD_SECRET_KEY {error}.")
     if settings.auth == "open":
         faults.append("SWITCHBOARD_AUTH=open is for `switchboard dev` only; unset it.")
     if workers > 1 and settings.rate_limit_storage_url.startswith("memory:"):
