@@ -151,9 +151,10 @@ class OpenAIModel:
                 answer = self._streamed(attempt) if attempt.streamed else self._whole(attempt)
                 with closing(answer):
                     for item in answer:
-                        if isinstance(item, ModelReply):
+                        if isinstance(item, TextDelta):
+                            shown = True
+                        elif attempt.left_out:
                             self._refusals.learn(self._name, attempt.left_out)
-                        shown = shown or isinstance(item, TextDelta)
                         yield item
             except Refused as refused:
                 if shown:

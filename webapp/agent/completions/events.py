@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 Object: TypeAlias = dict[str, Any]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DECODER = json.JSONDecoder()
 LAST = frozenset({"[DONE]", '"[DONE]"', "[done]", "DONE", "done", "[END]"})
 FIELDS = frozenset({b"data", b"event", b"id", b"retry"})
 
@@ -52,9 +53,15 @@ class EventReader:
         self._rest = [last] if last else []
         found: list[Object] = []
         for line in lines:
-            self._line(line, found)
-            if self.ended:
-                break
+            # The way of nearly every line: an object that is complete need not wait for the
+            # blank line, which some servers never send.
+            value = _object(line) if line[:7] == b"data: {" and not self._data else None
+            if value is not None:
+                found.append(self._named(value) if self._name else value)
+            elif line or self._data or self._name:
+                self._line(line, found)
+                if self.ended:
+                    break
         return found
 
     def end(self) -> list[Object]:
@@ -87,10 +94,6 @@ class EventReader:
             line, self._first = line.removeprefix(BYTE_ORDER_MARK), False
         if not line:
             self._dispatch(found)
-        elif line[:6] == b"data: " and not self._data:
-            # The way of nearly every line: an object that is complete need not wait for the
-            # blank line, which some servers never send.
-            self._take(line[6:], found)
         elif line[:1] != b":":
             self._other_line(line, found)
 
@@ -171,6 +174,16 @@ def objects(body: bytes, charset: str | None = None) -> tuple[list[Object], Even
     """All objects of an answer that is there as a whole, and the reader that found them."""
     reader = EventReader(charset)
     return reader.feed(body) + reader.end(), reader
+
+
+def _object(line: bytes) -> Object | None:
+    """The object behind the field's name, if it is whole and nothing stands behind it."""
+    try:
+        text = str(line, "utf-8")
+        value, end = _DECODER.raw_decode(text, 6)
+    except ValueError:
+        return None
+    return value if end == len(text) or not text[end:].strip() else None
 
 
 def _parsed(text: str) -> object:

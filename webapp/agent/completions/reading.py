@@ -65,17 +65,18 @@ class Stream:
 
     def pieces(self, body: Iterable[bytes]) -> Iterator[TextDelta]:
         """The text as it comes. Raises `Refused`, `ModelError`, and what `body` raises."""
+        answer, reader, clock = self._answer, self._reader, self._clock
         try:
             for data in self._objects(body):
-                text = self._answer.take(data, bare=self._reader.bare)
-                if self.is_finished:
-                    self._clock.complete()
-                elif says_something(data):
-                    self._clock.heard()
+                text = answer.take(data, bare=reader.bare)
+                if answer.finish_reason is not None:
+                    clock.complete()
                 if text:
-                    self._clock.rest()
+                    clock.rest()
                     yield TextDelta(text)
-                    self._clock.heard()
+                    clock.heard()
+                elif answer.finish_reason is None and says_something(data):
+                    clock.heard()
         except SaidFailure as said:
             if not self.is_finished:
                 raise refusal_in_answer(said.data) from said
