@@ -130,12 +130,11 @@ class OpenAIModel:
         Raises the `ModelError` that a turn would end with. It costs some tokens.
         """
         specs = (PROBE_TOOL,) if tools else ()
-        for _ in self.stream(ModelRequest(PROBE, specs)):
-            pass
+        whole_of(self._attempts(ModelRequest(PROBE, specs), wants_pieces=True, say=False))
         return told(self.left_out, self._options)
 
     def _attempts(
-        self, request: ModelRequest, *, wants_pieces: bool
+        self, request: ModelRequest, *, wants_pieces: bool, say: bool = True
     ) -> Iterator[TextDelta | ModelReply]:
         """The answer, after as many requests as there are parts that the server refuses."""
         attempt = Attempt(
@@ -154,7 +153,7 @@ class OpenAIModel:
                         if isinstance(item, TextDelta):
                             shown = True
                         elif attempt.left_out:
-                            self._refusals.learn(self._name, attempt.left_out)
+                            self._refusals.learn(self._name, attempt.left_out, say=say)
                         yield item
             except Refused as refused:
                 if shown:

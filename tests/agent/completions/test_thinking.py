@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webapp.agent.completions.thinking import TAGS, ThoughtFilter
+from webapp.agent.completions.thinking import TAGS, ThoughtFilter, after_unopened_thought
 
 
 def shown(text: str, size: int = 10_000) -> str:
@@ -56,3 +56,21 @@ def test_text_that_is_no_thought_is_shown_at_once() -> None:
 @given(st.text("<think/> \nab[]", max_size=60), st.integers(1, 7))
 def test_any_cut_shows_the_same(text: str, size: int) -> None:
     assert shown(text, size) == shown(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("musing\n</think>\n\nHello", "Hello"),
+        ("musing\nmore\n</think>\nHello", "Hello"),
+        ("</think>\n\nHello", "Hello"),
+        ("The tag </think> closes it.", "The tag </think> closes it."),
+        ("Like so:\n<think>\nx\n</think>\nOk", "Like so:\n<think>\nx\n</think>\nOk"),
+        ("Hello\n</think>", "Hello\n</think>"),
+        ("Hello", "Hello"),
+    ],
+)
+def test_a_thought_without_its_opening_tag_is_known_by_the_closing_one(
+    text: str, left: str
+) -> None:
+    assert after_unopened_thought(text) == left

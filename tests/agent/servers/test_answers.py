@@ -346,6 +346,16 @@ ANSWERS: list[tuple[str, Serve, str, str, Usage]] = [
         SPENT,
     ),
     (
+        "notes between",
+        either(
+            events({"type": "status", "message": "queued"}, text(HELLO), STOP, LAST),
+            as_json(whole(HELLO)),
+        ),
+        HELLO,
+        "stop",
+        SPENT,
+    ),
+    (
         "nulls between",
         either(
             events(

@@ -119,7 +119,10 @@ def test_a_refusal_that_leaving_out_does_not_help_is_the_servers_and_nothing_is_
 
 def test_tools_that_are_required_are_never_left_out() -> None:
     serve = unless(lambda b: "tools" in b, "this model does not support tools")
-    with agent_behind(serve, tools_required=True) as (agent, server), pytest.raises(ModelError):
+    with (
+        agent_behind(serve, tools_required=True) as (agent, server),
+        pytest.raises(ModelError, match="takes no tools"),
+    ):
         turn(agent, "hi", streamed=False)
     assert len(server.requests) == 1
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from webapp.agent.completions.calls import Calls
 from webapp.agent.completions.content import Sound, text_of
-from webapp.agent.completions.thinking import ThoughtFilter
+from webapp.agent.completions.thinking import ThoughtFilter, after_unopened_thought
 from webapp.agent.completions.usage import larger, usage_in
 from webapp.agent.model import ModelReply
 from webapp.messages import Usage
@@ -78,7 +78,7 @@ class Answer:
         choices = data.get("choices")
         if bare or not choices or data.get("usage"):
             self._bill(data)
-        choice = choices[0] if choices else _outer(data)
+        choice = choices[0] if choices else _outer(data, bare)
         if not isinstance(choice, dict):
             return ""
         if choice.get("error"):
@@ -93,6 +93,10 @@ class Answer:
         if text:
             self._texts.append(text)
         return text
+
+    def without_unopened_thought(self) -> None:
+        """Leaves out what a template made the model begin with; known only when all is there."""
+        self._texts = [after_unopened_thought("".join(self._texts))]
 
     def is_complete(self, *, ended: bool) -> bool:
         """Whether nothing is missing; `ended` says that the server told its end itself."""
@@ -180,12 +184,17 @@ class Answer:
             self._bill(data)  # some put it beside the reason or elsewhere in the last piece
 
 
-def _outer(data: dict[str, Any]) -> Any:
-    """An answer without choices: Ollama's own shape; or the fault that others put there."""
+def _outer(data: dict[str, Any], bare: bool) -> Any:
+    """An answer without choices: Ollama's own shape; or the fault that others put there.
+
+    A word beside a stream's pieces may also be a note, unless it has an error's number.
+    """
     message = data.get("message")
     if isinstance(message, dict):
         return data
-    if data.get("choices") is None and (isinstance(message, str) or data.get("detail")):
+    told = isinstance(message, str) or data.get("detail")
+    number = data.get("code") or data.get("status") or data.get("status_code")
+    if data.get("choices") is None and told and (bare or number):
         raise SaidFailure(data)
     return None
 

@@ -14,7 +14,7 @@ from webapp.agent.completions.refusals import (
 )
 from webapp.agent.completions.request import RequestBody
 from webapp.agent.model import ModelRequest
-from webapp.errors import ContextOverflow
+from webapp.errors import ContextOverflow, ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,10 @@ class Attempt:
     def without(self, refused: Refused) -> Attempt:
         """The same without what was refused; raises the turn's error when that is no part of it."""
         part = self._part(refused)
-        if part is None or (part == TOOLS and self.tools_required):
+        if part is None:
             raise refused.error from refused
+        if part == TOOLS and self.tools_required:
+            raise ModelError("The model takes no tools, which are required here.") from refused
         return replace(self, left_out=self.left_out | {part})
 
     def is_final(self, refused: Refused) -> bool:

@@ -43,6 +43,7 @@ def read_whole(body: bytes, charset: str | None, known: Container[str]) -> Model
             for data in found:
                 answer.take(data, bare=reader.bare)
         answer.end()
+        answer.without_unopened_thought()
     except SaidFailure as said:
         raise refusal_in_answer(said.data) from said
     except UNREADABLE_KINDS as error:

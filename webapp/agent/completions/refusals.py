@@ -167,8 +167,8 @@ class Refusals:
         now = self._now()
         return frozenset([part for part, until in parts.items() if until > now])
 
-    def learn(self, model: str, left_out: frozenset[Part]) -> None:
-        """Remembers what a request that was answered had left out, and says once what is new."""
+    def learn(self, model: str, left_out: frozenset[Part], *, say: bool = True) -> None:
+        """Remembers what a request that was answered had left out; logs once what is new."""
         new = left_out - self.of(model)
         if not new:
             return
@@ -180,7 +180,7 @@ class Refusals:
                 **self._until.get(model, {}),
                 **dict.fromkeys(new, now + KEPT_SECONDS),
             }
-        for part in sorted(new):
+        for part in sorted(new) if say else ():
             logger.warning("model_part_refused", extra={"model": model, "part": part})
 
 

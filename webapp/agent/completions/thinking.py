@@ -15,6 +15,7 @@ TAGS = {
     "◁think▷": "◁/think▷",
 }
 FIRST = frozenset(tag[0] for tag in TAGS)
+_UNOPENED = re.compile(r"(?:\A|\n)</(?:think|thinking)>[ \t]*\n+")
 LONGEST = max(map(len, TAGS))
 MOST_SPACE = 4096
 
@@ -69,3 +70,17 @@ class ThoughtFilter:
         self._held = self._held[found.end() :]
         self._closing, self._thought_before = "", True
         return True
+
+
+def after_unopened_thought(text: str) -> str:
+    """What stands behind a thought whose opening tag was part of the prompt, as some have it.
+
+    The closing tag then stands on a line of its own. Nobody can know that of a text of which
+    only the beginning has come, so a streamed answer shows such a thought.
+    """
+    if "</think" not in text:
+        return text
+    found = _UNOPENED.search(text)
+    if found is None or "<think" in text[: found.start()]:
+        return text
+    return text[found.end() :]
