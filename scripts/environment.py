@@ -46,7 +46,7 @@ class SetupError(Exception):
 
 
 def is_ready(purpose: str) -> bool:
-    """Whether an earlier run finished all that `purpose` ("run" or "test") needs."""
+    """Whether an earlier run finished all that `purpose` ("run", "command" or "test") needs."""
     if UNFINISHED.exists() or not (VENV / "bin" / "switchboard").exists():
         return False
     wanted = fingerprint("%d.%d" % sys.version_info[:2])  # noqa: UP031 - as in scripts/python.sh
@@ -54,7 +54,12 @@ def is_ready(purpose: str) -> bool:
 
 
 def parts_for(purpose: str) -> list[str]:
-    """The parts of the environment, in the order in which they are installed."""
+    """The parts of the environment, in the order in which they are installed.
+
+    "command" is "run" without the embedded model, for servers and for single commands.
+    """
+    if purpose == "command":
+        return ["run"]
     parts = [purpose]
     if purpose == "test" or not names_a_model(dict(os.environ), ROOT / "instance"):
         parts.append("model")

@@ -28,7 +28,7 @@ if sys.version_info >= (3, 11):
   exit 1
 }
 
-# prepare run | prepare test: makes .venv fit, at the price of one short Python when it is already.
+# prepare run | prepare command | prepare test: makes .venv fit, at the price of one short Python when it is already.
 prepare() {
   if [ -x "$root/.venv/bin/python" ] &&
     "$root/.venv/bin/python" -I -S "$root/scripts/environment.py" ready "$1" 2>/dev/null; then

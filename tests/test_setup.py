@@ -165,6 +165,25 @@ def test_it_starts_by_a_symbolic_link_from_anywhere(prepared: Prepared, tmp_path
     assert json.loads(started.stdout)["folder"] == str(tmp_path)
 
 
+def test_any_command_of_a_fresh_clone_runs_without_the_embedded_model(tmp_path: Path) -> None:
+    checkout = make_checkout(tmp_path)
+    environment = registry(tmp_path / "wheels", with_model=False)
+    done = subprocess.run(
+        [checkout / "scripts" / "switchboard", "db", "upgrade"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "arguments": ["db", "upgrade"],
+        "folder": str(tmp_path),
+        "model": False,
+    }
+
+
 def test_changed_pins_are_installed_at_the_next_start(prepared: Prepared) -> None:
     with (prepared.checkout / "constraints.txt").open("a") as constraints:
         constraints.write("# changed\n")

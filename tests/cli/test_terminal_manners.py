@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -226,3 +227,9 @@ def test_words_are_wrapped_whatever_pieces_they_come_in(size: int) -> None:
         "mnop 日本語",
         "日本語 end",
     ]
+
+
+def test_every_command_is_on_the_page_of_the_terminal() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text(encoding="utf-8")
+    for path, _ in commands():
+        assert path[-1] in page, path
