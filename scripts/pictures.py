@@ -24,7 +24,7 @@ from benchmarks.processes import free_port
 from tests.browser.people import OWNER, PAGES, Site, Visitor, launch, services_beside
 from tests.server.running import Server
 from tests.upstream import Answer, saying, upstream
-from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.audit import Actor, AuditEntry
 from webapp.storage import Connection
 from webapp.tenants.directory import TenantChange
 from webapp.tenants.notes import AuditNote
@@ -93,7 +93,7 @@ def _prepare(site: Site) -> str:
 
     def audit(connection: Connection, note: AuditNote) -> None:
         entry = AuditEntry(by, note.action, note.tenant, before=note.before, after=note.after)
-        record(connection, entry)
+        services.audit.record(connection, entry)
 
     recent = TenantFilter(active_within_ms=DAY_MS)
     page = services.directory.page(TenantQuery(recent, sort="-request_count"))

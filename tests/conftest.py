@@ -54,7 +54,7 @@ def make_app(tmp_path: Path, model: FakeModel) -> Iterator[MakeApp]:
     ) -> Flask:
         app = create_app(settings_for(tmp_path, **changes), model=model, clock=clock)
         if migrated:
-            services_of(app).database.upgrade()
+            services_of(app).upgrade_database()
         made.append(app)
         return app
 

@@ -162,7 +162,7 @@ def test_create_app_takes_them_in_the_place_of_those_in_the_settings(
         toolkits=(kit for kit in [Toolkit("weather", [weather])]),
         guardrails=[Short()],
     )
-    services_of(app).database.upgrade()
+    services_of(app).upgrade_database()
     assert names(app) == (["weather"], ["short"])
     client = app.test_client()
     assert b"It rains." in client.post("/chat", json={"user_id": "a", "message": "rain?"}).data

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from webapp.accounts.admins import Admins
+from webapp.accounts.audit import AuditLog
 from webapp.accounts.keys import Keys
 from webapp.accounts.passwords import Passwords
 from webapp.accounts.sign_in import SignIn
@@ -20,6 +20,7 @@ from webapp.chat.service import ChatLimits, ChatService
 from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError
 from webapp.extensions import Extensions, extensions_of
+from webapp.instance_secret import instance_secret
 from webapp.settings import LoadedSettings, Settings
 from webapp.storage import Database, open_database
 from webapp.tenants.directory import TenantDirectory
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from webapp.accounts.jwks import KeySet
     from webapp.agent.openai_model import OpenAIModel
 
+AUDIT_HEAD_STEP = "_audit_head"
+AUDIT_PURPOSE = "audit log"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 
 
@@ -44,6 +47,7 @@ class Services:
     configurations: AgentConfigurations
     extensions: Callable[[], Extensions]
     chat: ChatService
+    audit: AuditLog
     keys: Keys
     tokens: Tokens
     directory: TenantDirectory
@@ -59,6 +63,14 @@ class Services:
     def toolkits(self) -> tuple[Toolkit, ...]:
         """Those that the model is told of."""
         return _toolkits(self.settings, self.extensions)
+
+    def upgrade_database(self) -> list[str]:
+        """Makes or migrates the schema; gives the steps taken."""
+        steps = self.database.upgrade()
+        # Only then: a head without a seal is otherwise somebody's work, and must be seen.
+        if any(step.endswith(AUDIT_HEAD_STEP) for step in steps):
+            self.database.write_long(self.audit.begin)
+        return steps
 
     def require_sound_database(self) -> None:
         """Raises `StorageUnavailable`, `SchemaOutOfDate`, or `ConfigurationError` when the user
@@ -95,13 +107,14 @@ def build_services(
     settings = loaded.values
     ticking = clock or SystemClock()
     database = open_database(settings.database_url)
-    secret = settings.secret_key or secrets.token_hex(32)
+    secret = settings.secret_key or instance_secret(loaded.instance_path)
+    audit = AuditLog(derived_secret(secret, AUDIT_PURPOSE), ticking)
     user_ids = _user_ids(settings, secret)
     extensions = extensions_of(
         settings.toolkits, settings.guardrails, toolkits=toolkits, guardrails=guardrails
     )
     configurations = _configurations(settings, database, ticking, model, extensions)
-    keys = Keys(database, user_ids, clock=ticking)
+    keys = Keys(database, user_ids, audit=audit, clock=ticking)
     passwords = Passwords()
     return Services(
         loaded=loaded,
@@ -118,6 +131,7 @@ def build_services(
             clock=ticking,
             limits=_chat_limits(settings),
         ),
+        audit=audit,
         keys=keys,
         tokens=_tokens(settings, secret, keys, ticking),
         directory=TenantDirectory(
@@ -128,10 +142,11 @@ def build_services(
             memory_max_messages=settings.memory_max_messages,
             encrypted=bool(settings.user_id_key),
         ),
-        admins=Admins(database, passwords, clock=ticking),
+        admins=Admins(database, passwords, audit=audit, clock=ticking),
         sign_in=SignIn(
             database,
             passwords,
+            audit=audit,
             browser_secret=derived_secret(secret, "known browsers"),
             idle_seconds=settings.session_idle,
             dev_accounts=loaded.for_this_machine,
@@ -139,6 +154,12 @@ def build_services(
         ),
         console_secret=derived_secret(secret, "console"),
     )
+
+
+def audit_log(loaded: LoadedSettings) -> AuditLog:
+    """The audit log alone, for whoever proves it and needs nothing else."""
+    secret = loaded.values.secret_key or instance_secret(loaded.instance_path)
+    return AuditLog(derived_secret(secret, AUDIT_PURPOSE), SystemClock())
 
 
 def derived_secret(secret: str, purpose: str) -> bytes:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from webapp.accounts.audit import Actor
+from webapp.accounts.audit import Actor, AuditLog
 from webapp.storage import Database, open_database
 from webapp.tenants.user_ids import PlainUserIds
+
+AUDIT_KEY = b"a key of the tests for the audit"
 
 
 @dataclass
@@ -40,6 +42,14 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.upgrade()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def log(database: Database, clock: StillClock) -> AuditLog:
+    """The audit log, sealed from its beginning as `db upgrade` does it."""
+    made = AuditLog(AUDIT_KEY, clock)
+    database.write(made.begin)
+    return made
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from tests.accounts.conftest import StillClock
 from webapp.accounts import audit
 from webapp.accounts.admins import Admins
-from webapp.accounts.audit import Actor
+from webapp.accounts.audit import Actor, AuditLog
 from webapp.accounts.passwords import Passwords
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Database
@@ -18,8 +18,8 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def admins(database: Database, clock: StillClock) -> Admins:
-    return Admins(database, Passwords(memory_kib=64, passes=1), clock=clock)
+def admins(database: Database, log: AuditLog, clock: StillClock) -> Admins:
+    return Admins(database, Passwords(memory_kib=64, passes=1), audit=log, clock=clock)
 
 
 def actions(database: Database) -> list[tuple[str, str]]:

@@ -4,31 +4,52 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from tests.accounts.conftest import StillClock
+from tests.accounts.conftest import AUDIT_KEY, StillClock
 from webapp.accounts import audit
-from webapp.accounts.audit import Actor, AuditEntry, AuditFilter, BrokenAt, VerifiedChain
-from webapp.errors import StorageUnavailable
+from webapp.accounts.audit import (
+    Actor,
+    AuditEntry,
+    AuditFilter,
+    AuditLog,
+    BrokenAt,
+    NotSealed,
+    VerifiedChain,
+)
+from webapp.errors import Conflict, StorageUnavailable
 from webapp.storage import Connection, Database
 
 BOB = Actor("admin:bob", "operator", "192.0.2.2", "req-2")
 
 
+@pytest.fixture(autouse=True)
+def begun(log: AuditLog) -> AuditLog:
+    return log
+
+
+def log_of(clock: StillClock | None = None, key: bytes = AUDIT_KEY) -> AuditLog:
+    return AuditLog(key, clock or StillClock())
+
+
 def add(database: Database, entry: AuditEntry, clock: StillClock | None = None) -> int:
-    return database.write(lambda connection: audit.record(connection, entry, clock=clock))
+    log = log_of(clock)
+    return database.write(lambda connection: log.record(connection, entry))
 
 
-def verify(database: Database) -> VerifiedChain | BrokenAt:
-    return database.read_long(audit.verify)
+def verify(database: Database, key: bytes = AUDIT_KEY) -> VerifiedChain | BrokenAt | NotSealed:
+    return database.read_long(log_of(key=key).verify)
 
 
-def fill(database: Database, actor: Actor, count: int = 5) -> None:
+def fill(database: Database, actor: Actor, count: int = 5, *, key: bytes = AUDIT_KEY) -> None:
+    log = log_of(key=key)
     for number in range(count):
-        add(database, AuditEntry(actor, "clear_tenant", tenant_id=7, before={"messages": number}))
+        entry = AuditEntry(actor, "clear_tenant", tenant_id=7, before={"messages": number})
+        database.write(partial(log.record, entry=entry))
 
 
 def tamper(database: Database, *statements: str) -> None:
@@ -59,7 +80,7 @@ def test_an_entry_keeps_who_when_from_where_what_on_whom_and_the_figures(
 
 def test_an_act_that_fails_leaves_no_entry(database: Database, alice: Actor) -> None:
     def act(connection: Connection) -> None:
-        audit.record(connection, AuditEntry(alice, "clear_tenant"))
+        log_of().record(connection, AuditEntry(alice, "clear_tenant"))
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011  # raised bare by act
@@ -113,7 +134,34 @@ def test_the_database_itself_refuses_to_change_the_log(
         ("DELETE FROM audit WHERE id = 3", 3),
         ("DELETE FROM audit WHERE id = 5", 5),
         ("DELETE FROM audit", 1),
-        ("DELETE FROM meta", 1),
+        ("DELETE FROM audit_head", 6),
+        ("UPDATE audit_head SET number = 4", 6),
+        ("UPDATE audit_head SET seam = 0", 6),
+        ("UPDATE audit_head SET mac = ''", 6),
+        ("UPDATE audit_head SET mac = x'ff'", 6),
+        ("UPDATE audit_head SET hash = CAST(x'ff' AS TEXT)", 6),
+        ("UPDATE audit_head SET number = 'five'", 6),
+        ("UPDATE audit SET actor = x'00ff' WHERE id = 3", 3),
+        ("UPDATE audit SET action = CAST(x'ff' AS TEXT) WHERE id = 3", 3),
+        ("UPDATE audit SET actor = CAST(actor AS BLOB) WHERE id = 3", 3),
+        ("UPDATE audit SET at = 'soon' WHERE id = 3", 3),
+        ("UPDATE audit SET at = 1e300 WHERE id = 3", 3),
+        ("UPDATE audit SET at = 9223372036854775807 WHERE id = 3", 3),
+        ("UPDATE audit SET at = -1 WHERE id = 3", 3),
+        ("UPDATE audit SET at = x'ff' WHERE id = 3", 3),
+        ("UPDATE audit SET tenant_id = 'bob' WHERE id = 3", 3),
+        ("UPDATE audit SET tenant_id = x'ff' WHERE id = 3", 3),
+        ("UPDATE audit SET before = '{' WHERE id = 3", 3),
+        ("UPDATE audit SET after = '[1]' WHERE id = 3", 3),
+        (
+            'UPDATE audit SET after = \'{"at": 1e999, "x_at": 99999999999999999999}\' WHERE id = 3',
+            3,
+        ),
+        ("UPDATE audit SET hash = x'' WHERE id = 3", 3),
+        ("UPDATE audit SET previous_hash = x'00' WHERE id = 3", 3),
+        ("UPDATE audit SET request_id = 5.5 WHERE id = 3", 3),
+        ("UPDATE audit SET id = -9223372036854775808 WHERE id = 3", 1),
+        ("UPDATE audit SET id = 9223372036854775807 WHERE id = 5", 5),
         ("UPDATE audit SET id = 9 WHERE id = 5", 5),
         (
             "INSERT INTO audit (at, actor, role, address, action, previous_hash, hash)"
@@ -130,6 +178,16 @@ def test_a_change_behind_its_back_is_noticed(
     found = verify(database)
     assert isinstance(found, BrokenAt)
     assert found.id == broken_at
+    with database.read() as connection:
+        assert len(audit.page(connection).records) <= 6
+    assert len(list(audit.export(database))) <= 6
+    # An act goes on to be written down, and what was done to the log stays noticed.
+    if "id = 9223372036854775807" not in statement:
+        fill(database, alice, 2)
+        with database.read() as connection:
+            written = [entry.before for entry in audit.page(connection).records]
+        assert {"messages": 1} in written[:4]
+    assert not isinstance(verify(database), VerifiedChain)
 
 
 def test_a_cut_off_end_stays_noticed_after_further_entries(
@@ -139,6 +197,86 @@ def test_a_cut_off_end_stays_noticed_after_further_entries(
     tamper(database, "DELETE FROM audit WHERE id > 3")
     fill(database, alice)
     assert verify(database) == BrokenAt(4, "an entry is missing")
+
+
+TO_FOUR = "UPDATE audit_head SET number = 4, hash = (SELECT hash FROM audit WHERE id = 4)"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("DELETE FROM audit WHERE id > 4", TO_FOUR),
+        ("DELETE FROM audit WHERE id > 4", TO_FOUR, "UPDATE audit_head SET mac = 'x'"),
+        ("DELETE FROM audit WHERE id > 4", TO_FOUR, "UPDATE audit_head SET key_id = 'x'"),
+        ("DELETE FROM audit WHERE id > 4", TO_FOUR, "UPDATE audit_head SET key_id = '', mac = ''"),
+        ("DELETE FROM audit WHERE id > 4", "DELETE FROM audit_head"),
+        ("DELETE FROM audit", "DELETE FROM audit_head"),
+        ("DELETE FROM audit", "DELETE FROM audit_head", "DELETE FROM sqlite_sequence"),
+        ("DELETE FROM audit", "UPDATE audit_head SET number = 0, key_id = '', mac = ''"),
+    ],
+    ids=str,
+)
+def test_an_end_that_was_cut_off_in_plain_sql_is_noticed_now_and_later(
+    database: Database, alice: Actor, statements: tuple[str, ...]
+) -> None:
+    fill(database, alice, 6)
+    tamper(database, *statements)
+    assert not isinstance(verify(database), VerifiedChain)
+    fill(database, alice, 3)
+    assert not isinstance(verify(database), VerifiedChain)
+    # An upgrade is no way to have it sealed.
+    database.write(log_of().begin)
+    assert not isinstance(verify(database), VerifiedChain)
+
+
+def test_another_key_is_told_from_a_change(database: Database, alice: Actor) -> None:
+    other = b"another key, after a rotation of"
+    fill(database, alice, 3)
+    found = verify(database, other)
+    assert isinstance(found, NotSealed)
+    assert (found.count, found.up_to) == (3, 3)
+    assert "SWITCHBOARD_SECRET_KEY" in found.sentence
+    fill(database, alice, 2, key=other)
+    found = verify(database, other)
+    assert isinstance(found, NotSealed)
+    assert (found.count, found.up_to) == (5, 3), "those that were there before"
+
+    before = database.write(lambda connection: log_of(key=other).seal_anew(connection, alice))
+    assert before.count == 5
+    sealed = verify(database, other)
+    assert isinstance(sealed, VerifiedChain)
+    assert sealed.count == 6
+    with database.read() as connection:
+        newest = audit.page(connection, limit=1).records[0]
+    assert (newest.action, newest.before["entries"]) == ("seal_audit_log", 5)
+    tamper(database, "UPDATE audit SET actor = 'admin:mallory' WHERE id = 2")
+    broken = verify(database, other)
+    assert isinstance(broken, BrokenAt)
+    assert broken.id == 2
+    with pytest.raises(Conflict, match="entry 2"):
+        database.write(lambda connection: log_of(key=other).seal_anew(connection, alice))
+
+
+def test_a_log_of_before_the_seals_is_sealed_once_by_the_upgrade(
+    database: Database, alice: Actor
+) -> None:
+    fill(database, alice)
+    tamper(database, "UPDATE audit_head SET key_id = '', mac = '', seam = NULL")
+    assert isinstance(verify(database), NotSealed)
+    database.write(log_of().begin)
+    assert isinstance(verify(database), VerifiedChain)
+
+
+def test_a_damaged_entry_is_shown_as_such(database: Database, alice: Actor) -> None:
+    fill(database, alice, 3)
+    tamper(
+        database,
+        "UPDATE audit SET actor = x'61ff', at = 'soon', before = '[' WHERE id = 2",
+    )
+    with database.read() as connection:
+        newest, damaged, oldest = audit.page(connection).records
+    assert (newest.damaged, damaged.damaged, oldest.damaged) == (False, True, False)
+    assert (damaged.actor, damaged.at, damaged.before) == ("a\ufffd", 0, {})
 
 
 def test_pages_run_through_every_entry_once_newest_first(database: Database, alice: Actor) -> None:
@@ -181,7 +319,7 @@ def test_an_export_gives_every_entry_that_matches(database: Database, alice: Act
     def many(connection: Connection) -> None:
         for number in range(1200):
             actor = alice if number % 2 else BOB
-            audit.record(connection, AuditEntry(actor, "clear_tenant"))
+            log_of().record(connection, AuditEntry(actor, "clear_tenant"))
 
     database.write(many)
     exported = list(audit.export(database, AuditFilter(actor="admin:bob")))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.accounts.conftest import StillClock
 from webapp.accounts import audit
-from webapp.accounts.audit import Actor, VerifiedChain
+from webapp.accounts.audit import Actor, AuditLog, VerifiedChain
 from webapp.accounts.key import NewKey
 from webapp.accounts.keys import Keys, forget_user
 from webapp.accounts.user_pattern import UserPattern
@@ -21,8 +21,8 @@ from webapp.tenants.user_ids import PlainUserIds
 
 
 @pytest.fixture
-def keys(database: Database, user_ids: PlainUserIds, clock: StillClock) -> Keys:
-    return Keys(database, user_ids, clock=clock)
+def keys(database: Database, user_ids: PlainUserIds, log: AuditLog, clock: StillClock) -> Keys:
+    return Keys(database, user_ids, audit=log, clock=clock)
 
 
 @pytest.fixture
@@ -97,9 +97,14 @@ def test_one_keys_secret_does_not_open_another(keys: Keys, made: NewKey, alice: 
 
 
 def test_a_revoked_key_is_refused_at_once_everywhere(
-    keys: Keys, made: NewKey, alice: Actor, database: Database, user_ids: PlainUserIds
+    keys: Keys,
+    made: NewKey,
+    alice: Actor,
+    database: Database,
+    user_ids: PlainUserIds,
+    log: AuditLog,
 ) -> None:
-    elsewhere = Keys(database, user_ids)
+    elsewhere = Keys(database, user_ids, audit=log)
     assert elsewhere.verify(made.secret) is not None
     assert keys.standing(made.key.id) is not None
     keys.revoke(made.key.id, by=alice)
@@ -206,7 +211,7 @@ def test_a_refused_key_was_not_used(keys: Keys, made: NewKey) -> None:
 
 
 def test_every_act_on_a_key_is_in_the_audit_log_without_its_secret_or_its_user(
-    keys: Keys, alice: Actor, database: Database
+    keys: Keys, alice: Actor, database: Database, log: AuditLog
 ) -> None:
     first = keys.create("bob's phone", role="chat", users="bob-smith", by=alice)
     second = keys.rotate(first.key.id, by=alice)
@@ -219,7 +224,7 @@ def test_every_act_on_a_key_is_in_the_audit_log_without_its_secret_or_its_user(
     text = repr(records)
     assert first.secret.split("_", 2)[2] not in text
     assert "bob-smith" not in text
-    assert isinstance(database.read_long(audit.verify), VerifiedChain)
+    assert isinstance(database.read_long(log.verify), VerifiedChain)
 
 
 def test_keys_are_listed_newest_first_with_all_but_the_secret(

@@ -11,7 +11,7 @@ from tests.accounts.conftest import StillClock
 from webapp.accounts import audit, try_store
 from webapp.accounts.address_groups import address_group
 from webapp.accounts.admins import Admins
-from webapp.accounts.audit import Actor
+from webapp.accounts.audit import Actor, AuditLog
 from webapp.accounts.known_browsers import KEPT_SECONDS, KnownBrowsers
 from webapp.accounts.passwords import Passwords
 from webapp.accounts.sign_in import ABSOLUTE_SECONDS, IDLE_SECONDS, LINK_SECONDS, SignIn
@@ -37,8 +37,10 @@ def passwords() -> Passwords:
 
 
 @pytest.fixture
-def admins(database: Database, passwords: Passwords, clock: StillClock, alice: Actor) -> Admins:
-    made = Admins(database, passwords, clock=clock)
+def admins(
+    database: Database, passwords: Passwords, log: AuditLog, clock: StillClock, alice: Actor
+) -> Admins:
+    made = Admins(database, passwords, audit=log, clock=clock)
     made.create("alice", password=PASSWORD, by=alice)
     made.create("bob", role="viewer", password=PASSWORD + "!", by=alice)
     return made
@@ -53,11 +55,14 @@ def naps() -> list[float]:
 def door(
     database: Database,
     passwords: Passwords,
+    log: AuditLog,
     clock: StillClock,
     admins: Admins,
     naps: list[float],
 ) -> SignIn:
-    return SignIn(database, passwords, browser_secret=BROWSERS, clock=clock, sleep=naps.append)
+    return SignIn(
+        database, passwords, audit=log, browser_secret=BROWSERS, clock=clock, sleep=naps.append
+    )
 
 
 def test_the_right_password_opens_a_session(door: SignIn, admins: Admins) -> None:
@@ -227,9 +232,11 @@ def test_tries_at_once_do_not_slip_past_the_limit(door: SignIn, naps: list[float
 
 
 def test_the_counts_are_shared_by_all_who_share_the_database(
-    door: SignIn, database: Database, passwords: Passwords, clock: StillClock
+    door: SignIn, database: Database, passwords: Passwords, log: AuditLog, clock: StillClock
 ) -> None:
-    other = SignIn(database, passwords, browser_secret=BROWSERS, clock=clock, sleep=lambda _: None)
+    other = SignIn(
+        database, passwords, audit=log, browser_secret=BROWSERS, clock=clock, sleep=lambda _: None
+    )
     for number in range(FAILURES_OF_ADDRESS):
         wrong(door if number % 2 else other, f"name{number}", address=HERE)
     assert wrong(door, address=HERE) == "stopped"
@@ -443,10 +450,10 @@ def test_a_new_link_takes_the_place_of_the_old_one(door: SignIn, alice: Actor) -
 
 
 def test_a_weak_old_hash_is_made_anew_at_the_next_sign_in(
-    database: Database, admins: Admins, clock: StillClock
+    database: Database, admins: Admins, log: AuditLog, clock: StillClock
 ) -> None:
     stronger = Passwords(memory_kib=128, passes=2)
-    door = SignIn(database, stronger, browser_secret=BROWSERS, clock=clock)
+    door = SignIn(database, stronger, audit=log, browser_secret=BROWSERS, clock=clock)
     door.with_password("alice", PASSWORD, address=HERE)
     with database.read() as connection:
         kept = connection.execute(
@@ -501,10 +508,24 @@ def test_addresses_are_counted_by_household(address: str, group: str) -> None:
 
 
 def test_the_account_of_dev_opens_the_console_of_dev_alone(
-    database: Database, passwords: Passwords, clock: StillClock, admins: Admins, alice: Actor
+    database: Database,
+    passwords: Passwords,
+    log: AuditLog,
+    clock: StillClock,
+    admins: Admins,
+    alice: Actor,
 ) -> None:
-    here = SignIn(database, passwords, browser_secret=b"b" * 32, clock=clock, dev_accounts=True)
-    elsewhere = SignIn(database, passwords, browser_secret=b"b" * 32, clock=clock)
+    def console(*, dev: bool) -> SignIn:
+        return SignIn(
+            database,
+            passwords,
+            audit=log,
+            browser_secret=BROWSERS,
+            clock=clock,
+            dev_accounts=dev,
+        )
+
+    here, elsewhere = console(dev=True), console(dev=False)
     name = admins.of_dev(by=alice).name
     with pytest.raises(Unauthenticated):
         elsewhere.with_link(here.make_link(name, by=alice), address="127.0.0.1")

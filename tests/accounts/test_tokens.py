@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.accounts.conftest import StillClock
-from webapp.accounts.audit import Actor
+from webapp.accounts.audit import Actor, AuditLog
 from webapp.accounts.key import NewKey
 from webapp.accounts.keys import Keys, Standing
 from webapp.accounts.principal import Principal
@@ -273,8 +273,8 @@ def test_no_signed_rubbish_makes_it_fail(header: bytes, payload: bytes) -> None:
 
 
 @pytest.fixture
-def keys(database: Database, user_ids: PlainUserIds, clock: StillClock) -> Keys:
-    return Keys(database, user_ids, clock=clock)
+def keys(database: Database, user_ids: PlainUserIds, log: AuditLog, clock: StillClock) -> Keys:
+    return Keys(database, user_ids, audit=log, clock=clock)
 
 
 @pytest.fixture

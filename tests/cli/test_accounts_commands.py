@@ -12,15 +12,20 @@ from click.testing import CliRunner
 
 from webapp.accounts import audit
 from webapp.accounts.admins import Admins
-from webapp.accounts.audit import VerifiedChain
+from webapp.accounts.audit import Actor, AuditLog, VerifiedChain
 from webapp.accounts.keys import Keys
 from webapp.accounts.passwords import Passwords
 from webapp.cli import switchboard
+from webapp.clock import SystemClock
+from webapp.services import AUDIT_PURPOSE, build_services, derived_secret
+from webapp.settings import load_settings
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store
 from webapp.tenants.user_ids import PlainUserIds
 
 PASSWORD = "correct horse battery"
+SECRET = "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K"
+LOG = AuditLog(derived_secret(SECRET, AUDIT_PURPOSE), SystemClock())
 USER_ID_KEY = "hQ7nWc2xRv5mZt9k-ids-LpYb4GsJd8FuTe3Ea"
 
 
@@ -46,7 +51,7 @@ def run(url: str) -> Run:
     def command(*arguments: str, typed: str = "", user_id_key: str = "") -> Outcome:
         environment = {
             "SWITCHBOARD_DATABASE_URL": url,
-            "SWITCHBOARD_SECRET_KEY": "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K",
+            "SWITCHBOARD_SECRET_KEY": SECRET,
             "SWITCHBOARD_USER_ID_KEY": user_id_key,
         }
         result = CliRunner().invoke(switchboard, arguments, input=typed, env=environment)
@@ -70,7 +75,7 @@ def test_the_first_account_is_an_owner_and_the_next_one_a_viewer(
     assert run("admins", "create", "bob", typed=f"{PASSWORD}\n").status == 0
     made = run("admins", "create", "carol", "--role", "operator", typed=f"{PASSWORD}\n")
     assert PASSWORD not in made.out + made.err
-    admins = Admins(database, Passwords())
+    admins = Admins(database, Passwords(), audit=LOG)
     assert [(admin.name, admin.role) for admin in admins.list()] == [
         ("alice", "owner"),
         ("bob", "viewer"),
@@ -118,7 +123,7 @@ def test_an_account_is_disabled_enabled_and_given_a_new_password(
     assert run("admins", "enable", "bob").status == 0
     assert run("admins", "set-role", "bob", "operator").status == 0
     assert run("admins", "set-password", "bob", typed="another long password\n").status == 0
-    admins = Admins(database, Passwords())
+    admins = Admins(database, Passwords(), audit=LOG)
     assert admins.has_password("bob", "another long password")
     assert admins.get("bob").role == "operator"
     assert "There is no such account." in run("admins", "disable", "nobody").err
@@ -129,7 +134,7 @@ def test_a_key_is_shown_once_and_works(run: Run, database: Database) -> None:
     secret = made.out.strip()
     assert secret.startswith("sb_")
     assert secret not in made.err
-    keys = Keys(database, PlainUserIds(b"k" * 32))
+    keys = Keys(database, PlainUserIds(b"k" * 32), audit=LOG)
     found = keys.verify(secret)
     assert found is not None
     assert (found.role, str(found.users)) == ("chat", "org-*")
@@ -142,7 +147,7 @@ def test_a_key_is_shown_once_and_works(run: Run, database: Database) -> None:
 
 
 def test_a_key_is_rotated_and_revoked_by_id_or_prefix(run: Run, database: Database) -> None:
-    keys = Keys(database, PlainUserIds(b"k" * 32))
+    keys = Keys(database, PlainUserIds(b"k" * 32), audit=LOG)
     first = json.loads(
         run("keys", "create", "shop", "--role", "chat", "--users", "*", "--json").out
     )
@@ -197,7 +202,7 @@ def test_what_the_command_line_does_is_in_the_audit_log(run: Run, database: Data
         ("cli", "create_key"),
         ("cli", "create_admin"),
     ]
-    assert isinstance(database.read_long(audit.verify), VerifiedChain)
+    assert isinstance(database.read_long(LOG.verify), VerifiedChain)
 
 
 def test_user_ids_are_encrypted_by_a_command_that_the_start_names(
@@ -228,3 +233,33 @@ def test_without_a_database_a_command_says_how_to_make_one(tmp_path: Path) -> No
     result = CliRunner().invoke(switchboard, ["keys", "list"], env=environment)
     assert result.exit_code == 1
     assert "switchboard db upgrade" in result.stderr
+
+
+def test_a_changed_secret_is_told_from_a_changed_log_and_sealed_anew(
+    run: Run, database: Database
+) -> None:
+    run("keys", "create", "shop", "--role", "chat", "--users", "*")
+    other = AuditLog(b"another key, after a rotation of", SystemClock())
+    entry = audit.AuditEntry(Actor.command_line(), "create_key")
+    database.write(lambda connection: other.record(connection, entry))
+    told = run("check")
+    assert "up to 2 of 2 are not sealed under this SWITCHBOARD_SECRET_KEY" in told.out
+    assert "was changed at entry" not in told.out
+    assert "Nobody can be asked" in run("audit", "seal").err
+    sealed = run("audit", "seal", "--yes")
+    assert "2 entries are sealed, head " in sealed.out
+    assert isinstance(database.read_long(LOG.verify), VerifiedChain)
+    assert "ok     audit log: 3 entries" in run("check").out
+    assert "already" in run("audit", "seal", "--yes").out
+
+
+def test_commands_without_a_secret_share_the_one_of_the_instance(tmp_path: Path) -> None:
+    loaded = load_settings({}, tmp_path)
+    first, second = (build_services(loaded) for _ in range(2))
+    first.upgrade_database()
+    for services in (first, second, first):
+        services.keys.create("k", role="chat", users="*", by=Actor.command_line())
+    assert isinstance(second.database.read_long(second.audit.verify), VerifiedChain)
+    assert (tmp_path / "secret_key").stat().st_mode & 0o077 == 0
+    for services in (first, second):
+        services.close()

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webapp.accounts.audit import Actor
+from webapp.accounts.audit import Actor, AuditLog
 from webapp.accounts.keys import Keys
+from webapp.clock import SystemClock
 from webapp.errors import ConfigurationError, StorageUnavailable
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store
@@ -25,6 +26,7 @@ PLAIN = PlainUserIds(REFERENCE_KEY)
 ENCRYPTED = EncryptedUserIds(KEY, REFERENCE_KEY)
 OTHER = EncryptedUserIds(KEY + "!", REFERENCE_KEY)
 PLANTED = "planted-word-mallory"
+LOG = AuditLog(b"a key of the tests for the audit", SystemClock())
 
 
 @pytest.fixture
@@ -126,7 +128,9 @@ def test_a_key_over_plain_ids_stops_the_start_and_names_the_command(database: Da
 
 
 def test_a_plain_key_for_one_user_stops_the_start_too(database: Database) -> None:
-    Keys(database, PLAIN).create("k", role="chat", users="alice", by=Actor.command_line())
+    Keys(database, PLAIN, audit=LOG).create(
+        "k", role="chat", users="alice", by=Actor.command_line()
+    )
     with pytest.raises(ConfigurationError, match="switchboard db encrypt-user-ids"):
         check_user_id_key(database, ENCRYPTED)
 
@@ -174,14 +178,14 @@ def test_it_can_be_stopped_at_any_batch_and_run_again(database: Database) -> Non
 
 def test_afterwards_no_plain_id_is_anywhere_in_the_files(database: Database) -> None:
     add_tenants(database, PLAIN, *(f"{PLANTED}-{number}" for number in range(300)))
-    keys = Keys(database, PLAIN)
+    keys = Keys(database, PLAIN, audit=LOG)
     made = keys.create("k", role="chat", users=PLANTED, by=Actor.command_line())
     assert PLANTED.encode() in files_of(database)
     encrypt_user_ids(database, ENCRYPTED)
     content = files_of(database)
     for part in (PLANTED, "planted", "mallory"):
         assert part.encode() not in content
-    found = Keys(database, ENCRYPTED).verify(made.secret)
+    found = Keys(database, ENCRYPTED, audit=LOG).verify(made.secret)
     assert found is not None
     assert found.may_speak_for(PLANTED)
 

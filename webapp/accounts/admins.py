@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.accounts import admin_store as store
-from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.audit import Actor, AuditEntry, AuditLog
 from webapp.accounts.passwords import Passwords, check_new_password
 from webapp.accounts.roles import ADMIN_ROLES, Role, check_role
 from webapp.clock import Clock, SystemClock
@@ -50,9 +50,15 @@ class Admins:
     """
 
     def __init__(
-        self, database: Database, passwords: Passwords, *, clock: Clock | None = None
+        self,
+        database: Database,
+        passwords: Passwords,
+        *,
+        audit: AuditLog,
+        clock: Clock | None = None,
     ) -> None:
         self._database = database
+        self._log = audit
         self._passwords = passwords
         self._clock = clock or SystemClock()
 
@@ -191,7 +197,7 @@ class Admins:
         self, connection: Connection, by: Actor, action: str, admin: Admin, **figures: Any
     ) -> None:
         entry = AuditEntry(by, action, target=f"admin:{admin.name}", **figures)
-        record(connection, entry, clock=self._clock)
+        self._log.record(connection, entry)
 
 
 def fold_name(name: str) -> str:

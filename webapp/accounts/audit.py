@@ -1,10 +1,14 @@
 """Who did what to whom: the log's values, its writing and its proof; its SQL is in audit_store.
 
 Each entry carries the hash of the one before it, and the newest entry's number and hash stand in
-`meta` as well, written in the same transaction. So a changed, removed or inserted entry breaks
-the chain, and a log cut off at its end no longer agrees with its head. Whoever may write the
-database file could compute a whole new chain: against that, keep the head that
-`switchboard check` prints somewhere else, and compare.
+the head as well, written in the same transaction and sealed under SECRET_KEY. So a changed,
+removed or inserted entry breaks the chain, and a log that was cut off at its end no longer agrees
+with its head, which nobody can make anew without the key. Only a whole earlier state of the
+database, head included, looks like itself: against that, keep the head that `switchboard check`
+prints somewhere else, and compare.
+
+Under another SECRET_KEY the chain is still proved entry by entry, and what was sealed before is
+told from what was changed: it waits for `switchboard audit seal`.
 """
 
 from __future__ import annotations
@@ -16,8 +20,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from webapp.accounts import audit_store as store
+from webapp.accounts.audit_seal import NO_KEY, AuditSeal, Head
 from webapp.accounts.principal import Principal
-from webapp.clock import Clock, SystemClock
+from webapp.clock import Clock
+from webapp.errors import Conflict, StorageUnavailable
 from webapp.storage import Connection, Database
 
 GENESIS = "0" * 64
@@ -76,6 +82,8 @@ class AuditRecord:
     after: Mapping[str, Any]
     request_id: str
     hash: str
+    # It is not what was written here, and shown as well as can be.
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +114,25 @@ class VerifiedChain:
 
 
 @dataclass(frozen=True, slots=True)
+class NotSealed:
+    """The chain is whole, but entries up to `up_to` were there before this SECRET_KEY sealed it:
+    under another key, or written by somebody who has none. `switchboard audit seal` vouches."""
+
+    count: int
+    head: str
+    up_to: int
+
+    @property
+    def sentence(self) -> str:
+        return (
+            f"The audit log is whole, but its entries up to {self.up_to} of {self.count} are not"
+            " sealed under this SWITCHBOARD_SECRET_KEY. If it was changed, compare the log with"
+            " the head that was noted before, and run `switchboard audit seal`; if it was not,"
+            " entries may have been cut off or made up: compare with a backup."
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class BrokenAt:
     """The first entry that is not as it was written, and how that shows."""
 
@@ -113,45 +140,123 @@ class BrokenAt:
     reason: str
 
 
-def record(connection: Connection, entry: AuditEntry, *, clock: Clock | None = None) -> int:
-    """Adds the entry in the caller's own transaction; gives its number."""
-    last_id, last_hash = store.head(connection) or (0, GENESIS)
-    row: store.Row = (
-        last_id + 1,
-        (clock or SystemClock()).now_ms(),
-        entry.actor.name,
-        entry.actor.role,
-        entry.actor.address,
-        entry.action,
-        entry.tenant_id,
-        entry.target,
-        _json(entry.before),
-        _json(entry.after),
-        entry.actor.request_id,
-    )
-    store.append(connection, row, last_hash, _hash(last_hash, row))
-    return row[0]
+class AuditLog:
+    """Writes and proves the log under one key."""
+
+    def __init__(self, key: bytes, clock: Clock) -> None:
+        self._seal = AuditSeal(key)
+        self._clock = clock
+
+    def record(self, connection: Connection, entry: AuditEntry) -> int:
+        """Adds the entry in the caller's own transaction; gives its number."""
+        last, previous, seam = self._place(connection)
+        number = last + 1
+        digest = self._append(connection, number, previous, entry)
+        if digest is None:
+            # Somebody has put an entry there behind our back. The act is written down all the
+            # same, behind it, and the chain shows both.
+            number = store.next_free(connection, number)
+            digest = self._append(connection, number, previous, entry)
+            if digest is None:
+                raise StorageUnavailable("The audit log cannot take another entry.")
+        store.put_head(connection, self._seal.sealed(number, digest, seam))
+        return number
+
+    def begin(self, connection: Connection) -> None:
+        """Seals the log as it is, when nothing has sealed it yet: the schema was just made, or
+        brought to the form that has seals. A chain that is not whole is left for `verify`."""
+        head = store.head(connection)
+        if head is not None and head.key_id != NO_KEY:
+            return
+        chain = _chain(connection)
+        if isinstance(chain, VerifiedChain) and (head is None or _agrees(head, chain)):
+            store.put_head(connection, self._seal.sealed(chain.count, chain.head, None))
+
+    def verify(self, connection: Connection) -> VerifiedChain | BrokenAt | NotSealed:
+        """Reads the whole log; takes about 20 µs an entry, so call it through `read_long`."""
+        chain, head = _chain(connection), store.head(connection)
+        if isinstance(chain, BrokenAt):
+            return chain
+        after = chain.count + 1
+        if head is None:
+            return BrokenAt(after, "the head of the log is missing or damaged")
+        if head.key_id == self._seal.key_id and not self._seal.is_own(head):
+            return BrokenAt(after, "the head of the log was changed")
+        if head.number > chain.count:
+            return BrokenAt(after, "entries are missing at the end")
+        if not _agrees(head, chain):
+            return BrokenAt(head.number + 1, "entries were added past the head")
+        if head.key_id != self._seal.key_id:
+            return NotSealed(chain.count, chain.head, chain.count)
+        if head.seam is not None:
+            return NotSealed(chain.count, chain.head, head.seam)
+        return chain
+
+    def seal_anew(self, connection: Connection, by: Actor) -> NotSealed | VerifiedChain:
+        """Vouches for the whole log under this key, and writes down that it did; gives what the
+        log was before. `Conflict` when an entry was changed or is missing: no seal mends that."""
+        before = self.verify(connection)
+        chain = _chain(connection)
+        if isinstance(chain, BrokenAt):
+            raise Conflict(
+                f"The audit log is broken at entry {chain.id}: {chain.reason}. Compare it with a"
+                " backup; it cannot be sealed."
+            )
+        store.put_head(connection, self._seal.sealed(chain.count, chain.head, None))
+        figures = {"entries": chain.count, "head": chain.head}
+        self.record(connection, AuditEntry(by, "seal_audit_log", before=figures))
+        return chain if isinstance(before, BrokenAt) else before
+
+    def _place(self, connection: Connection) -> tuple[int, str, int | None]:
+        """The number and hash that the next entry follows, and the seam from now on."""
+        head = store.head(connection)
+        if head is not None and self._seal.is_own(head):
+            return head.number, head.hash, head.seam
+        newest = store.newest(connection)
+        if newest is None:
+            return 0, GENESIS, 0
+        return newest.row[0], newest.hash, newest.row[0]
+
+    def _append(
+        self, connection: Connection, number: int, previous: str, entry: AuditEntry
+    ) -> str | None:
+        """The new entry's hash; None when the number is taken."""
+        row: store.Row = (
+            number,
+            self._clock.now_ms(),
+            entry.actor.name,
+            entry.actor.role,
+            entry.actor.address,
+            entry.action,
+            entry.tenant_id,
+            entry.target,
+            _json(entry.before),
+            _json(entry.after),
+            entry.actor.request_id,
+        )
+        digest = _hash(previous, row)
+        return digest if store.append(connection, row, previous, digest) else None
 
 
-def verify(connection: Connection) -> VerifiedChain | BrokenAt:
-    """Reads the whole log; takes about 10 µs an entry, so call it through `read_long`."""
+def _chain(connection: Connection) -> VerifiedChain | BrokenAt:
+    """Whether every entry is as it was written and follows the one before it."""
     previous, expected = GENESIS, 1
-    for *row, previous_hash, own_hash in store.rows(connection):
-        number = row[0]
+    for entry in store.rows(connection):
+        number = entry.row[0]
         if number != expected:
             return BrokenAt(expected, "an entry is missing")
-        if previous_hash != previous:
+        if not entry.sound:
+            return BrokenAt(number, "the entry was changed: a value is of another kind")
+        if entry.previous_hash != previous:
             return BrokenAt(number, "the entry does not follow the one before it")
-        if own_hash != _hash(previous, tuple(row)):
+        if entry.hash != _hash(previous, entry.row):
             return BrokenAt(number, "the entry was changed")
-        previous, expected = own_hash, number + 1
-    newest = (expected - 1, previous)
-    head = store.head(connection) or (0, GENESIS)
-    if head[0] > newest[0]:
-        return BrokenAt(expected, "entries are missing at the end")
-    if head != newest:
-        return BrokenAt(head[0] + 1, "entries were added past the head")
-    return VerifiedChain(newest[0], previous)
+        previous, expected = entry.hash, number + 1
+    return VerifiedChain(expected - 1, previous)
+
+
+def _agrees(head: Head, chain: VerifiedChain) -> bool:
+    return (head.number, head.hash) == (chain.count, chain.head)
 
 
 def page(
@@ -163,9 +268,9 @@ def page(
 ) -> AuditPage:
     """A page of the entries that match, newest first."""
     wanted = chosen or AuditFilter()
-    rows = store.matching(connection, _parameters(wanted), before=before, limit=limit + 1)
-    records = tuple(_record(row) for row in rows[:limit])
-    return AuditPage(records, records[-1].id if len(rows) > limit else None)
+    found = store.matching(connection, _parameters(wanted), before=before, limit=limit + 1)
+    records = tuple(_record(entry) for entry in found[:limit])
+    return AuditPage(records, records[-1].id if len(found) > limit else None)
 
 
 def export(database: Database, chosen: AuditFilter | None = None) -> Iterator[AuditRecord]:
@@ -185,9 +290,21 @@ def _parameters(chosen: AuditFilter) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _record(row: Any) -> AuditRecord:
-    figures = (json.loads(row[8]), json.loads(row[9]))
-    return AuditRecord(*(*row[:8], *figures, *row[10:]))
+def _record(entry: store.StoredEntry) -> AuditRecord:
+    before, after = _figures(entry.row[8]), _figures(entry.row[9])
+    damaged = not entry.sound or before is None or after is None
+    row, figures = entry.row, (before or {}, after or {})
+    values: tuple[Any, ...] = (*row[:8], *figures, row[10], entry.hash, damaged)
+    return AuditRecord(*values)
+
+
+def _figures(text: str) -> Mapping[str, Any] | None:
+    """What was noted; None when it is not what was written here."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _json(value: object) -> str:

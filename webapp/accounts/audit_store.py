@@ -1,31 +1,39 @@
-"""The audit log's SQL; what an entry means is in audit."""
+"""The audit log's SQL; what an entry means is in audit.
+
+Whoever writes into the database file may leave anything in any column: another type, bytes that
+are no text. So texts are read as bytes, numbers as numbers, and beside them the types that are
+really there; a value that is not what it should be makes its entry unsound and fails nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from webapp.accounts.audit_seal import Head
 from webapp.storage import Connection
 
 Row = tuple[int, int, str, str, str, str, int | None, str, str, str, str]
 
 _COLUMNS = (
-    "id",
-    "at",
-    "actor",
-    "role",
-    "address",
-    "action",
-    "tenant_id",
-    "target",
-    "before",
-    "after",
-    "request_id",
-    "previous_hash",
-    "hash",
+    *("id", "at", "actor", "role", "address", "action", "tenant_id", "target", "before", "after"),
+    *("request_id", "previous_hash", "hash"),
+)
+_NUMBERS = frozenset({"id", "at", "tenant_id"})
+_SELECTED = ", ".join(
+    f"CAST({name} AS {'INTEGER' if name in _NUMBERS else 'BLOB'})" for name in _COLUMNS
+)
+_TYPES = " || ' ' || ".join(f"typeof({name})" for name in _COLUMNS)
+_SOUND = frozenset(
+    " ".join(
+        tenant if name == "tenant_id" else "integer" if name in _NUMBERS else "text"
+        for name in _COLUMNS
+    )
+    for tenant in ("integer", "null")
 )
 _BATCH = 1000
-_HEAD = "audit_head"
+LAST_MOMENT = 253_402_300_799_999
 
 _FILTERS = {
     "actor": "actor = :actor",
@@ -36,57 +44,135 @@ _FILTERS = {
 }
 
 
-def head(connection: Connection) -> tuple[int, str] | None:
-    """The newest entry's number and hash, as they were noted when it was added."""
-    row = connection.execute(
-        "SELECT value FROM meta WHERE name = :name", {"name": _HEAD}
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """A row and its two hashes; not `sound` when a value is not of its column's kind, and then
+    shown as well as can be."""
+
+    row: Row
+    previous_hash: str
+    hash: str
+    sound: bool
+
+
+def head(connection: Connection) -> Head | None:
+    """What was noted when the newest entry was added; None when it is gone or is none."""
+    found = connection.execute(
+        "SELECT CAST(number AS INTEGER), CAST(hash AS BLOB), CAST(seam AS INTEGER),"
+        " CAST(key_id AS BLOB), CAST(mac AS BLOB), typeof(number) || ' ' || typeof(hash)"
+        " || ' ' || typeof(seam) || ' ' || typeof(key_id) || ' ' || typeof(mac)"
+        " FROM audit_head WHERE one = 1",
+        {},
     ).fetchone()
-    if row is None:
+    if found is None or found[5] not in (
+        "integer text null text text",
+        "integer text integer text text",
+    ):
         return None
-    number, _, digest = row[0].partition(" ")
-    return int(number), digest
+    try:
+        digest, key_id, mac = (found[place].decode() for place in (1, 3, 4))
+    except UnicodeDecodeError:
+        return None
+    return Head(found[0], digest, found[2], key_id, mac)
 
 
-def append(connection: Connection, row: Row, previous_hash: str, own_hash: str) -> None:
+def put_head(connection: Connection, head: Head) -> None:
     connection.execute(
+        "INSERT INTO audit_head (one, number, hash, seam, key_id, mac)"
+        " VALUES (1, :number, :hash, :seam, :key_id, :mac) ON CONFLICT (one) DO UPDATE SET"
+        " number = excluded.number, hash = excluded.hash, seam = excluded.seam,"
+        " key_id = excluded.key_id, mac = excluded.mac",
+        {
+            "number": head.number,
+            "hash": head.hash,
+            "seam": head.seam,
+            "key_id": head.key_id,
+            "mac": head.mac,
+        },
+    )
+
+
+def append(connection: Connection, row: Row, previous_hash: str, own_hash: str) -> bool:
+    """False when there is an entry of this number already, which nobody here has written."""
+    added = connection.execute(
         "INSERT INTO audit (id, at, actor, role, address, action, tenant_id, target, before, after,"
         " request_id, previous_hash, hash) VALUES (:id, :at, :actor, :role, :address, :action,"
-        " :tenant_id, :target, :before, :after, :request_id, :previous_hash, :hash)",
+        " :tenant_id, :target, :before, :after, :request_id, :previous_hash, :hash)"
+        " ON CONFLICT (id) DO NOTHING",
         dict(zip(_COLUMNS, (*row, previous_hash, own_hash), strict=True)),
     )
-    connection.execute(
-        "INSERT INTO meta (name, value) VALUES (:name, :value) "
-        "ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-        {"name": _HEAD, "value": f"{row[0]} {own_hash}"},
-    )
+    return added.rowcount == 1
 
 
-def rows(connection: Connection) -> Iterator[Any]:
-    """Every row in order, with both hashes at its end."""
-    last = -(2**63)
+def newest(connection: Connection) -> StoredEntry | None:
+    found = connection.execute(
+        f"SELECT {_SELECTED}, {_TYPES} FROM audit ORDER BY id DESC LIMIT 1",  # noqa: S608  # nosec B608  # our own columns
+        {},
+    ).fetchone()
+    return None if found is None else _entry(found)
+
+
+def next_free(connection: Connection, number: int) -> int:
+    """The first number from this one on that no entry has."""
+    found = connection.execute(
+        "SELECT min(a.id) + 1 FROM audit a WHERE a.id >= :number"
+        " AND NOT EXISTS (SELECT 1 FROM audit b WHERE b.id = a.id + 1)",
+        {"number": number},
+    ).fetchone()
+    return number if found[0] is None else int(found[0])
+
+
+def rows(connection: Connection) -> Iterator[StoredEntry]:
+    """Every entry in order."""
+    after: int | None = None
     while True:
+        # Any number may stand there, the least of all too, so the first batch asks for none.
+        where = "" if after is None else "WHERE id > :after"
         batch = connection.execute(
-            "SELECT id, at, actor, role, address, action, tenant_id, target, before, after,"
-            " request_id, previous_hash, hash FROM audit WHERE id > :last"
+            f"SELECT {_SELECTED}, {_TYPES} FROM audit {where}"  # noqa: S608  # nosec B608  # our own columns
             " ORDER BY id LIMIT :batch",
-            {"last": last, "batch": _BATCH},
+            {"after": after, "batch": _BATCH},
         ).fetchall()
-        yield from batch
+        yield from map(_entry, batch)
         if len(batch) < _BATCH:
             return
-        last = batch[-1][0]
+        after = batch[-1][0]
 
 
 def matching(
     connection: Connection, wanted: dict[str, Any], *, before: int | None, limit: int
-) -> list[Any]:
+) -> list[StoredEntry]:
     conditions = [_FILTERS[name] for name in wanted]
     if before is not None:
         conditions.append("id < :before")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    return connection.execute(
-        "SELECT id, at, actor, role, address, action, tenant_id, target, before, after,"  # noqa: S608  # nosec B608
+    found = connection.execute(
+        f"SELECT {_SELECTED}, {_TYPES} FROM audit"  # noqa: S608  # nosec B608
         # Only conditions from the table above are joined; what was asked for is bound.
-        f" request_id, hash FROM audit {where} ORDER BY id DESC LIMIT :limit",
+        f" {where} ORDER BY id DESC LIMIT :limit",
         {**wanted, "before": before, "limit": limit},
     ).fetchall()
+    return list(map(_entry, found))
+
+
+def _entry(found: Any) -> StoredEntry:
+    *values, types = found
+    sound = types in _SOUND and 0 <= values[1] <= LAST_MOMENT
+    try:
+        texts = [value if isinstance(value, int) else _text(value) for value in values]
+    except UnicodeDecodeError:
+        sound = False
+        texts = [value if isinstance(value, int) else _shown(value) for value in values]
+    *row, previous_hash, own_hash = texts
+    if not sound:
+        row[1] = row[1] if isinstance(row[1], int) and 0 <= row[1] <= LAST_MOMENT else 0
+    whole: Any = tuple(row)
+    return StoredEntry(whole, str(previous_hash or ""), str(own_hash or ""), sound)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
+
+
+def _shown(value: bytes | None) -> str:
+    return "" if value is None else value.decode("utf-8", "replace")

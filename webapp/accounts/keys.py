@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.accounts import key_store as store
-from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.audit import Actor, AuditEntry, AuditLog
 from webapp.accounts.key import Key, NewKey, check_key_name, digest_of, id_of, new_key
 from webapp.accounts.principal import Principal
 from webapp.accounts.roles import check_role
@@ -37,9 +37,15 @@ class Keys:
     """All keys. Each change is in the audit log by the time that it is made."""
 
     def __init__(
-        self, database: Database, user_ids: UserIds, *, clock: Clock | None = None
+        self,
+        database: Database,
+        user_ids: UserIds,
+        *,
+        audit: AuditLog,
+        clock: Clock | None = None,
     ) -> None:
         self._database = database
+        self._log = audit
         self._user_ids = user_ids
         self._clock = clock or SystemClock()
         self._noted: dict[str, int] = {}
@@ -212,7 +218,7 @@ class Keys:
         self, connection: Connection, by: Actor, action: str, key: Key, **figures: Any
     ) -> None:
         entry = AuditEntry(by, action, target=f"key:{key.id}", **figures)
-        record(connection, entry, clock=self._clock)
+        self._log.record(connection, entry)
 
 
 def _is_active(expires_at: int | None, revoked_at: int | None, now: int) -> bool:

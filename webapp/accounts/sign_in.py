@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from webapp.accounts import admin_store as store
 from webapp.accounts.admins import Admin, admin_of, fold_name
-from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.audit import Actor, AuditEntry, AuditLog
 from webapp.accounts.known_browsers import KnownBrowsers
 from webapp.accounts.passwords import Passwords
 from webapp.accounts.principal import Principal
@@ -72,6 +72,7 @@ class SignIn:
         database: Database,
         passwords: Passwords,
         *,
+        audit: AuditLog,
         browser_secret: bytes,
         idle_seconds: float = IDLE_SECONDS,
         absolute_seconds: float = ABSOLUTE_SECONDS,
@@ -83,6 +84,7 @@ class SignIn:
         self._database = database
         self._passwords = passwords
         self._dev_accounts = dev_accounts
+        self._log = audit
         self._idle_ms = round(idle_seconds * 1000)
         self._absolute_ms = round(absolute_seconds * 1000)
         self._clock = clock or SystemClock()
@@ -165,7 +167,7 @@ class SignIn:
             store.drop_links_of(connection, row[0])
             store.add_link(connection, _hash(token), row[0], expires_at)
             entry = AuditEntry(by, "make_sign_in_link", target=f"admin:{row[1]}")
-            record(connection, entry, clock=self._clock)
+            self._log.record(connection, entry)
             return token
 
         return self._database.write(work)
@@ -209,7 +211,7 @@ class SignIn:
         store.start_session(connection, _hash(token), admin.id, where, now)
         actor = Actor(f"admin:{admin.name}", admin.role, where, request_id)
         entry = AuditEntry(actor, "sign_in", after={"with": way})
-        record(connection, entry, clock=self._clock)
+        self._log.record(connection, entry)
         return NewSession(admin, token, self._browsers.mark_for(admin))
 
     # -- staying in -------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ class SignIn:
             if store.end_session(connection, session_id, admin.id) == 0:
                 return False
             entry = AuditEntry(by, "sign_out", target=f"admin:{admin.name}")
-            record(connection, entry, clock=self._clock)
+            self._log.record(connection, entry)
             return True
 
         return self._database.write(work)
@@ -281,7 +283,7 @@ class SignIn:
             ended = store.end_sessions_of(connection, admin.id, keep=keep)
             target = f"admin:{admin.name}"
             entry = AuditEntry(by, "sign_out_everywhere", target=target, after={"ended": ended})
-            record(connection, entry, clock=self._clock)
+            self._log.record(connection, entry)
             return ended
 
         return self._database.write(work)

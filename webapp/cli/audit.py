@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from webapp.accounts import audit as log
-from webapp.accounts.audit import AuditFilter, AuditRecord
+from webapp.accounts.audit import AuditFilter, AuditRecord, BrokenAt, NotSealed, VerifiedChain
+from webapp.cli.asking import YES, confirm
 from webapp.cli.opened import opened_services
 from webapp.cli.output import (
     AS_JSON,
@@ -20,7 +21,7 @@ from webapp.cli.output import (
     write_json_list,
     write_table,
 )
-from webapp.cli.parameters import USER_ID
+from webapp.cli.parameters import CLI, USER_ID
 from webapp.services import Services
 from webapp.usage.periods import DAY_MS, iso_utc
 
@@ -84,6 +85,32 @@ def list_(
             write_json_list(fields)
         elif not write_table(ENTRIES, map(_row, fields)):
             click.echo("There are no such entries.", err=True)
+
+
+@command.command(epilog=examples("switchboard audit seal"))
+@YES
+def seal(yes: bool) -> None:
+    """Vouches for the whole log under this SWITCHBOARD_SECRET_KEY, after it was changed.
+
+    Before the key is changed, `switchboard check` proves the log under the old one and prints its
+    head. Under the new one, compare the head that this command shows with that, and go on.
+    """
+    with opened_services() as services:
+        state = services.database.read_long(services.audit.verify)
+        if isinstance(state, VerifiedChain):
+            click.echo(f"The log's {state.count} entries are sealed already; nothing was done.")
+            return
+        told = state.sentence if isinstance(state, NotSealed) else _broken(state)
+        click.echo(told, err=True)
+        confirm("Vouch for the log as it is?", yes)
+        before = services.database.write_long(
+            lambda connection: services.audit.seal_anew(connection, CLI)
+        )
+    click.echo(f"{before.count} entries are sealed, head {before.head[:16]}.")
+
+
+def _broken(state: BrokenAt) -> str:
+    return f"The audit log is broken at entry {state.id}: {state.reason}."
 
 
 def _fields(services: Services, entry: AuditRecord) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 from webapp.accounts import audit
 from webapp.errors import StorageUnavailable, SwitchboardError
 from webapp.redaction import redacted_url
-from webapp.services import build_services
+from webapp.services import audit_log, build_services
 from webapp.settings import LoadedSettings
 from webapp.storage import Database, open_database
 from webapp.storage.sqlite_file import fault_with_several_processes, processes_that_use
@@ -39,16 +39,25 @@ def check_database(url: str, *, thorough: bool) -> str:
 
 
 def check_audit_log(loaded: LoadedSettings) -> str:
-    """Its length and head, to be kept elsewhere: whoever can write the file can make it anew."""
+    """Its length and head, to be kept elsewhere: an earlier copy of all of it looks like itself."""
     database = open_database(loaded.values.database_url)
     try:
         database.check()
-        state = database.read_long(audit.verify)
+        state = database.read_long(audit_log(loaded).verify)
     finally:
         database.close()
     if isinstance(state, audit.BrokenAt):
         raise SwitchboardError(
-            f"The audit log was changed at entry {state.id}; compare it with a backup."
+            f"The audit log was changed at entry {state.id} ({state.reason}); compare it with a"
+            " backup."
+        )
+    if isinstance(state, audit.NotSealed):
+        if loaded.values.secret_key or state.up_to < state.count:
+            raise SwitchboardError(state.sentence)
+        # Whoever checks without the server's key learns that, and not that something is wrong.
+        click.echo(
+            "warn   audit log: every entry follows the one before it, but the seal was not checked:"
+            " it is made with a SWITCHBOARD_SECRET_KEY that is not set here"
         )
     return f"{state.count} entries, head {state.head[:16]}"
 

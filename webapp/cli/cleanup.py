@@ -9,7 +9,7 @@ import click
 from webapp.cli.asking import YES, confirm
 from webapp.cli.opened import opened_services
 from webapp.cli.output import examples
-from webapp.cli.parameters import DURATION, audit
+from webapp.cli.parameters import DURATION, audited
 from webapp.clock_watch import JUMP_SECONDS
 from webapp.errors import Conflict
 from webapp.housekeeping import last_run
@@ -59,7 +59,7 @@ def command(
                 bar.update(done.tenants - bar.pos)
 
             gone = services.directory.cleanup(
-                inactive, at_most=at_most, audit=audit, progress=progress
+                inactive, at_most=at_most, audit=audited(services), progress=progress
             )
     click.echo(f"{gone.tenants} tenants with {gone.messages} messages forgotten.")
     _tell_what_is_left(gone)

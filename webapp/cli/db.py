@@ -9,6 +9,7 @@ import click
 
 from webapp.cli import user_ids
 from webapp.cli.output import examples
+from webapp.services import build_services
 from webapp.settings import load_settings
 from webapp.storage import open_database
 
@@ -21,9 +22,9 @@ def command() -> None:
 @command.command(epilog=examples("switchboard db upgrade"))
 def upgrade() -> None:
     """Makes the schema, or brings it up to date; does nothing when it is."""
-    database = open_database(load_settings().values.database_url)
-    steps = database.upgrade()
-    database.close()
+    services = build_services(load_settings())
+    steps = services.upgrade_database()
+    services.close()
     for step in steps:
         click.echo(f"done: {step}")
     click.echo("The schema is up to date.")

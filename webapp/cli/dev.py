@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-from pathlib import Path
 
 import click
 
@@ -12,6 +10,7 @@ from webapp.accounts.audit import Actor
 from webapp.cli.output import examples
 from webapp.cli.serving import require_free_port, run_gunicorn
 from webapp.errors import ConfigurationError
+from webapp.instance_secret import instance_secret_file
 from webapp.redaction import redacted_url
 from webapp.server import DEV_SERVER, EMBEDDED_MODEL_PID, READY_LINE
 from webapp.services import build_services
@@ -24,7 +23,6 @@ PRODUCTION = (
     " change everything in it; name another one, such as"
     " SWITCHBOARD_DATABASE_URL=sqlite:///instance/dev.db, or go on with --production-data."
 )
-SECRET_FILE = "secret_key"  # nosec B105  # the name of a file
 
 
 @click.command(name="dev", epilog=examples("switchboard dev", "switchboard dev --port 9000"))
@@ -49,7 +47,7 @@ def command(host: str, port: int, on_production: bool) -> None:
     environment = {} if loaded.source_of("auth") != "default" else {"SWITCHBOARD_AUTH": "open"}
     environment[DEV_SERVER] = str(os.getpid())  # which stays, as gunicorn takes our place
     if not loaded.values.secret_key:
-        environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(_secret_file(loaded.instance_path))
+        environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(instance_secret_file(loaded.instance_path))
     token = _prepare_database(loaded, on_production=on_production)
     embedded = not (loaded.values.openai_api_key or loaded.values.openai_base_url)
     model_environment = _start_embedded_model() if embedded else {}
@@ -70,23 +68,10 @@ def _require_loopback(host: str) -> None:
         )
 
 
-def _secret_file(folder: Path) -> Path:
-    """A secret of this instance, made once, so that sign-ins outlast a restart."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / SECRET_FILE
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_urlsafe(48) + "\n")
-    return path
-
-
 def _prepare_database(loaded: LoadedSettings, *, on_production: bool) -> str:
     """The schema, the owner's account, and a sign-in link's token for it."""
     services = build_services(loaded)
-    services.database.upgrade()
+    services.upgrade_database()
     services.require_sound_database()
     with services.database.read() as connection:
         if is_production(connection) and not on_production:

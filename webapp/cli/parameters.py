@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.audit import Actor, AuditEntry
 from webapp.errors import InvalidInput
 from webapp.ids import check_user_id
+from webapp.services import Services
 from webapp.settings import parse_duration
 from webapp.storage import Connection
-from webapp.tenants.notes import AuditNote
+from webapp.tenants.notes import Audit, AuditNote
 
 CLI = Actor.command_line()
 
@@ -48,7 +49,11 @@ SESSION_ID = UserIdParameter("session_id")
 DURATION = Duration()
 
 
-def audit(connection: Connection, note: AuditNote) -> None:
-    """Writes an act down as the command line's, in the transaction of the act."""
-    entry = AuditEntry(CLI, note.action, note.tenant, before=note.before, after=note.after)
-    record(connection, entry)
+def audited(services: Services) -> Audit:
+    """What an act calls in its own transaction: it is written down as the command line's."""
+
+    def write(connection: Connection, note: AuditNote) -> None:
+        entry = AuditEntry(CLI, note.action, note.tenant, before=note.before, after=note.after)
+        services.audit.record(connection, entry)
+
+    return write

@@ -7,7 +7,7 @@ import click
 from webapp.cli.asking import YES, confirm, confirm_words
 from webapp.cli.opened import opened_services
 from webapp.cli.output import examples
-from webapp.cli.parameters import USER_ID, audit
+from webapp.cli.parameters import USER_ID, audited
 from webapp.cli.text import visible
 from webapp.tenants import figures
 from webapp.tenants.directory import TenantChange
@@ -28,7 +28,7 @@ def limit(user_id: str, limit: str) -> None:
     """Gives the tenant a rate limit of its own, or 'default' for that of all."""
     own = None if limit == DEFAULT else limit
     with opened_services() as services:
-        services.directory.update(user_id, TenantChange(rate_limit=own), audit=audit)
+        services.directory.update(user_id, TenantChange(rate_limit=own), audit=audited(services))
     click.echo(f"{visible(user_id)} has {own or 'the default'} as its rate limit.")
 
 
@@ -44,7 +44,7 @@ def budget(user_id: str, budget: str) -> None:
     """Gives the tenant a token budget of its own, or 'default' for that of all."""
     own = None if budget == DEFAULT else budget
     with opened_services() as services:
-        services.directory.update(user_id, TenantChange(token_budget=own), audit=audit)
+        services.directory.update(user_id, TenantChange(token_budget=own), audit=audited(services))
     click.echo(f"{visible(user_id)} has {own or 'the default'} as its token budget.")
 
 
@@ -53,7 +53,7 @@ def budget(user_id: str, budget: str) -> None:
 def block(user_id: str) -> None:
     """Refuses the tenant's turns from the next one on."""
     with opened_services() as services:
-        services.directory.update(user_id, TenantChange(blocked=True), audit=audit)
+        services.directory.update(user_id, TenantChange(blocked=True), audit=audited(services))
     click.echo(f"{visible(user_id)} is blocked.")
 
 
@@ -62,7 +62,7 @@ def block(user_id: str) -> None:
 def unblock(user_id: str) -> None:
     """Lets the tenant in again."""
     with opened_services() as services:
-        services.directory.update(user_id, TenantChange(blocked=False), audit=audit)
+        services.directory.update(user_id, TenantChange(blocked=False), audit=audited(services))
     click.echo(f"{visible(user_id)} is not blocked.")
 
 
@@ -78,7 +78,7 @@ def clear(user_id: str, yes: bool) -> None:
     with opened_services() as services:
         tenant = services.directory.get(user_id)
         confirm(f"Clear {tenant.message_count} messages of {user_id}?", yes)
-        cleared = services.directory.clear(user_id, audit=audit)
+        cleared = services.directory.clear(user_id, audit=audited(services))
     click.echo(f"{cleared} messages cleared.")
 
 
@@ -97,7 +97,7 @@ def clear_all(yes: bool) -> None:
             confirm_words(
                 f"This clears {found.messages} messages of {found.tenants} tenants.", WORDS, yes
             )
-        cleared, of = services.directory.clear_all(audit=audit)
+        cleared, of = services.directory.clear_all(audit=audited(services))
     click.echo(f"{cleared} messages of {of} tenants cleared.")
 
 
@@ -118,7 +118,7 @@ def forget(user_id: str, yes: bool) -> None:
             f" and {tenant.request_count} requests?",
             yes,
         )
-        gone = services.directory.forget(user_id, audit=audit)
+        gone = services.directory.forget(user_id, audit=audited(services))
     click.echo(
         f"{visible(user_id)} is forgotten: {gone.messages} messages, {gone.requests} requests."
     )

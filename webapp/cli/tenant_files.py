@@ -9,7 +9,7 @@ import click
 
 from webapp.cli.opened import opened_services
 from webapp.cli.output import examples
-from webapp.cli.parameters import USER_ID, audit
+from webapp.cli.parameters import USER_ID, audited
 from webapp.tenants.notes import AuditNote
 
 
@@ -26,7 +26,7 @@ def export(user_id: str, output: IO[bytes]) -> None:
     with opened_services() as services:
         tenant = services.directory.get(user_id)
         services.database.write(
-            lambda connection: audit(
+            lambda connection: audited(services)(
                 connection,
                 AuditNote("export_tenant", tenant.number, {"messages": tenant.message_count}),
             )
@@ -50,7 +50,7 @@ def export(user_id: str, output: IO[bytes]) -> None:
 def import_(user_id: str, file: IO[bytes]) -> None:
     """Reads an export from FILE ('-': standard input) into a tenant; all of it or nothing."""
     with opened_services() as services:
-        imported = services.directory.import_(user_id, file, audit=audit)
+        imported = services.directory.import_(user_id, file, audit=audited(services))
     click.echo(
         f"{imported.messages} messages in {imported.sessions} sessions and"
         f" {imported.requests} requests imported."

@@ -317,3 +317,26 @@ def m011_accounts_of_dev(db: Database) -> None:
     """
     db.execute("ALTER TABLE admins ADD COLUMN dev_only INTEGER NOT NULL DEFAULT 0")
     db.execute("UPDATE admins SET dev_only = 1 WHERE name = 'dev' AND password_hash IS NULL")
+
+
+@migrations()
+def m012_audit_head(db: Database) -> None:
+    """The audit log's head, with its seal under SECRET_KEY; `begin` in accounts/audit.py makes
+    the first one. Until then the head has the form of before, without a seal."""
+    db.execute("""
+        CREATE TABLE audit_head (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            number INTEGER NOT NULL,
+            hash TEXT NOT NULL,
+            seam INTEGER,
+            key_id TEXT NOT NULL,
+            mac TEXT NOT NULL
+        )
+    """)
+    db.execute("""
+        INSERT INTO audit_head (one, number, hash, key_id, mac)
+        SELECT 1, CAST(substr(value, 1, instr(value, ' ') - 1) AS INTEGER),
+            substr(value, instr(value, ' ') + 1), '', ''
+        FROM meta WHERE name = 'audit_head'
+    """)
+    db.execute("DELETE FROM meta WHERE name = 'audit_head'")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import request
 
-from webapp.accounts.audit import Actor, AuditEntry, record
+from webapp.accounts.audit import Actor, AuditEntry
 from webapp.storage import Connection
 from webapp.tenants.notes import Audit, AuditNote
 from webapp.web.context import caller, context, services
@@ -13,12 +13,12 @@ from webapp.web.context import caller, context, services
 def audited() -> Audit:
     """What an act on a tenant calls in its own transaction, for the caller of this request."""
     actor = Actor.of(caller(), address=request.remote_addr or "", request_id=context().request_id)
-    clock = services().clock
+    log = services().audit
 
     def write(connection: Connection, note: AuditNote) -> None:
         entry = AuditEntry(
             actor, note.action, tenant_id=note.tenant, before=note.before, after=note.after
         )
-        record(connection, entry, clock=clock)
+        log.record(connection, entry)
 
     return write

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sqlite3
 
 import pytest
 from flask import Flask
@@ -13,6 +14,7 @@ from flask import Flask
 from tests.conftest import SECRET, MakeApp, services_of
 from tests.web.admin.conftest import audit_of, talk
 from tests.web.admin.person import Person, form_to, forms_of, sign_in
+from webapp.web.admin.remembered import EXTENSION as REMEMBERED
 
 KEY = re.compile(r"sb_[0-9a-f]{12}_[\w-]+")
 
@@ -161,6 +163,28 @@ def test_the_settings_page_says_where_from_and_shows_no_secret(make_app: MakeApp
     assert "some-model" in page
     assert "Environment" in page
     assert forms_of(page)
+
+
+def test_a_log_that_was_written_into_is_shown_with_what_is_wrong(app: Flask, alice: Person) -> None:
+    for name in ("first", "second"):
+        make_key(alice, name=name)
+    assert "Chain whole" in alice.read("/admin/audit")
+    database = services_of(app).database
+    connection = sqlite3.connect(database.url.removeprefix("sqlite:///"))
+    connection.execute("DROP TRIGGER audit_refuses_update")
+    connection.execute(
+        "UPDATE audit SET actor = x'00ff', at = 9e18, action = CAST(x'ff' AS TEXT),"
+        " before = '[[1]]', after = '{\"expires_at\": 99999999999999999999, \"b\": [{}]}',"
+        " tenant_id = 'bob' WHERE id = 2"
+    )
+    connection.commit()
+    connection.close()
+    app.extensions[REMEMBERED]._entries.clear()
+    page = alice.read("/admin/audit")
+    assert "The chain is broken at entry 2" in page
+    assert "damaged" in page
+    assert len(list(csv.DictReader(io.StringIO(alice.read("/admin/audit.csv"))))) >= 4
+    assert len(json.loads(alice.read("/admin/audit.json"))["entries"]) >= 4
 
 
 def test_script_in_a_name_or_a_session_stays_text(app: Flask, alice: Person) -> None:

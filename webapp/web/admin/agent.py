@@ -10,7 +10,7 @@ from typing import Any
 from flask import flash, make_response, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp.accounts.audit import AuditEntry, record
+from webapp.accounts.audit import AuditEntry
 from webapp.chat.configuration import AgentConfiguration
 from webapp.errors import Conflict, InvalidInput
 from webapp.storage import Connection
@@ -113,7 +113,7 @@ def _wanted(typed: TypedAgent) -> AgentConfiguration:
 
 
 def _audit() -> Any:
-    by, clock = actor(), services().clock
+    by, log = actor(), services().audit
 
     def write(
         connection: Connection, before: AgentConfiguration, after: AgentConfiguration
@@ -131,7 +131,7 @@ def _audit() -> Any:
             before={name: was[name] for name in changed if was[name] is not None},
             after={name: became[name] for name in changed if became[name] is not None},
         )
-        record(connection, entry, clock=clock)
+        log.record(connection, entry)
 
     return write
 

@@ -12,7 +12,8 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from webapp.accounts import audit as log
-from webapp.accounts.audit import AuditFilter, AuditRecord, BrokenAt
+from webapp.accounts.audit import AuditFilter, AuditRecord, BrokenAt, NotSealed
+from webapp.accounts.audit_store import LAST_MOMENT
 from webapp.usage.periods import DAY_MS, iso_utc
 from webapp.web.admin.forms import FormShape, bind_page
 from webapp.web.admin.remembered import remembered
@@ -45,6 +46,7 @@ ACTIONS = (
     "enable_admin",
     "remove_admin",
     "make_sign_in_link",
+    "seal_audit_log",
     "sign_in",
     "sign_out",
     "sign_out_everywhere",
@@ -137,10 +139,14 @@ def readable(entry: AuditRecord) -> dict[str, Any]:
 
 def _figures(noted: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        name: iso_utc(value) if name.endswith("_at") and isinstance(value, int) else value
+        name: iso_utc(value) if name.endswith("_at") and _is_moment(value) else value
         for name, value in noted.items()
         if value is not None
     }
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= LAST_MOMENT
 
 
 class _Names:
@@ -173,14 +179,14 @@ def _text(value: object) -> object:
 
 
 def _chain() -> Mapping[str, object]:
-    database = services().database
-    found = remembered().get(
-        "chain", lambda: database.read_long(log.verify), seconds=VERIFIED_SECONDS
-    )
+    database, verify = services().database, services().audit.verify
+    found = remembered().get("chain", lambda: database.read_long(verify), seconds=VERIFIED_SECONDS)
     if found is None:
         return {"ok": True, "checked": 0, "pending": True}
     if isinstance(found, BrokenAt):
-        return {"ok": False, "checked": 0, "broken_at": found.id}
+        return {"ok": False, "checked": 0, "broken_at": found.id, "reason": found.reason}
+    if isinstance(found, NotSealed):
+        return {"ok": False, "checked": found.count, "not_sealed": found.sentence}
     return {"ok": True, "checked": found.count}
 
 

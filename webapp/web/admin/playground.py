@@ -11,7 +11,7 @@ from http import HTTPStatus
 from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp.accounts.audit import AuditEntry, record
+from webapp.accounts.audit import AuditEntry
 from webapp.chat.values import ChatTurn
 from webapp.errors import InvalidInput, Refused, SwitchboardError
 from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
@@ -84,10 +84,11 @@ def _turn(cancel: Cancellation | None = None) -> ChatTurn:
 
 def _write_down(turn: ChatTurn) -> None:
     stored_id, by, clock = services().user_ids.stored(turn.user_id), actor(), services().clock
+    log = services().audit
 
     def work(connection: Connection) -> None:
         number = tenants.ensure(connection, stored_id, clock.now_ms())
-        record(connection, AuditEntry(by, "playground_turn", number), clock=clock)
+        log.record(connection, AuditEntry(by, "playground_turn", number))
 
     services().database.write(work)
 

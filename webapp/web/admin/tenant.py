@@ -110,9 +110,8 @@ def export(user_id: str) -> ResponseReturnValue:
     row = services().directory.get(user_id)
     hidden = services().settings.hide_conversations
     entry = AuditEntry(actor(), "export_tenant", row.number, after={"conversations": not hidden})
-    services().database.write(
-        lambda connection: audit.record(connection, entry, clock=services().clock)
-    )
+    log = services().audit
+    services().database.write(lambda connection: log.record(connection, entry))
     lines = export_lines(services().database, row, _now(), conversations=not hidden)
     return download(f"{user_id}.jsonl", "application/jsonl", lines)
 
