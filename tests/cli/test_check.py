@@ -136,3 +136,41 @@ def test_counters_are_compared_with_their_rows(app: Flask, tmp_path: Path) -> No
     status, lines = check(tmp_path, "--data")
     assert status == 1
     assert "alice: request_count says 7, the rows say 2." in line(lines, "fault", "data")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("valkey://127.0.0.1", "needs the package valkey"),
+        ("redis+cluster://:hunter2@127.0.0.1:9", "does not answer"),
+    ],
+)
+def test_a_limiter_that_cannot_be_made_is_a_sentence_for_serve_and_check(
+    app: Flask, tmp_path: Path, model_server: Upstream, url: str, words: str
+) -> None:
+    del app
+    given = {
+        "SECRET_KEY": SECRET,
+        "OPENAI_BASE_URL": model_server.base_url,
+        "RATE_LIMIT_STORAGE_URL": url,
+    }
+    status, lines = check(tmp_path, **given)
+    assert status == 1
+    assert words in line(lines, "fault", "limiter")
+    done = subprocess.run(
+        [SWITCHBOARD, "serve", "--bind", "127.0.0.1:1"],
+        env={
+            "PATH": "/usr/bin:/bin",
+            "SWITCHBOARD_DATABASE_URL": f"sqlite:///{tmp_path / 'switchboard.db'}",
+            "SWITCHBOARD_SECRET_KEY": SECRET,
+            "SWITCHBOARD_RATE_LIMIT_STORAGE_URL": url,
+            "OPENAI_BASE_URL": model_server.base_url,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert words in sentence
+    assert "hunter2" not in sentence + "".join(lines)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from limits.aio.storage import Storage as AsyncStorage
 from limits.errors import ConfigurationError as MissingPackage
-from limits.storage import storage_from_string
+from limits.storage import Storage, storage_from_string
 
 import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
 from webapp.errors import ConfigurationError, SwitchboardError
@@ -17,15 +18,11 @@ LONGEST_ANSWER_SECONDS = 25.0
 
 def check_limiter(settings: Settings) -> str:
     """Where it counts."""
-    url = settings.rate_limit_storage_url
-    shown = redacted_url(url)
+    shown = redacted_url(settings.rate_limit_storage_url)
     try:
-        up = storage_from_string(url).check()
-    except MissingPackage:
-        raise ConfigurationError(
-            f"SWITCHBOARD_RATE_LIMIT_STORAGE_URL needs a package that is not installed; for"
-            f" {shown.partition(':')[0]} install the extra switchboard[redis]."
-        ) from None
+        up = limiter_storage(settings).check()
+    except ConfigurationError:
+        raise
     except Exception:  # noqa: BLE001  # each storage raises its own kinds
         up = False
     if not up:
@@ -34,6 +31,25 @@ def check_limiter(settings: Settings) -> str:
             " it or correct the address. Until then limits are not kept."
         )
     return f"{settings.rate_limit} in {shown}"
+
+
+def limiter_storage(settings: Settings) -> Storage | AsyncStorage:
+    """The storage, which need not answer yet; `ConfigurationError` when it cannot be made."""
+    url = settings.rate_limit_storage_url
+    try:
+        return storage_from_string(url)
+    except MissingPackage:
+        scheme = url.partition(":")[0]
+        package = "valkey" if scheme.startswith("valkey") else "redis"
+        raise ConfigurationError(
+            f"SWITCHBOARD_RATE_LIMIT_STORAGE_URL begins with {scheme}://, which needs the package"
+            f" {package}; install it with: .venv/bin/pip install {package}."
+        ) from None
+    except Exception:  # noqa: BLE001  # a cluster is asked at once, and each raises its own kinds
+        raise ConfigurationError(
+            f"The storage in SWITCHBOARD_RATE_LIMIT_STORAGE_URL, {redacted_url(url)}, does not"
+            " answer; start it or correct the address."
+        ) from None
 
 
 def check_tools(loaded: LoadedSettings) -> str:

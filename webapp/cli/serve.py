@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from webapp.cli.check_others import limiter_storage
 from webapp.cli.output import examples
 from webapp.cli.serving import run_gunicorn
 from webapp.errors import ConfigurationError, SwitchboardError
@@ -35,6 +36,7 @@ def command(bind: str, workers: int, concurrency: int) -> None:
         *_told(weak_secret(loaded.values)),
         *for_production(loaded.values, workers),
         *_faults_met(loaded),
+        *_all_of(lambda: limiter_storage(loaded.values)),
     ]
     if faults:
         raise ConfigurationError("\n".join(faults))

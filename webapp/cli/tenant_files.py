@@ -33,7 +33,10 @@ def export(user_id: str, output: IO[bytes]) -> None:
         )
         lines = services.directory.export(user_id)
         length = tenant.message_count + tenant.request_count
-        with click.progressbar(lines, length=length, label="Exporting", file=sys.stderr) as bar:
+        shown = getattr(output, "name", "") == "<stdout>" and sys.stdout.isatty()
+        with click.progressbar(
+            lines, length=length, label="Exporting", file=sys.stderr, hidden=shown
+        ) as bar:
             for line in bar:
                 output.write(line)
 

@@ -198,7 +198,7 @@ def _write_message(stored: StoredMessage) -> int:
     """Gives 1, to be counted."""
     message = stored.message
     head = f"{moment(message.created_at_ms)}  {visible(stored.session_id)}  {message.role}"
-    click.secho(head, bold=True)
+    click.echo(head)
     for call in message.tool_calls:
         click.echo(f"  calls {visible(call.name)} {visible(call.arguments)}")
     for line in readable(message.content).splitlines():
