@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Any
 
 from flask import Response
@@ -36,9 +37,10 @@ def stream_response(
     hang_up: threading.Event,
     request_id: str,
     *,
+    inside: Context | None = None,
     keep_alive: float = KEEP_ALIVE_SECONDS,
 ) -> Response:
-    """An answer that sends the turn's events as they come.
+    """An answer that sends the turn's events as they come; `inside` is the turn's context.
 
     The turn runs in a thread of its own, so that this one can send a comment when the model was
     silent for `keep_alive` seconds: proxies close a line on which nothing moves, and only in
@@ -48,7 +50,10 @@ def stream_response(
     # It begins now: a response that is never read would never begin it, and so keep the tenant's
     # place. From here on the turn comes to its end, whatever becomes of the response.
     pump = threading.Thread(
-        target=_pump, args=(events, lines, request_id), name="turn", daemon=True
+        target=(inside or Context()).run,
+        args=(_pump, events, lines, request_id),
+        name="turn",
+        daemon=True,
     )
     pump.start()
     response = Response(

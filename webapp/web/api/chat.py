@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextvars import copy_context
 
 from flask import Response, request
 from pydantic import Field
@@ -90,11 +91,14 @@ def json_answer(body: dict[str, object]) -> Response:
 def stream_turn(turn: ChatTurn, closed: threading.Event) -> Response:
     """Waits for the tenant's place, so that a refusal has its own status; then streams."""
     events = services().chat.stream(turn)
-    first = next(events)
+    # The turn takes its place in the context in which it goes on, and not in the request's: that
+    # would look, to the connection's next request, as if it were inside this turn.
+    inside = copy_context()
+    first = inside.run(next, events)
 
     def all_events() -> Iterator[ChatEvent]:
         if not isinstance(first, Started):
             yield first
         yield from events
 
-    return stream_response(all_events(), closed, turn.request_id)
+    return stream_response(all_events(), closed, turn.request_id, inside=inside)
