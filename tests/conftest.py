@@ -60,7 +60,7 @@ def make_app(tmp_path: Path, model: FakeModel) -> Iterator[MakeApp]:
 
     yield make
     for app in made:
-        services_of(app).database.close()
+        services_of(app).close()
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def start_housekeeping(services: Services) -> threading.Event:
             if left <= 0:
                 left = interval
                 run_once(services, watch)
-            _keep_log_small(services)
+            _tidy_up(services)
 
     threading.Thread(target=loop, name="housekeeping", daemon=True).start()
     return stop
@@ -90,9 +90,10 @@ def _forget_and_prune(services: Services) -> None:
         pass
 
 
-def _keep_log_small(services: Services) -> None:
-    """A log that a long reader made grow is cut off as soon as that has ended."""
+def _tidy_up(services: Services) -> None:
+    """Counts wait for nobody to ask, and a log that a long reader made grow for its end."""
     try:
+        services.chat.settle()
         services.database.shrink_log()
     except SwitchboardError as error:
         logger.warning("housekeeping_failed", extra={"code": error.code})

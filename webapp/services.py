@@ -82,6 +82,7 @@ class Services:
 
     def close(self) -> None:
         """Leaves everything in the database's one file; the process ends, or this use of it."""
+        self.chat.close()
         self.database.close()
 
     def warm_up(self) -> None:

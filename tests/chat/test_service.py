@@ -17,6 +17,7 @@ from webapp.chat.service import ChatService, ClientGone, Started
 from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.errors import (
     Conflict,
+    GuardrailRefused,
     IdempotencyMismatch,
     InvalidInput,
     ModelError,
@@ -46,6 +47,7 @@ def contents(app: Flask, user_id: str) -> list[str]:
 
 
 def row(app: Flask, user_id: str, columns: str) -> Any:
+    services_of(app).chat.settle()
     with services_of(app).database.read() as connection:
         return connection.execute(
             f"SELECT {columns} FROM tenants WHERE user_id = :user", {"user": user_id}
@@ -324,3 +326,69 @@ def test_a_failing_turn_does_not_bring_a_forgotten_tenant_back(make_app: MakeApp
     thread.join(5)
     assert len(failures) == 1
     assert row(app, "alice", "id") is None
+
+
+def test_refused_requests_are_counted_and_leave_no_row(make_app: MakeApp) -> None:
+    app = make_app(RATE_LIMIT="2/minute")
+    client = app.test_client()
+    body = {"user_id": "alice", "message": "hello"}
+    statuses = [client.post("/chat", json=body).status_code for _ in range(50)]
+    assert statuses == [200] * 2 + [429] * 48
+    page = client.get("/api/tenants/alice/metrics?window=1h").json
+    assert page is not None
+    assert (page["requests"], page["rate_limited"], page["errors"]) == (50, 48, 0)
+    assert sum(step["requests"] for step in page["series"]) == 50
+    everyone = client.get("/api/metrics?window=24h").json
+    assert everyone is not None
+    assert (everyone["requests"], everyone["rate_limited"]) == (50, 48)
+    assert row(app, "alice", "request_count, refused_count") == (50, 48)
+    assert 'code="rate_limited"} 48' in client.get("/metrics").text
+    with services_of(app).database.read() as connection:
+        assert connection.execute("SELECT COUNT(*) FROM requests", {}).fetchone() == (2,)
+
+
+def test_refusals_are_written_at_the_latest_when_it_stops(make_app: MakeApp) -> None:
+    app = make_app(RATE_LIMIT="1/minute")
+    body = {"user_id": "alice", "message": "hello"}
+    for _ in range(5):
+        app.test_client().post("/chat", json=body)
+    services_of(app).close()
+    with services_of(app).database.read() as connection:
+        counted = "SELECT request_count, refused_count FROM tenants"
+        assert connection.execute(counted, {}).fetchone() == (5, 4)
+    services_of(app).database.close()
+
+
+@pytest.mark.parametrize("message", ["", "x" * 40_000])
+def test_a_request_that_cannot_be_bound_makes_no_tenant(make_app: MakeApp, message: str) -> None:
+    app = make_app()
+    body = {"user_id": "new", "message": message}
+    assert app.test_client().post("/chat", json=body).status_code == 400
+    assert app.test_client().get("/api/tenants/new").status_code == 404
+
+
+def test_a_turn_refused_by_the_agent_makes_no_tenant(make_app: MakeApp) -> None:
+    refusal = GuardrailRefused("no", guardrail="g")
+    app = make_app(model=FakeModel.of(refusal))
+    body = {"user_id": "new", "message": "hello"}
+    assert app.test_client().post("/chat", json=body).status_code == 400
+    assert app.test_client().get("/api/tenants/new").status_code == 404
+    everyone = app.test_client().get("/api/metrics?window=1h").json
+    assert everyone is not None
+    assert everyone["requests"] == 1
+
+
+def test_a_failed_turn_of_a_new_tenant_is_counted_for_it(make_app: MakeApp) -> None:
+    app = make_app(model=FakeModel.of(ModelError("away")))
+    body = {"user_id": "new", "message": "hello"}
+    assert app.test_client().post("/chat", json=body).status_code == 502
+    assert row(app, "new", "request_count, error_count") == (1, 1)
+
+
+def test_a_limit_of_an_unknown_tenant_makes_none(make_app: MakeApp) -> None:
+    app = make_app(RATE_LIMIT="1/minute")
+    body = {"user_id": "new", "message": "hello"}
+    assert app.test_client().post("/chat", json=body).status_code == 200
+    assert app.test_client().delete("/api/tenants/new").status_code == 200
+    assert app.test_client().post("/chat", json=body).status_code == 429
+    assert app.test_client().get("/api/tenants/new").status_code == 404

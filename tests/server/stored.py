@@ -31,13 +31,21 @@ def memory(path: Path, user_id: str) -> list[tuple[str, str]]:
 
 
 def recorded(path: Path, user_id: str) -> list[tuple[int, str]]:
-    """Status and code of the user's requests, in the order in which they ended."""
-    return rows(
+    """Status and code of the user's requests, in the order in which they ended; refused ones,
+    which are only counted and written together, stand at the end, as far as they are written."""
+    requests = rows(
         path,
         "SELECT status, code FROM requests JOIN tenants ON tenants.id = requests.tenant_id"
         " WHERE user_id = ? ORDER BY requests.id",
         user_id,
     )
+    refused = rows(
+        path,
+        "SELECT CASE WHEN rate_limited THEN 429 ELSE 403 END, code, requests FROM usage"
+        " JOIN tenants ON tenants.id = usage.tenant_id WHERE user_id = ? AND period = 'minute'",
+        user_id,
+    )
+    return requests + [(status, code) for status, code, number in refused for _ in range(number)]
 
 
 def require_whole(path: Path) -> None:
@@ -74,7 +82,9 @@ _DISAGREEMENTS = {
     "requests, errors and tokens of tenants": """
         SELECT user_id FROM tenants WHERE
             (request_count, error_count, input_tokens, output_tokens) !=
-            (SELECT count(*), coalesce(sum(status >= 500), 0), coalesce(sum(input_tokens), 0),
+            (SELECT count(*) + (SELECT coalesce(sum(requests), 0) FROM usage
+                WHERE usage.tenant_id = tenants.id AND period = 'minute'),
+                coalesce(sum(status >= 500), 0), coalesce(sum(input_tokens), 0),
                 coalesce(sum(output_tokens), 0) FROM requests WHERE tenant_id = tenants.id)
     """,
     "sums of tenants": """
@@ -88,7 +98,11 @@ _DISAGREEMENTS = {
     "sums over all tenants": """
         SELECT p.period FROM
             (SELECT 'minute' AS period UNION SELECT 'hour' UNION SELECT 'day') AS p
-        WHERE (SELECT count(*) FROM requests) !=
+        WHERE (SELECT count(*) FROM requests WHERE status NOT BETWEEN 400 AND 498) + (
+            SELECT coalesce(sum(requests), 0) FROM usage
+            WHERE tenant_id = 0 AND period = 'day' AND measure = 'request' AND bucket = -1
+                AND code <> 'client_closed_request'
+        ) !=
             (SELECT coalesce(sum(requests), 0) FROM usage
              WHERE tenant_id = 0 AND usage.period = p.period AND measure = 'request')
     """,

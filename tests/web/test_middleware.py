@@ -37,6 +37,7 @@ def test_the_chain_has_its_order() -> None:
         "security_headers",
         "compression",
         "callers",
+        "settled_figures",
         "recovery",
     ]
 

@@ -12,6 +12,7 @@ from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
 MOST = 10_000
+AT_ONCE = 100
 HOUR_MS = 3_600_000
 
 
@@ -25,8 +26,15 @@ class LateRecords:
     def keep(self, stored_id: str, record: RequestRecord) -> None:
         self._waiting.append((stored_id, record))
 
+    def write_all(self, now_ms: int) -> None:
+        """All of it, unless the database fails again."""
+        left = len(self._waiting) + 1
+        while 0 < len(self._waiting) < left:
+            left = len(self._waiting)
+            self.write(now_ms)
+
     def write(self, now_ms: int) -> None:
-        """Writes what waits, if anything does; a database that fails again keeps it waiting.
+        """Writes some of what waits; a database that fails again keeps it waiting.
 
         A tenant that is not there is not made for it, because it may have been forgotten since.
         What is older than an hour is dropped: it could set a budget's day back.
@@ -34,7 +42,7 @@ class LateRecords:
         late: list[tuple[str, RequestRecord]] = []
         # Other threads take from it too: that one is there does not say that it can be taken.
         with suppress(IndexError):
-            while self._waiting:
+            while self._waiting and len(late) < AT_ONCE:
                 late.append(self._waiting.popleft())
         if not late:
             return

@@ -19,7 +19,7 @@ from webapp.allowances import TokenBudget
 from webapp.chat.budget import require_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, RunningKeys, fingerprint, first_answer, keep
-from webapp.chat.turn_records import Spent, TurnRecords
+from webapp.chat.turn_records import CLIENT_GONE, Spent, TurnRecords
 from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.clock import Clock
 from webapp.errors import (
@@ -37,8 +37,6 @@ from webapp.tenants import store as tenants
 from webapp.tenants.user_ids import UserIds
 from webapp.turns import Load, TurnQueue
 from webapp.usage import store as usage_store
-
-CLIENT_GONE = 499
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,7 @@ class _Ready:
     tenant: int
     agent: Agent
     history: list[Message]
+    is_new: bool = False
 
 
 class ChatService:
@@ -141,6 +140,14 @@ class ChatService:
         """Counts a request that was refused before it came here, by the limiter."""
         self._records.write(turn, status=status, code=code)
 
+    def settle(self) -> None:
+        """Writes what is only counted so far, for whoever reads figures now."""
+        self._records.settle()
+
+    def close(self) -> None:
+        """Writes all that waits to be written; the process ends."""
+        self._records.close()
+
     # -- one turn -------------------------------------------------------------------------------
 
     def _recorded(self, turn: ChatTurn, *, streaming: bool) -> Iterator[ChatEvent]:
@@ -190,7 +197,7 @@ class ChatService:
     ) -> Generator[ChatEvent, None, ChatAnswer]:
         """The agent's run and the turn's transaction, while the tenant's place is held."""
         ready = self._prepare(turn, stored_id)
-        spent.tenant = ready.tenant
+        spent.tenant, spent.made_tenant = ready.tenant, ready.is_new
         yield Started()
         question = Message("user", turn.message, created_at_ms=self._clock.now_ms())
         events = ready.agent.play(question, ready.history, streaming=streaming, cancel=turn.cancel)
@@ -231,7 +238,7 @@ class ChatService:
         number = self._database.write(
             lambda connection: tenants.ensure(connection, stored_id, self._clock.now_ms())
         )
-        return _Ready(number, agent, [])
+        return _Ready(number, agent, [], is_new=True)
 
     def _commit(
         self,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from webapp.chat.late_records import LateRecords
+from webapp.chat.refusals import Refusals
 from webapp.chat.values import ChatTurn
 from webapp.clock import Clock
 from webapp.errors import StorageUnavailable, SwitchboardError
@@ -15,17 +17,21 @@ from webapp.tenants.user_ids import UserIds
 from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
+CLIENT_GONE = 499
+
 
 @dataclass(slots=True)
 class Spent:
     """What a turn has used so far, so that one that fails is counted as well.
 
-    `first_token` is the monotonic clock in seconds; `tenant` is known once the turn has begun.
+    `first_token` is the monotonic clock in seconds; `tenant` is known once the turn has begun,
+    and `made_tenant` says that it is its first.
     """
 
     usage: Usage = field(default_factory=Usage)
     first_token: float | None = None
     tenant: int | None = None
+    made_tenant: bool = False
     stored: bool = False
 
 
@@ -37,6 +43,7 @@ class TurnRecords:
         self._user_ids = user_ids
         self._clock = clock
         self._late = LateRecords(database)
+        self._refusals = Refusals(database, clock)
 
     def of(
         self, turn: ChatTurn, spent: Spent, *, status: int = 200, code: str = ""
@@ -70,6 +77,9 @@ class TurnRecords:
         spent = spent or Spent()
         record = self.of(turn, spent, status=status, code=code)
         stored_id = self._user_ids.stored(turn.user_id)
+        if 400 <= status < CLIENT_GONE and not record.usage.total_tokens:
+            self._refuse(stored_id, record, spent)
+            return
 
         def work(connection: Connection) -> None:
             # A turn that had begun must not bring back a tenant that was forgotten meanwhile.
@@ -83,8 +93,26 @@ class TurnRecords:
             self._late.keep(stored_id, record)
 
     def write_late_ones(self, now_ms: int) -> None:
-        """Writes what the database did not take before."""
+        """Writes what the database did not take before, and refusals that have waited."""
         self._late.write(now_ms)
+        self._refusals.settle_if_due()
+
+    def settle(self) -> None:
+        """Writes the refusals that are only counted so far, for whoever reads figures now."""
+        self._refusals.settle_soon()
+
+    def close(self) -> None:
+        """Writes all that waits."""
+        self._late.write_all(self._clock.now_ms())
+        self._refusals.settle()
+
+    def _refuse(self, stored_id: str, record: RequestRecord, spent: Spent) -> None:
+        """Counts it; a tenant that only this turn has made goes again."""
+        if spent.made_tenant and spent.tenant is not None:
+            number = spent.tenant
+            with suppress(SwitchboardError):
+                self._database.write(lambda connection: tenants.drop_unused(connection, number))
+        self._refusals.add(stored_id, record.at_ms, record.status, record.code)
 
 
 def _milliseconds(seconds: float) -> int:

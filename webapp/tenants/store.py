@@ -68,3 +68,13 @@ def standing(connection: Connection, stored_id: str) -> Standing | None:
     if row is None:
         return None
     return Standing(int(row[0]), bool(row[1]), *row[2:])
+
+
+def drop_unused(connection: Connection, number: int) -> None:
+    """Takes back a tenant that was made for a request which was refused, unless it was used."""
+    connection.execute(
+        "DELETE FROM tenants WHERE id = :number AND request_count = 0 AND message_count = 0"
+        " AND blocked_at IS NULL AND rate_limit IS NULL AND token_budget IS NULL"
+        " AND NOT EXISTS (SELECT 1 FROM sessions WHERE tenant_id = :number)",
+        {"number": number},
+    )

@@ -123,6 +123,9 @@ _FROM_REQUESTS = """
         CASE WHEN status = 429 THEN 1 ELSE 0 END AS rate_limited, input_tokens, output_tokens
     FROM requests WHERE id >= :first AND at >= :since
     UNION ALL
+    SELECT tenant_id, measure, bucket, requests, errors, rate_limited, input_tokens, output_tokens
+    FROM usage WHERE period = 'minute' AND at >= :since AND tenant_id > 0
+    UNION ALL
     SELECT tenant_id, 'first_token', first_token_ms, 1, 0, 0, 0, 0
     FROM requests WHERE id >= :first AND at >= :since AND first_token_ms IS NOT NULL
         AND status NOT BETWEEN 400 AND 499

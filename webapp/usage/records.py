@@ -8,6 +8,15 @@ from webapp.messages import Usage
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is alike in refused requests: the minute, the code, whether a limit refused them."""
+
+    minute_ms: int
+    code: str
+    limited: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One request that named a tenant. Times in milliseconds; `code` is '' for a success."""
 

@@ -16,7 +16,7 @@ from webapp.usage.periods import (
     day_number,
     month_span,
 )
-from webapp.usage.records import RequestRecord
+from webapp.usage.records import Refusal, RequestRecord
 
 EVERYONE = 0  # the tenant number of the sums over all tenants
 REQUEST = "request"
@@ -72,6 +72,48 @@ _SUMS = """
         input_tokens = usage.input_tokens + excluded.input_tokens,
         output_tokens = usage.output_tokens + excluded.output_tokens
 """
+
+
+# A tenant's last hour is read from its requests and, for the refused ones, from sums by minute.
+_REFUSALS = """
+    INSERT INTO usage (tenant_id, period, at, measure, code, bucket,
+        requests, errors, rate_limited, input_tokens, output_tokens)
+    VALUES (:tenant, :period, :at, :measure, :code, :bucket, :number, 0, :limited, 0, 0)
+    ON CONFLICT (tenant_id, period, at, measure, code, bucket) DO UPDATE SET
+        requests = usage.requests + excluded.requests,
+        rate_limited = usage.rate_limited + excluded.rate_limited
+"""
+
+
+def count_refusals(connection: Connection, tenant: int, refusal: Refusal, number: int) -> None:
+    """Counts so many requests that were refused before the agent was asked, for one tenant or for
+    `EVERYONE`; no row for each."""
+    limited = number if refusal.limited else 0
+    at = refusal.minute_ms
+    if tenant != EVERYONE:
+        connection.execute(
+            "UPDATE tenants SET request_count = request_count + :number,"
+            " refused_count = refused_count + :limited,"
+            " last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END"
+            " WHERE id = :tenant",
+            {"tenant": tenant, "number": number, "limited": limited, "at": at},
+        )
+    connection.executemany(
+        _REFUSALS,
+        [
+            {
+                "tenant": tenant,
+                "period": period,
+                "at": at - at % length,
+                "measure": REQUEST,
+                "code": refusal.code,
+                "bucket": histogram.NO_LATENCY,
+                "number": number,
+                "limited": limited,
+            }
+            for period, length in (("minute", MINUTE_MS), ("hour", HOUR_MS), ("day", DAY_MS))
+        ],
+    )
 
 
 def tokens_between(connection: Connection, tenant: int, since_ms: int, until_ms: int) -> int:

@@ -204,6 +204,19 @@ def _matches(host: str, allowed: frozenset[str]) -> bool:
     return any(name.startswith(".") and host.endswith(name) for name in allowed)
 
 
+# Liveness is not among them: it must not wait for the database.
+_FIGURES = ("/api/", "/admin", "/metrics")
+
+
+def settled_figures(app: Flask) -> None:
+    """Whoever looks sees every refusal so far, though they are written together."""
+
+    @app.before_request
+    def settle() -> None:
+        if request.method == "GET" and request.path.startswith(_FIGURES):
+            services().chat.settle()
+
+
 MIDDLEWARE = (
     trusted_proxies,
     request_ids,
@@ -217,5 +230,6 @@ MIDDLEWARE = (
     security_headers,
     compression.compression,
     callers,
+    settled_figures,
     recovery,
 )
