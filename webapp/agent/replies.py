@@ -31,8 +31,9 @@ def usable(reply: ModelReply, taken_ids: Container[str]) -> ModelReply:
     own_ids: set[str] = set()
     for call in reply.tool_calls:
         call_id = storable(call.id)
-        if not call_id or call_id in own_ids or call_id in taken_ids:
-            call_id = f"call_{uuid4().hex}"  # OpenAI takes back no id of more than 40 characters
+        while not call_id or call_id in own_ids or call_id in taken_ids:
+            # Mistral's form, which all others take back too; OpenAI's bound is 40 characters.
+            call_id = uuid4().hex[:9]
         own_ids.add(call_id)
         calls.append(_call(call, call_id, reply.finish_reason))
     return replace(reply, content=storable(reply.content), tool_calls=tuple(calls))
