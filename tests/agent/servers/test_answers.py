@@ -346,6 +346,20 @@ ANSWERS: list[tuple[str, Serve, str, str, Usage]] = [
         SPENT,
     ),
     (
+        "a reason at each piece",
+        either(
+            events(
+                chunk({"content": "Hello there,"}, "stop"),
+                chunk({"content": " all is well."}, "stop"),
+                LAST,
+            ),
+            as_json(whole(HELLO)),
+        ),
+        HELLO,
+        "stop",
+        SPENT,
+    ),
+    (
         "notes between",
         either(
             events({"type": "status", "message": "queued"}, text(HELLO), STOP, LAST),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import reduce
 from typing import Any
 
 from webapp.agent.completions.calls import Calls
@@ -67,7 +68,7 @@ class Answer:
         self._calls = Calls(known)
         self._thoughts = ThoughtFilter()
         self._sound = Sound()
-        self._extra: dict[str, Any] = {}
+        self._extra: dict[str, list[Any]] = {}
         self._is_whole = False
         self._bill_came = False
 
@@ -108,8 +109,9 @@ class Answer:
         """All of it; empty when nothing was said."""
         calls = self._calls.whole()
         reason = self.finish_reason or ("tool_calls" if calls else "stop")
-        extra = self._extra if calls and self._extra else None
-        return ModelReply("".join(self._texts), calls, self.usage, reason, extra)
+        # Joined only now: most answers have no calls, and their thoughts go nowhere.
+        extra = {key: _all(values) for key, values in self._extra.items()} if calls else None
+        return ModelReply("".join(self._texts), calls, self.usage, reason, extra or None)
 
     def _take_choice(self, choice: dict[str, Any], data: dict[str, Any], bare: bool) -> str:
         piece = choice.get("delta")
@@ -155,7 +157,7 @@ class Answer:
             elif key == "function_call":
                 self._calls.take({"function": value})
             elif key in SENT_BACK:
-                self._extra[key] = _joined(self._extra.get(key), value)
+                self._extra.setdefault(key, []).append(value)
         return text
 
     def _shown(self, text: str) -> str:
@@ -197,6 +199,13 @@ def _outer(data: dict[str, Any], bare: bool) -> Any:
     if data.get("choices") is None and told and (bare or number):
         raise SaidFailure(data)
     return None
+
+
+def _all(pieces: list[Any]) -> Any:
+    """The pieces of one field as one."""
+    if all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    return reduce(_joined, pieces)
 
 
 def _joined(before: Any, value: Any) -> Any:

@@ -25,6 +25,7 @@ class Clock(Protocol):
     def heard(self) -> None: ...
     def rest(self) -> None: ...
     def complete(self) -> None: ...
+    def goes_on(self) -> None: ...
 
 
 def read_whole(body: bytes, charset: str | None, known: Container[str]) -> ModelReply:
@@ -69,8 +70,11 @@ class Stream:
         answer, reader, clock = self._answer, self._reader, self._clock
         try:
             for data in self._objects(body):
+                seemed_finished = answer.finish_reason is not None
                 text = answer.take(data, bare=reader.bare)
-                if answer.finish_reason is not None:
+                if text and seemed_finished:
+                    clock.goes_on()
+                elif answer.finish_reason is not None:
                     clock.complete()
                 if text:
                     clock.rest()

@@ -60,6 +60,11 @@ class Call:
             self._complete = True
             self.until = min(self.until, time.monotonic() + FINISH_SECONDS)
 
+    def goes_on(self) -> None:
+        """More came after what had looked like the end: some say at each piece that it is one."""
+        self._complete = False
+        self.heard()
+
     def is_over(self) -> bool:
         """Nobody wants the answer any more, or its time has run out."""
         if self.cancel is not None and self.cancel.is_set():
