@@ -15,7 +15,9 @@
     ├── Refused                   a limit said no; says when to try again
     │   ├── RateLimited           too many requests in the window
     │   ├── TenantBusy            too many turns of this tenant are waiting
-    │   └── QuotaExhausted        the token budget is used up
+    │   ├── QuotaExhausted        the token budget is used up
+    │   ├── ServerBusy            too many turns of all tenants run and wait
+    │   └── ServerStopping        the process ends before the turn does
     ├── ModelError                the model failed, or answered what cannot be used
     │   ├── ModelTimeout          the model did not answer in time
     │   ├── ContextOverflow       the model says the conversation is too long for it
@@ -155,6 +157,20 @@ class QuotaExhausted(Refused):
     """The tenant's token budget for the day or the month is used up."""
 
     code = "insufficient_quota"
+
+
+class ServerBusy(Refused):
+    """As many turns run and wait in this process as may; none of the tenant's doing."""
+
+    code = "server_busy"
+    status = 503
+
+
+class ServerStopping(Refused):
+    """The process was told to stop, and this turn was not done in time; nothing was stored."""
+
+    code = "server_stopping"
+    status = 503
 
 
 class ModelError(SwitchboardError):

@@ -22,9 +22,11 @@ from webapp.errors import ConfigurationError
 from webapp.extensions import Extensions, extensions_of
 from webapp.instance_secret import instance_secret
 from webapp.settings import LoadedSettings, Settings
+from webapp.stopping import Stopping
 from webapp.storage import Database, open_database
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids import PlainUserIds, UserIds
+from webapp.turn_room import TurnRoom
 from webapp.turns import LocalTurnQueue
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Services:
     directory: TenantDirectory
     admins: Admins
     sign_in: SignIn
+    stopping: Stopping
     console_secret: bytes = field(repr=False)
 
     @property
@@ -117,6 +120,7 @@ def build_services(
     configurations = _configurations(settings, database, ticking, model, extensions)
     keys = Keys(database, user_ids, audit=audit, clock=ticking)
     passwords = Passwords()
+    stopping = Stopping()
     return Services(
         loaded=loaded,
         database=database,
@@ -129,6 +133,8 @@ def build_services(
             user_ids=user_ids,
             configurations=configurations,
             queue=LocalTurnQueue(),
+            room=TurnRoom(settings.concurrency),
+            stopping=stopping,
             clock=ticking,
             limits=_chat_limits(settings),
         ),
@@ -153,6 +159,7 @@ def build_services(
             dev_accounts=loaded.for_this_machine,
             clock=ticking,
         ),
+        stopping=stopping,
         console_secret=derived_secret(secret, "console"),
     )
 

@@ -69,6 +69,7 @@ class Settings(BaseModel):
     message_max_chars: int = Field(default=32_000, ge=1, le=100_000_000)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     tenant_queue: int = Field(default=4, ge=0, le=1000)
+    concurrency: int = Field(default=1000, ge=1, le=100_000)
     inactive_after: float | None = Field(default=None, gt=0)
     cleanup_interval: float = Field(default=3600.0, gt=0)
     request_retention: float = Field(default=35 * 86400.0, gt=0)
@@ -142,7 +143,8 @@ KINDS: Mapping[str, Callable[[str], object]] = {
         kinds.whole_number,
     ),
     **dict.fromkeys(
-        ("context_max_messages", "message_max_chars", "tenant_queue"), kinds.whole_number
+        ("context_max_messages", "message_max_chars", "tenant_queue", "concurrency"),
+        kinds.whole_number,
     ),
     **dict.fromkeys(("hide_conversations", "log_user_ids"), kinds.truth),
 }

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,7 @@ class Server:
     base_url: str
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    credential: dict[str, str] = field(default_factory=dict)
 
     @property
     def database(self) -> Path:
@@ -72,6 +73,10 @@ class Server:
     def start(self, *arguments: str) -> Server:
         """Starts it and returns when it answers."""
         self.launch(*arguments)
+        return self.wait()
+
+    def wait(self) -> Server:
+        """Returns when it answers."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -83,17 +88,48 @@ class Server:
                 assert time.monotonic() < deadline, self.printed
                 time.sleep(0.02)
 
-    def launch(self, *arguments: str) -> None:
-        """Starts it and returns at once."""
+    def launch(self, *arguments: str, limit: Callable[[], None] | None = None) -> None:
+        """Starts it and returns at once; `limit` is called in its process before all else."""
+        self._begin(["dev", "--port", str(self.port), *arguments], limit)
+
+    def serve(self, *arguments: str) -> Server:
+        """Starts `switchboard serve` instead, with a schema and a key, and waits for it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.settings.setdefault("AUTH", "required")
+        self.run("db", "upgrade")
+        words = self.run("keys", "create", "tests", "--role", "owner", "--users", "*").split()
+        (key,) = [word for word in words if word.startswith("sb_")]
+        self.credential = {"Authorization": f"Bearer {key}"}
+        self.launch_serve(*arguments)
+        return self.wait()
+
+    def launch_serve(self, *arguments: str) -> None:
+        """The same without waiting, and whatever the database is."""
+        self._begin(["serve", "--bind", f"127.0.0.1:{self.port}", *arguments], None)
+
+    def run(self, *arguments: str) -> str:
+        """Runs another command of it to its end; what it said on its standard output."""
+        done = subprocess.run(
+            [str(COMMAND), *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=True,
+        )
+        return done.stdout
+
+    def _begin(self, arguments: list[str], limit: Callable[[], None] | None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "printed").open("ab") as printed:
             self.process = subprocess.Popen(
-                [str(COMMAND), "dev", "--port", str(self.port), *arguments],
+                [str(COMMAND), *arguments],
                 env=self.environment(),
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=limit,  # noqa: PLW1509  # no thread of the tests holds a lock that it takes
             )
 
     def environment(self) -> dict[str, str]:
@@ -149,7 +185,9 @@ class Server:
         try:
             content = None if body is None else json.dumps(body).encode()
             given = {"Content-Type": "application/json"} if body is not None else {}
-            connection.request(method, path, content, {**given, **(headers or {})})
+            connection.request(
+                method, path, content, {**given, **self.credential, **(headers or {})}
+            )
             answer = connection.getresponse()
             return Answer(answer.status, dict(answer.getheaders()), answer.read())
         finally:
@@ -167,16 +205,19 @@ class Server:
     def say(self, user_id: str, message: str, **more: Any) -> socket.socket:
         """Sends a turn on a bare connection and leaves its answer unread."""
         connection = self.connect()
-        connection.sendall(chat_request(user_id, message, **more))
+        connection.sendall(chat_request(user_id, message, self.credential, **more))
         return connection
 
 
-def chat_request(user_id: str, message: str, **more: Any) -> bytes:
+def chat_request(
+    user_id: str, message: str, credential: Mapping[str, str] | None = None, **more: Any
+) -> bytes:
     """The bytes of a POST /chat."""
+    shown = "".join(f"{name}: {value}\r\n" for name, value in (credential or {}).items())
     body = json.dumps({"user_id": user_id, "message": message, **more}).encode()
     head = (
         "POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"{shown}Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from webapp.agent import (
     Agent,
@@ -32,9 +32,11 @@ from webapp.errors import (
 from webapp.memory import store as conversations
 from webapp.memory.history import history as read_history
 from webapp.messages import Message
+from webapp.stopping import Stopping
 from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids import UserIds
+from webapp.turn_room import TurnRoom
 from webapp.turns import Load, TurnQueue
 from webapp.usage import store as usage_store
 
@@ -84,6 +86,8 @@ class ChatService:
         user_ids: UserIds,
         configurations: AgentConfigurations,
         queue: TurnQueue,
+        room: TurnRoom,
+        stopping: Stopping,
         clock: Clock,
         limits: ChatLimits,
     ) -> None:
@@ -91,6 +95,8 @@ class ChatService:
         self._user_ids = user_ids
         self._configurations = configurations
         self._queue = queue
+        self._room = room
+        self._stopping = stopping
         self._clock = clock
         self._limits = limits
         self._running = RunningKeys()
@@ -99,7 +105,8 @@ class ChatService:
     @property
     def load(self) -> Load:
         """How many turns run and wait in this process."""
-        return self._queue.load
+        load, without_room = self._queue.load, self._room.waiting
+        return Load(load.running - without_room, load.waiting + without_room)
 
     def reply(self, turn: ChatTurn) -> ChatAnswer:
         """The whole turn. Raises a `SwitchboardError`; memory is then as it was before."""
@@ -109,7 +116,7 @@ class ChatService:
             if isinstance(event, ChatAnswer):
                 answer = event
         if answer is None:
-            raise ClientGone("The caller hung up.")
+            raise self._called_off()
         return answer
 
     def stream(self, turn: ChatTurn) -> Iterator[ChatEvent]:
@@ -153,6 +160,7 @@ class ChatService:
     def _recorded(self, turn: ChatTurn, *, streaming: bool) -> Iterator[ChatEvent]:
         """The turn's events; a failed turn leaves its line in the tenant's metrics."""
         spent = Spent()
+        turn = replace(turn, cancel=self._stopping.or_called_off(turn.cancel))
         try:
             yield from self._turn(turn, spent, streaming=streaming)
         except GeneratorExit:
@@ -170,7 +178,7 @@ class ChatService:
     def _turn(self, turn: ChatTurn, spent: Spent, *, streaming: bool) -> Iterator[ChatEvent]:
         mark = fingerprint(turn)
         stored_id = self._user_ids.stored(turn.user_id)
-        with self._running.hold(mark):
+        with self._room.presence(), self._running.hold(mark):
             earlier = self._earlier_answer(turn, stored_id, mark)
             if earlier is not None:
                 self._records.write(turn)
@@ -179,9 +187,9 @@ class ChatService:
             place = self._queue.place(
                 turn.user_id, waiting_limit=self._limits.waiting_turns, cancel=turn.cancel
             )
-            with place as arrived:
-                if not arrived:
-                    raise ClientGone("The caller hung up.")
+            with place as arrived, self._room.seat(turn.cancel) as seated:
+                if not (arrived and seated):
+                    raise self._called_off()
                 answer = yield from self._run(turn, stored_id, mark, spent, streaming=streaming)
         # The place is free by now: a slow reader must not hold up the tenant's next turn.
         yield answer
@@ -250,7 +258,7 @@ class ChatService:
     ) -> ChatAnswer:
         """The turn, its counters, its metrics and its kept answer, in one transaction."""
         if output.status == "cancelled" or (turn.cancel is not None and turn.cancel.is_set()):
-            raise ClientGone("The caller hung up.")
+            raise self._called_off()
         answer = ChatAnswer(
             user_id=turn.user_id,
             reply=output.content,
@@ -284,6 +292,12 @@ class ChatService:
         spent.stored = True
         self._records.write_late_ones(record.at_ms)
         return answer
+
+    def _called_off(self) -> SwitchboardError:
+        """Why a turn ended before its answer, without a failure."""
+        if self._stopping.has_cut:
+            return self._stopping.error()
+        return ClientGone("The caller hung up.")
 
     def _earlier_answer(
         self, turn: ChatTurn, stored_id: str, mark: Fingerprint | None

@@ -12,7 +12,7 @@ from webapp.cli.serving import require_free_port, run_gunicorn
 from webapp.errors import ConfigurationError
 from webapp.instance_secret import instance_secret_file
 from webapp.redaction import redacted_url
-from webapp.server import DEV_SERVER, EMBEDDED_MODEL_PID, READY_LINE
+from webapp.server import DEV_SERVER, EMBEDDED_MODEL_PID
 from webapp.services import build_services
 from webapp.settings import LoadedSettings, load_settings
 from webapp.storage.production import is_production
@@ -49,15 +49,21 @@ def command(host: str, port: int, on_production: bool) -> None:
     if not loaded.values.secret_key:
         environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(instance_secret_file(loaded.instance_path))
     token = _prepare_database(loaded, on_production=on_production)
+    json_log = loaded.values.log_format == "json"
     embedded = not (loaded.values.openai_api_key or loaded.values.openai_base_url)
-    model_environment = _start_embedded_model() if embedded else {}
+    model_environment = _start_embedded_model(quiet=json_log) if embedded else {}
     environment |= model_environment
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     address = f"http://{place}"
     model = model_environment.get("SWITCHBOARD_MODEL", loaded.values.model)
     link = f"{address}/admin/login/link?token={token}"
-    environment[READY_LINE] = _welcome(address, model, link, embedded=embedded)
-    run_gunicorn(["--bind", place], environment)
+    run_gunicorn(
+        ["--bind", place],
+        environment,
+        loaded.values,
+        ready={"address": address, "model": model, "console": link},
+        ready_text=_welcome(address, model, link, embedded=embedded),
+    )
 
 
 def _require_loopback(host: str) -> None:
@@ -82,10 +88,11 @@ def _prepare_database(loaded: LoadedSettings, *, on_production: bool) -> str:
     return token
 
 
-def _start_embedded_model() -> dict[str, str]:
+def _start_embedded_model(*, quiet: bool) -> dict[str, str]:
     from webapp.local_model import EmbeddedModel
 
-    click.echo("Starting the embedded model …")
+    if not quiet:
+        click.echo("Starting the embedded model …")
     model = EmbeddedModel().start()
     return {
         "OPENAI_BASE_URL": model.base_url,

@@ -8,11 +8,11 @@ import click
 
 from webapp.cli.check_others import limiter_storage
 from webapp.cli.output import examples
-from webapp.cli.serving import run_gunicorn
+from webapp.cli.serving import require_place, run_gunicorn
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services
 from webapp.setting_kinds import secret
-from webapp.settings import LoadedSettings, Settings, load_settings
+from webapp.settings import LoadedSettings, Settings, load_settings, parse_duration
 from webapp.storage import open_database
 from webapp.storage.production import is_production, note_production
 
@@ -24,31 +24,52 @@ from webapp.storage.production import is_production, note_production
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256))
 @click.option(
     "--concurrency",
-    default=1000,
-    show_default=True,
     type=click.IntRange(1, 100_000),
-    help="Turns at once in a worker.",
+    help="Turns at once in a worker; 1000 unless SWITCHBOARD_CONCURRENCY says otherwise.",
 )
-def command(bind: str, workers: int, concurrency: int) -> None:
+@click.option(
+    "--grace",
+    metavar="DURATION",
+    help="How long a stop waits for turns that run; as long as a turn may take, if not given.",
+)
+def command(bind: str, workers: int, concurrency: int | None, grace: str | None) -> None:
     """The production server: gunicorn with gevent workers."""
+    seconds = _seconds(grace)
     loaded = load_settings()
     faults = [
         *_told(weak_secret(loaded.values)),
         *for_production(loaded.values, workers),
         *_faults_met(loaded),
         *_all_of(lambda: limiter_storage(loaded.values)),
+        *_place_faults(bind),
     ]
     if faults:
         raise ConfigurationError("\n".join(faults))
     _note_production(loaded.values.database_url)
     run_gunicorn(
-        [
-            *("--bind", bind),
-            *("--workers", str(workers)),
-            *("--worker-connections", str(concurrency)),
-        ],
+        ["--bind", bind, "--workers", str(workers)],
         {},
+        loaded.values,
+        ready={"address": bind, "workers": str(workers)},
+        ready_text=f"Switchboard listens on {bind}.",
+        concurrency=concurrency,
+        grace=seconds,
     )
+
+
+def _seconds(grace: str | None) -> float | None:
+    try:
+        return None if grace is None else parse_duration(grace)
+    except ValueError as error:
+        raise ConfigurationError(f"--grace {error}.") from None
+
+
+def _place_faults(bind: str) -> list[str]:
+    try:
+        require_place(bind)
+    except ConfigurationError as error:
+        return [error.message]
+    return []
 
 
 def weak_secret(settings: Settings) -> str:

@@ -15,7 +15,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 def configure_logging(form: Literal["console", "json"], level: str) -> None:
     """Sends the lines of `switchboard.*` to standard output, and warnings of libraries too."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_Json() if form == "json" else _Console())
+    handler.setFormatter(formatter(form))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
@@ -26,6 +26,11 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
     # Finding out where a line was written costs more than writing it.
     logging.logThreads = logging.logMultiprocessing = False  # gunicorn's lines name the process
     logging._srcfile = None  # the documented way, see logging's HOWTO
+
+
+def formatter(form: str) -> logging.Formatter:
+    """What makes a line of a record: an object for `json`, else words for a person."""
+    return _Json() if form == "json" else _Console()
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:

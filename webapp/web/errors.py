@@ -6,7 +6,12 @@ import logging
 import traceback
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    HTTPException,
+    MethodNotAllowed,
+    RequestEntityTooLarge,
+)
 
 from webapp.errors import Refused, SwitchboardError, Unauthenticated
 from webapp.web.context import context
@@ -17,6 +22,7 @@ _SENTENCES = {
     400: "The request cannot be understood.",
     404: "There is nothing at this address.",
     405: "This address does not take that method.",
+    408: "The request did not come in time.",
     413: "The body is too large.",
     414: "The address is too long.",
     415: "The body must be JSON, with Content-Type: application/json.",
@@ -26,6 +32,7 @@ _CODES = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_media_type",
 }
@@ -89,6 +96,12 @@ def _http(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         # The rest of the body is still on its way: the connection cannot be used again.
         response = answer_error(_as_error(413))
+        response.headers["Connection"] = "close"
+        return response
+    if isinstance(error, ClientDisconnected):
+        # No whole body came; where the next request would begin is unknown.
+        slow = isinstance(error.__context__, TimeoutError)
+        response = answer_error(_as_error(408 if slow else 400))
         response.headers["Connection"] = "close"
         return response
     status = error.code or 500

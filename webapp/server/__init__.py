@@ -7,22 +7,25 @@ anything of the application is imported, which is why the application is not pre
 
 from __future__ import annotations
 
+import json
+import logging
 import os
-import resource
 import signal
 from typing import Any
 
+from webapp.observability.logs import formatter
+from webapp.server.capacity import raise_open_files
+
 wsgi_app = "webapp.wsgi:app"
-worker_class = "webapp.server_worker.Worker"
-logger_class = "webapp.server_worker.Log"
+worker_class = "webapp.server.worker.Worker"
+logger_class = "webapp.server.log.Log"
 workers = 1
-# More than the turns that run at once: a connection that waits for its next request holds a place
-# as well, and the liveness check must find one when a thousand turns wait for the model.
+# More than the turns that run at once, see capacity.py; `dev` and `serve` set it.
 worker_connections = 4000
 backlog = 2048
 keepalive = 75
 timeout = 60
-graceful_timeout = 30
+graceful_timeout = 195  # as long as a turn may take; `dev` and `serve` set it
 limit_request_line = 8190
 errorlog = "-"
 loglevel = "warning"
@@ -33,10 +36,11 @@ preload_app = False
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
-MOST_OPEN_FILES = 65_536
 EMBEDDED_MODEL_PID = "EMBEDDED_MODEL_PID"
 READY_LINE = "READY_LINE"
 DEV_SERVER = "DEV_SERVER"
+TELLING_SECONDS = 5  # of the graceful timeout, for telling those whose turn is cut
+LOG_FORMAT = "LOG_FORMAT_OF_THE_SERVER"
 
 
 def is_dev_server() -> bool:
@@ -44,17 +48,6 @@ def is_dev_server() -> bool:
     inherited or written-down variable cannot have."""
     number = os.environ.get(DEV_SERVER)  # noqa: TID251  # from our own command, not a setting
     return number == str(os.getppid())
-
-
-def raise_open_files() -> None:
-    """Lets this process and its workers open as many files as the system permits.
-
-    A turn takes two, and many systems begin with 1024: half of a thousand turns would fail.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
-    if soft not in (wanted, resource.RLIM_INFINITY) and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def on_starting(_server: Any) -> None:
@@ -65,6 +58,10 @@ def on_starting(_server: Any) -> None:
 def when_ready(_server: Any) -> None:
     """Says where the server listens; called once the sockets are open."""
     line = os.environ.get(READY_LINE)  # noqa: TID251  # from our own command, not a setting
+    if line and os.environ.get(LOG_FORMAT) == "json":  # noqa: TID251  # as above
+        fields = {"name": "switchboard.server", "levelname": "INFO", "msg": "ready"}
+        record = logging.makeLogRecord({**fields, **json.loads(line)})
+        line = formatter("json").format(record)
     if line:
         print(line, flush=True)  # noqa: T201  # this is the terminal's line
 

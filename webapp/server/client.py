@@ -1,0 +1,102 @@
+"""A client's connection: its socket, which waits no longer than its patience allows."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+import gevent.socket
+
+from webapp.server.connections import Connections
+from webapp.server.patience import Patience, Phase
+
+YIELD_BYTES = 256 * 1024
+
+
+@dataclass(slots=True)
+class Stop:
+    """Since when the process is to stop, by the monotonic clock."""
+
+    since: float | None = None
+
+
+class Client(gevent.socket.socket):
+    """The socket of one connection, as gunicorn reads and writes it.
+
+    `waited` is set by every read: whoever has not read since its last request had several ready.
+    """
+
+    def __init__(
+        self,
+        accepted: gevent.socket.socket,
+        group: str,
+        keepalive: float,
+        connections: Connections,
+        stop: Stop,
+    ) -> None:
+        family, kind, protocol = accepted.family, accepted.type, accepted.proto
+        super().__init__(family, kind, protocol, fileno=accepted.detach())
+        self.group = group
+        self.patience = Patience(keepalive)
+        self.waited = False
+        self.request: Any = None  # the one that is being answered
+        self._connections = connections
+        self._stop = stop
+        self._unyielded = 0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """`TimeoutError` when the client has used up its time."""
+        left = self.patience.left(self._stop.since)
+        if left <= 0:
+            raise TimeoutError("the client is too slow")
+        self.settimeout(left)
+        self.waited = True
+        if self.patience.phase is Phase.BODY:
+            data = self._recv_body(size, flags)
+        else:
+            data = super().recv(size, flags)
+        self.patience.came(len(data))
+        self._let_others(len(data))
+        return bytes(data)
+
+    def _recv_body(self, size: int, flags: int) -> bytes:
+        """Whoever waits for a body is silent; whoever has it is not."""
+        self._connections.silent(self, self.patience.body_since)
+        try:
+            return bytes(super().recv(size, flags))
+        finally:
+            self._connections.busy(self)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """`TimeoutError` when the client reads too slowly."""
+        allowed = self.patience.may_block()
+        if allowed <= 0:
+            raise TimeoutError("the client reads too slowly")
+        self.settimeout(allowed)
+        began = time.monotonic()
+        super().sendall(data, flags)
+        self.patience.sent(len(data), time.monotonic() - began)
+        self._let_others(len(data))
+
+    def _let_others(self, count: int) -> None:
+        """What need not be waited for is done at once: now and then somebody else gets a turn."""
+        self._unyielded += count
+        if self._unyielded > YIELD_BYTES:
+            self._unyielded = 0
+            gevent.sleep(0)
+
+    def is_last(self) -> None:
+        """The request that is being answered, if there is one, is told to be the last."""
+        if self.request is not None:
+            self.request.force_close()
+
+    def end(self) -> None:
+        """Whoever reads from it finds it closed; may be called from the event loop."""
+        try:
+            # Not gevent's own method, which would raise in whoever waits: they find an end instead.
+            self._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # not in the stubs
+        except OSError:
+            return  # it is closed already

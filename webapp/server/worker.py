@@ -1,0 +1,336 @@
+"""Gunicorn's gevent worker with this project's manners: who may connect, how long, and the stop.
+
+What a connection may take is in patience.py, which of them must go in connections.py; settings
+are in the package itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, cast
+
+import gevent
+import gevent.event
+import gevent.server
+import gevent.socket
+from greenlet import greenlet
+from gunicorn.http import errors
+from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.parser import RequestParser
+from gunicorn.workers.ggevent import GeventWorker
+
+from webapp.accounts.address_groups import address_group
+from webapp.server import TELLING_SECONDS
+from webapp.server.chunks import Chunks
+from webapp.server.client import Client, Stop
+from webapp.server.connections import Connections
+from webapp.server.log import connection_lost, report, report_of_loop
+from webapp.server.patience import HeadTooLarge
+from webapp.server.refusals import BUSY, TOO_SLOW, Refusal, answer, refusal_of
+
+if TYPE_CHECKING:
+    from webapp.services import Services
+
+IDLE_SECONDS = 0.5  # a connection that waits shorter may have a request on its way
+QUICK_SECONDS = 1.0  # gunicorn gives two after its second signal
+LIVENESS = frozenset({"/healthz", "/readyz"})
+LIVENESS_SECONDS = 2.0
+LOOP_SECONDS = 0.025
+ACCEPTED_AT_ONCE = 500
+NO_FILES_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
+DRAIN_BYTES = 64 * 1024
+
+
+class Worker(GeventWorker):
+    """The gevent worker; see the module for what it does in its own way."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connections = Connections(self.cfg.worker_connections)
+        self._stop = Stop()
+        self._quick = False
+        self._woken: gevent.event.Event | None = None
+        self._looked = 0.0
+
+    # -- the worker's life ----------------------------------------------------------------------
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        vars(self)["wsgi"] = _Application(self.wsgi)
+
+    def run(self) -> None:
+        self._woken = gevent.event.Event()
+        self._look_after_the_loop()
+        vars(gevent.get_hub())["print_exception"] = report_of_loop
+        self._connections.share_addresses = not self._services.settings.trusted_proxies
+        servers = [_Server(self, listener) for listener in self.sockets]
+        for server in servers:
+            server.start()
+        while self.alive:
+            self.notify()
+            self._woken.wait(1.0)
+        # What the kernel has accepted already is taken over, it would be reset otherwise.
+        gevent.sleep(0.01)
+        for server in servers:
+            server.close()
+        self._wind_up()
+
+    def _look_after_the_loop(self) -> None:
+        """Notes when the loop last looked who has something to say."""
+
+        def looked() -> None:
+            self._looked = time.monotonic()
+
+        self._look = gevent.get_hub().loop.check()
+        self._look.start(looked)
+
+    def handle_exit(self, sig: Any, frame: Any) -> None:
+        """SIGTERM, any number of times: no new connections, and an end when all is answered."""
+        super().handle_exit(sig, frame)
+        self._wake()
+
+    def handle_quit(self, sig: Any, frame: Any) -> None:  # noqa: ARG002  # gunicorn's signature
+        """SIGINT and SIGQUIT: the same at once. A terminal's Ctrl-C comes twice, by itself and
+        through gunicorn's first process."""
+        self.alive = False
+        self._quick = True
+        self._wake()
+
+    def _wake(self) -> None:
+        """Signals are handled between two steps of whatever runs: only the loop may be told."""
+        if self._woken is not None:
+            gevent.get_hub().loop.run_callback_threadsafe(self._woken.set)
+
+    def _wind_up(self) -> None:
+        """Lets everybody finish, within the grace; then tells those who have not."""
+        began = time.monotonic()
+        self._stop.since = began
+        stopping = self._services.stopping
+        stopping.begin()
+        for connection in self._connections:
+            connection.is_last()
+        grace = max(0.0, self.cfg.graceful_timeout - TELLING_SECONDS)
+        while self._connections and not self._quick and time.monotonic() - began < grace:
+            self.notify()
+            for idle in self._connections.silent_for(IDLE_SECONDS):
+                idle.end()
+            gevent.sleep(0.1)
+        if self._connections:
+            stopping.cut()
+            until = time.monotonic() + (QUICK_SECONDS if self._quick else TELLING_SECONDS - 2)
+            while self._connections and time.monotonic() < until:
+                for idle in self._connections.silent_for(0):
+                    idle.end()
+                gevent.sleep(0.05)
+            for connection in self._connections:
+                connection.end()
+            gevent.sleep(0.05)
+
+    @property
+    def _services(self) -> Services:
+        """Of the application, which was imported by the worker and not before."""
+        from webapp.web.context import EXTENSION
+
+        application: Any = self.wsgi
+        return cast("Services", application.extensions[EXTENSION])
+
+    # -- one connection -------------------------------------------------------------------------
+
+    def welcome(self, name: Any, accepted: gevent.socket.socket, address: Any) -> None:
+        """Takes a new connection in; runs in the event loop, so nothing here may wait."""
+        group = address_group(address[0]) if isinstance(address, tuple) else ""
+        client = Client(accepted, group, self.cfg.keepalive, self._connections, self._stop)
+        within = self._connections.add(client)
+        # Begun here and now: behind a thousand others it could not even ask for a sign of life.
+        greenlet(self._attend, gevent.get_hub()).switch(name, client, address, within)
+
+    def make_room(self) -> bool:
+        """No file can be opened any more: whoever is silent gives its own; False when all work."""
+        return self._connections.end_oldest()
+
+    def _attend(self, name: Any, client: Client, address: Any, within: bool) -> None:
+        """Everything on one connection, to its end."""
+        try:
+            if within:
+                self._serve(name, client, address)
+            else:
+                self._serve_liveness(name, client, address)
+        except OSError as error:
+            connection_lost(error)
+        except Exception as error:  # noqa: BLE001  # nobody is left who could catch it
+            report(error)
+        finally:
+            self._connections.remove(client)
+            client.close()
+
+    def _serve(self, name: Any, client: Client, address: Any) -> None:
+        """One request after the other, as long as the client and the protocol want."""
+        parser = RequestParser(self.cfg, client, address)
+        while True:
+            request = self._next(parser, client)
+            if request is None:
+                return
+            if request.path not in LIVENESS and time.monotonic() - self._looked > LOOP_SECONDS:
+                # Many have come at once. Whoever only asks for a sign of life shall not wait for
+                # the work of all of them: it waits behind the loop's next look.
+                gevent.sleep(0)
+            if not self._answer(name, request, client, address):
+                self._end_softly(request, client)
+                return
+            if not self._drained(parser, client):
+                self._end_softly(request, client)
+                return
+            if not client.waited:
+                gevent.sleep(0)  # it sent several at once; others shall not wait for all of them
+            client.waited, client.request = False, None
+            client.patience.next_request()
+            self._connections.silent(client)
+
+    def _serve_liveness(self, name: Any, client: Client, address: Any) -> None:
+        """There is no place left, but whether the process lives can always be asked."""
+        client.patience.shorten(LIVENESS_SECONDS)
+        parser = RequestParser(self.cfg, client, address)
+        request = self._next(parser, client)
+        if request is None:
+            return
+        if request.path in LIVENESS:
+            request.force_close()
+            self._answer(name, request, client, address)
+        else:
+            _say(client, answer(BUSY))
+        self._end_softly(request, client)
+
+    def _next(self, parser: RequestParser, client: Client) -> Any | None:
+        """The next request; None when there is none, or none that can be understood."""
+        try:
+            request: Any = next(parser)
+        except (StopIteration, errors.NoMoreData):
+            return None
+        except TimeoutError:
+            if client.patience.has_begun:
+                self._refuse(client, TOO_SLOW, None)
+            return None
+        except (errors.ParseException, HeadTooLarge) as error:
+            self._refuse(client, refusal_of(error), error)
+            return None
+        self._connections.busy(client)
+        client.patience.body()
+        client.request = request
+        if isinstance(request.body.reader, ChunkedReader):
+            request.body.reader = Chunks(request.body.reader)
+        return request
+
+    def _answer(self, name: Any, request: Any, client: Client, address: Any) -> bool:
+        """Runs the application; False when the connection ends with this request."""
+        try:
+            return bool(self.handle_request(name, request, client, address))
+        except StopIteration:
+            return False
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the recovery of what the application is not
+            self._refuse(client, refusal_of(error), error)
+            return False
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+        """As gunicorn does it, but an end of the worker in it is not swallowed."""
+        return bool(super(GeventWorker, self).handle_request(listener_name, req, sock, addr))
+
+    def _drained(self, parser: RequestParser, client: Client) -> bool:
+        """Reads what is left of a body that the application did not want, if it is little."""
+        if _is_whole(parser.mesg):
+            return True
+        client.patience.linger()
+        try:
+            finish: Any = parser.finish_body  # whose stub knows an older one
+            return bool(finish(max_bytes=DRAIN_BYTES))
+        except OSError:
+            return False
+
+    def _refuse(self, client: Client, refusal: Refusal, error: BaseException | None) -> None:
+        _say(client, answer(refusal, error))
+        self._linger(client)
+
+    def _end_softly(self, request: Any, client: Client) -> None:
+        """With a body still on its way a plain end would be a reset, which takes the answer along
+        before it is read (RFC 9112, 9.6)."""
+        if not _is_whole(request):
+            self._linger(client)
+
+    def _linger(self, client: Client) -> None:
+        client.patience.linger()
+        self._connections.silent(client)
+        try:
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(DRAIN_BYTES):
+                pass
+        except OSError:
+            return  # it is gone, or does not stop sending
+
+
+class _Application:
+    """The application, whose wish to end a connection gunicorn would not hear."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self.extensions = application.extensions
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
+            if ("Connection", "close") in headers:
+                environ["gunicorn.socket"].is_last()
+            return start_response(status, headers, *failure)
+
+        answer: Iterable[bytes] = self._application(environ, start)
+        return answer
+
+
+class _Server(gevent.server.StreamServer):
+    """Accepts for the worker: always, because it is the worker that finds everybody a place."""
+
+    def __init__(self, worker: Worker, listener: Any) -> None:
+        self._worker = worker
+        self._name = listener.getsockname()
+        super().__init__(listener, handle=self.do_handle)
+        # With several workers the next one may be another's. Alone, a crowd is taken in quickly:
+        # whoever stands behind it may only want a sign of life.
+        self.max_accept = 1 if worker.cfg.workers > 1 else ACCEPTED_AT_ONCE
+
+    def do_handle(self, *accepted: Any) -> None:
+        client, address = accepted
+        try:
+            self._worker.welcome(self._name, client, address)
+        except BaseException:
+            client.close()
+            raise
+
+    def do_read(self) -> Any:
+        try:
+            return super().do_read()
+        except OSError as error:
+            if error.errno in NO_FILES_LEFT and self._worker.make_room():
+                return None  # there is room in the loop's next round
+            raise
+
+
+def _is_whole(request: Any) -> bool:
+    """Whether the body was read to its end."""
+    if request is None:
+        return True
+    body = request.body
+    if body.failed:
+        return False
+    reader = body.reader
+    if isinstance(reader, Chunks):
+        return reader.is_whole
+    return isinstance(reader, LengthReader) and reader.length == 0
+
+
+def _say(client: Client, content: bytes) -> None:
+    try:
+        client.sendall(content)
+    except OSError:
+        return  # nobody is there to read it
