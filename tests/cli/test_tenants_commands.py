@@ -233,6 +233,19 @@ def test_hidden_conversations_stay_hidden_in_the_terminal(run: Run, database: Da
     hidden = run("tenants", "messages", "alice", hide="true")
     assert (hidden.status, hidden.out) == (1, "")
     assert "hidden" in hidden.err
+    sessions = run("tenants", "sessions", "alice", hide="true")
+    assert (sessions.status, sessions.out) == (1, "")
+    plain = run("tenants", "export", "alice").out
+    assert '"type":"message"' in plain
+    left_out = run("tenants", "export", "alice", hide="true").out
+    assert '"type":"end"' in left_out
+    for kind in ("message", "session"):
+        assert f'"type":"{kind}"' not in left_out
+    assert (
+        '"type":"message"' in run("tenants", "export", "alice", "--include-hidden", hide="true").out
+    )
+    told = json.loads(run("audit", "list", "--action", "export_tenant", "--json").out)
+    assert [entry["before"]["conversations"] for entry in told] == [True, False, True]
 
 
 def test_the_audit_log_is_listed_with_names(run: Run, database: Database) -> None:

@@ -12,7 +12,7 @@ _INSERT = (
     " :created_by, :expires_at, :rotated_from)"
 )
 _FIND = (
-    "SELECT secret_hash, role, users, expires_at, revoked_at, last_used_at"
+    "SELECT secret_hash, role, users, expires_at, revoked_at, last_used_at, created_by"
     " FROM api_keys WHERE id = :id"
 )
 _ONE = (

@@ -10,7 +10,7 @@ from webapp.accounts import key_store as store
 from webapp.accounts.audit import Actor, AuditEntry, AuditLog
 from webapp.accounts.key import Key, NewKey, check_key_name, digest_of, id_of, new_key
 from webapp.accounts.principal import Principal
-from webapp.accounts.roles import check_role
+from webapp.accounts.roles import Role, check_role
 from webapp.accounts.user_pattern import UserPattern
 from webapp.clock import Clock, SystemClock
 from webapp.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
@@ -22,7 +22,7 @@ DEFAULT_OVERLAP_SECONDS = 86_400.0
 MAX_OVERLAP_SECONDS = 366 * 86_400.0
 
 _ONE_USER = "="
-_NO_ROW: Any = ("0" * 64, "chat", "*", None, None, None)
+_NO_ROW: Any = ("0" * 64, "chat", "*", None, None, None, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,14 @@ class Keys:
         digest = digest_of(presented)
         with self._database.read() as connection:
             row = store.find(connection, key_id) or _NO_ROW
-        expected, role, users, expires_at, revoked_at, last_used_at = row
+        expected, role, users, expires_at, revoked_at, last_used_at, created_by = row
         if not hmac.compare_digest(digest, expected) or row is _NO_ROW:
             return None
         now = self._clock.now_ms()
         if not _is_active(expires_at, revoked_at, now):
             return None
         self._note_use(key_id, now, last_used_at or 0)
-        return Principal("key", key_id, role, self._pattern(users))
+        return self._principal(key_id, role, users, created_by)
 
     def standing(self, key_id: str) -> Standing | None:
         """What the key may do at this moment; None once it has expired, was revoked, or was
@@ -79,10 +79,14 @@ class Keys:
             row = store.find(connection, key_id)
         if row is None:
             return None
-        _, role, users, expires_at, revoked_at, _ = row
+        _, role, users, expires_at, revoked_at, _, created_by = row
         if not _is_active(expires_at, revoked_at, self._clock.now_ms()):
             return None
-        return Standing(Principal("key", key_id, role, self._pattern(users)), expires_at)
+        return Standing(self._principal(key_id, role, users, created_by), expires_at)
+
+    def _principal(self, key_id: str, role: Role, users: str, created_by: str) -> Principal:
+        known = created_by != Actor.command_line().name
+        return Principal("key", key_id, role, self._pattern(users), known)
 
     def _note_use(self, key_id: str, now: int, last_used_at: int) -> None:
         noted = max(last_used_at, self._noted.get(key_id, 0))

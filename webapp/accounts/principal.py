@@ -24,6 +24,8 @@ class Principal:
     name: str
     role: Role
     users: UserPattern
+    # Whether an admin has seen the secret, or that of the key that signed the token.
+    known_to_admins: bool = False
 
     @classmethod
     def local(cls) -> Principal:

@@ -21,17 +21,27 @@ from webapp.tenants.notes import AuditNote
 )
 @click.argument("user_id", type=USER_ID)
 @click.option("--output", type=click.File("wb"), default="-", help="A file; else the terminal.")
-def export(user_id: str, output: IO[bytes]) -> None:
-    """Writes everything about one tenant as JSON Lines."""
+@click.option(
+    "--include-hidden",
+    is_flag=True,
+    help="Conversations too where HIDE_CONVERSATIONS keeps them from admins; it is written down.",
+)
+def export(user_id: str, output: IO[bytes], include_hidden: bool) -> None:
+    """Writes everything about one tenant as JSON Lines.
+
+    Where SWITCHBOARD_HIDE_CONVERSATIONS is true, without what the user said.
+    """
     with opened_services() as services:
         tenant = services.directory.get(user_id)
+        conversations = include_hidden or not services.settings.hide_conversations
+        figures = {"messages": tenant.message_count, "conversations": conversations}
         services.database.write(
             lambda connection: audited(services)(
                 connection,
-                AuditNote("export_tenant", tenant.number, {"messages": tenant.message_count}),
+                AuditNote("export_tenant", tenant.number, figures),
             )
         )
-        lines = services.directory.export(user_id)
+        lines = services.directory.export(user_id, conversations=conversations)
         length = tenant.message_count + tenant.request_count
         shown = getattr(output, "name", "") == "<stdout>" and sys.stdout.isatty()
         with click.progressbar(

@@ -103,6 +103,7 @@ def show(user_id: str, as_json: bool) -> None:
 def sessions(user_id: str, as_json: bool) -> None:
     """Lists a tenant's sessions, the last active first; at most a thousand."""
     with opened_services() as services:
+        _require_not_hidden(services)
         tenant = services.directory.get(user_id)
         with services.database.read() as connection:
             found = sessions_of(connection, tenant.number)
@@ -136,8 +137,7 @@ def sessions(user_id: str, as_json: bool) -> None:
 def messages(user_id: str, session_id: str | None, limit: int, as_json: bool) -> None:
     """Shows what is stored of a tenant's conversations, oldest first."""
     with opened_services() as services:
-        if services.settings.hide_conversations:
-            raise Forbidden("Conversations are hidden: SWITCHBOARD_HIDE_CONVERSATIONS is true.")
+        _require_not_hidden(services)
         tenant = services.directory.get(user_id)
         found = listed(_messages(services, tenant.number, session_id), limit)
         if as_json:
@@ -146,6 +146,11 @@ def messages(user_id: str, session_id: str | None, limit: int, as_json: bool) ->
         count = sum(map(_write_message, found))
     if not count:
         click.echo("There are no messages.", err=True)
+
+
+def _require_not_hidden(services: Services) -> None:
+    if services.settings.hide_conversations:
+        raise Forbidden("Conversations are hidden: SWITCHBOARD_HIDE_CONVERSATIONS is true.")
 
 
 @click.command(epilog=examples("switchboard tenants metrics user-a --window 7d"))

@@ -31,8 +31,9 @@ def export_lines(
 ) -> Iterator[bytes]:
     """The lines, each with its line feed, read page by page while they are sent.
 
-    `tenant.user_id` is the readable one. Without `conversations` no message and no session state
-    is in it. A tenant that is forgotten half way ends it without its last line.
+    `tenant.user_id` is the readable one. Without `conversations` no message and no session is in
+    it: their names are the user's words as well. A tenant that is forgotten half way ends it
+    without its last line.
     """
     yield _line(
         {
@@ -50,9 +51,9 @@ def export_lines(
     now = replace(now, user_id=tenant.user_id)
     yield _line({"type": "tenant", **_whole(now), "latency_histogram": latencies})
     counts = {"session": 0, "message": 0, "request": 0, "usage": 0}
-    sources = [_sessions(database, tenant.number, conversations)]
+    sources: list[Iterator[dict[str, Any]]] = []
     if conversations:
-        sources.append(_messages(database, tenant.number))
+        sources += [_sessions(database, tenant.number), _messages(database, tenant.number)]
     sources += [_requests(database, tenant.number), _usage(usage)]
     for source in sources:
         for fields in source:
@@ -127,7 +128,7 @@ def session_fields(session: SessionSummary) -> dict[str, Any]:
     }
 
 
-def _sessions(database: Database, tenant: int, with_state: bool) -> Iterator[dict[str, Any]]:
+def _sessions(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
     for row in _rows(database, transfer_store.session_page, tenant):
         fields = {
             "type": "session",
@@ -135,7 +136,7 @@ def _sessions(database: Database, tenant: int, with_state: bool) -> Iterator[dic
             "created_at": iso_utc(row[2]),
             "last_active_at": iso_utc(row[3]),
         }
-        if with_state and (row[4] is not None or row[5]):
+        if row[4] is not None or row[5]:
             fields |= {"state": json.loads(row[4] or "null"), "state_version": row[5]}
         yield fields
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import request
 
 from webapp.accounts.principal import Principal
+from webapp.accounts.privacy import require_not_hidden
 from webapp.accounts.roles import Permission
 from webapp.errors import Forbidden, RateLimited, SwitchboardError, Unauthenticated
 from webapp.web.context import caller, context, limits, services
@@ -85,6 +86,8 @@ class Guard:
             raise fault
         if not caller().may(self.permission):
             raise Forbidden("This credential may not do that.")
+        if services().settings.hide_conversations:
+            require_not_hidden(caller(), self.permission)
 
 
 def require(permission: Permission) -> Guard:

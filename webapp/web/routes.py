@@ -40,10 +40,10 @@ def register(app: Flask) -> None:
     look = group("tenants", Permission.READ_TENANTS, "/api")
     look.get("/tenants")(tenants.list_tenants)
     look.get("/tenants/<user_id>")(tenants.get_tenant)
-    look.get("/tenants/<user_id>/sessions")(tenants.list_sessions)
 
     read = group("conversations", Permission.READ_CONVERSATIONS, "/api")
     read.get("/tenants/<user_id>/messages")(tenants.list_messages)
+    read.get("/tenants/<user_id>/sessions")(tenants.list_sessions)
 
     watch = group("metrics", Permission.READ_METRICS, "/api")
     watch.get("/metrics")(metrics.all_metrics)

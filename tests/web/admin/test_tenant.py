@@ -11,6 +11,7 @@ from tests.conftest import MakeApp, services_of
 from tests.fakes import echo_model
 from tests.web.admin.conftest import audit_of, messages_of, talk
 from tests.web.admin.person import Person, form_to, sign_in
+from webapp.accounts.audit import Actor
 from webapp.tenants.directory import TenantChange
 
 
@@ -183,6 +184,29 @@ def test_hidden_conversations_are_hidden_everywhere(make_app: MakeApp) -> None:
     answer = alice.post("/admin/playground/stream", user_id="user-a", message="What did I say?")
     assert answer.status_code == 403
     assert "/admin/playground" not in alice.read("/admin/tenants")
+
+
+def test_names_of_sessions_are_hidden_with_the_conversations(make_app: MakeApp) -> None:
+    app = make_app(HIDE_CONVERSATIONS="yes")
+    alice = sign_in(app, "alice", "owner")
+    talk(app, "user-a", "A secret", session_id="about-my-divorce")
+    for path in ("", "/export", "?window=7d"):
+        assert "divorce" not in alice.read(f"/admin/tenants/user-a{path}")
+
+
+def test_no_admin_mints_a_key_that_speaks_where_conversations_are_hidden(make_app: MakeApp) -> None:
+    app = make_app(HIDE_CONVERSATIONS="yes", AUTH="required")
+    alice = sign_in(app, "alice", "owner")
+    refused = alice.submit("/admin/keys", name="mine", role="chat", users="user-a")
+    assert refused.status_code == 403
+    keys = services_of(app).keys
+    assert keys.list() == ()
+    made = keys.create("backend", role="chat", users="*", by=Actor.command_line())
+    assert alice.submit(f"/admin/keys/{made.key.id}/rotate").status_code == 403
+    assert len(keys.list()) == 1
+    for role in ("viewer", "operator", "owner"):
+        assert alice.submit("/admin/keys", name=role, role=role, users="*").status_code == 200
+    assert len(keys.list()) == 4
 
 
 def test_what_admins_did_to_a_tenant_is_on_its_page(app: Flask, alice: Person) -> None:

@@ -366,6 +366,57 @@ def test_hidden_conversations_are_hidden_on_every_way_out(make_app: MakeApp) -> 
     assert b"I am alice" not in client.get("/api/tenants/alice/export").data
 
 
+def test_only_what_users_talk_through_speaks_where_conversations_are_hidden(
+    make_app: MakeApp,
+) -> None:
+    secret = "Rt8wLm4cYq1zXe6u-signs-VbKp9GfJd3ShNa5T"
+    seen = make_app(AUTH="required", JWT_SECRET=secret)
+    admin, terminal = Actor("admin:ada", "owner"), Actor.command_line()
+
+    def bearer(app: Flask, role: str, by: Actor) -> dict[str, str]:
+        made = services_of(app).keys.create("k", role=role, users="*", by=by)
+        return {"Authorization": f"Bearer {made.secret}"}
+
+    def token(client: FlaskClient, headers: dict[str, str]) -> dict[str, str]:
+        issued = client.post("/api/tokens", json={"user_id": "alice"}, headers=headers)
+        assert issued.json is not None
+        return {"Authorization": f"Bearer {issued.json['token']}"}
+
+    backend = bearer(seen, "chat", terminal)
+    in_their_hands = [bearer(seen, "chat", admin), bearer(seen, "owner", terminal)]
+    in_their_hands += [bearer(seen, "operator", admin)]
+    in_their_hands += [token(seen.test_client(), headers) for headers in in_their_hands]
+    body = {"user_id": "alice", "session_id": "divorce", "message": "my word is xylophonist"}
+    first = {**backend, "Idempotency-Key": "one"}
+    assert seen.test_client().post("/chat", json=body, headers=first).status_code == 200
+
+    client = make_app(AUTH="required", JWT_SECRET=secret, HIDE_CONVERSATIONS="true").test_client()
+    for headers in in_their_hands:
+        for stream in (False, True):
+            again = {**headers, "Idempotency-Key": "one"}
+            answer = client.post("/chat", json={**body, "stream": stream}, headers=again)
+            assert answer.status_code == 403
+            assert answer.json is not None
+            assert answer.json["code"] == "conversations_hidden"
+        assert (
+            client.post("/api/tokens", json={"user_id": "alice"}, headers=headers).status_code
+            == 403
+        )
+    assert client.post("/chat", json=body, headers=backend).status_code == 200
+    assert client.post("/chat", json=body, headers=token(client, backend)).status_code == 200
+    owner = in_their_hands[1]
+    for path in ("messages", "sessions", "messages?session_id=divorce"):
+        hidden = client.get(f"/api/tenants/alice/{path}", headers=owner)
+        assert hidden.status_code == 403
+        assert hidden.json is not None
+        assert hidden.json["code"] == "conversations_hidden"
+    for path in ("", "/alice", "/alice/export", "/alice/metrics"):
+        shown = client.get(f"/api/tenants{path}", headers=owner)
+        assert shown.status_code == 200
+        assert "divorce" not in shown.text
+        assert "xylophonist" not in shown.text
+
+
 # -- who may -------------------------------------------------------------------------------------
 
 ROUTES = [

@@ -10,6 +10,7 @@ from flask import flash, make_response, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.accounts.key import Key, NewKey
+from webapp.accounts.privacy import require_mintable
 from webapp.errors import InvalidInput
 from webapp.usage.periods import DAY_MS
 from webapp.web.admin.forms import FormShape, bind_form
@@ -40,6 +41,8 @@ def keys() -> ResponseReturnValue:
 def create() -> ResponseReturnValue:
     """Answers with the secret itself: it goes into no address, no cookie and no store."""
     form = bind_form(KeyForm)
+    if services().settings.hide_conversations:
+        require_mintable(form.role)
     if not use_up(mark_of_form()):
         return _twice()
     try:
@@ -70,6 +73,8 @@ def rotate_page(key_id: str) -> ResponseReturnValue:
 
 
 def rotate(key_id: str) -> ResponseReturnValue:
+    if services().settings.hide_conversations:
+        require_mintable(services().keys.get(key_id).role)
     if not use_up(mark_of_form()):
         return _twice()
     return _page(created=services().keys.rotate(key_id, by=actor()))

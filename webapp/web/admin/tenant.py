@@ -55,7 +55,8 @@ def tenant_page(user_id: str, **faults: str) -> str:
     row, window, now = services().directory.get(user_id), WINDOWS[query.window], _now()
     with services().database.read() as connection:
         usage = summary(connection, row.number, window, now)
-        sessions = sessions_of(connection, row.number, SESSIONS)
+        shown = visit().may(Permission.READ_CONVERSATIONS)
+        sessions = sessions_of(connection, row.number, SESSIONS) if shown else []
         session_id = query.session_id or (sessions[0].session_id if sessions else None)
         talk = _talk(connection, row, session_id, None)
         acts = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records

@@ -10,6 +10,7 @@ from flask import Response, g, request
 
 from webapp.accounts.audit import Actor
 from webapp.accounts.known_browsers import KEPT_SECONDS, cookie_name
+from webapp.accounts.privacy import LOOKING
 from webapp.accounts.roles import Permission
 from webapp.accounts.sign_in import SignedIn
 from webapp.errors import Unauthenticated
@@ -21,9 +22,6 @@ COOKIE_PATH = "/admin"
 SIGN_IN_PATH = "/admin/login"
 LIVE_HEADER = "X-Live-Refresh"
 MAX_COOKIE_CHARS = 64
-
-# Where conversations are hidden, talking as a tenant would be a way round: the agent remembers.
-SHOWS_CONVERSATIONS = frozenset({Permission.READ_CONVERSATIONS, Permission.USE_PLAYGROUND})
 
 
 @dataclass(slots=True)
@@ -39,7 +37,7 @@ class Visit:
     def may(self, permission: Permission) -> bool:
         if self.signed_in is None:
             return False
-        if permission in SHOWS_CONVERSATIONS and services().settings.hide_conversations:
+        if permission in LOOKING and services().settings.hide_conversations:
             return False
         return self.signed_in.principal.may(permission)
 

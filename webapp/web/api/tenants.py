@@ -8,7 +8,7 @@ from flask import Response, jsonify
 from pydantic import ConfigDict, Field, StringConstraints
 
 from webapp.allowances import MAX_LIMIT_CHARS
-from webapp.errors import Forbidden, InvalidInput
+from webapp.errors import InvalidInput
 from webapp.ids import check_user_id
 from webapp.memory.pages import sessions_of
 from webapp.tenants.conversation import ConversationPage, conversation
@@ -132,8 +132,6 @@ def forget_tenant(user_id: str) -> Response:
 def list_messages(user_id: str) -> Response:
     """The tenant's memory, oldest first; of one session, or of all, each in one piece."""
     user_id = tenant_of_path(user_id)
-    if services().settings.hide_conversations:
-        raise Forbidden("Conversations are hidden on this server.", code="conversations_hidden")
     asked = bind_query(MessagesQuery)
     number = services().directory.number(user_id)
     page = ConversationPage(())
