@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -192,6 +193,31 @@ def test_a_stream_closed_early_leaves_nothing_and_frees_the_place(app: Flask) ->
     assert contents(app, "alice") == []
     assert chat_of(app).reply(turn("alice")).reply
     assert row(app, "alice", "request_count, error_count") == (2, 0)
+
+
+def test_a_budget_is_used_up_by_streams_that_are_left_before_the_bill(make_app: MakeApp) -> None:
+    app = make_app(model=FakeModel.of(otherwise="word " * 200), TOKEN_BUDGET="2000/day")
+    for number in range(2):
+        events = chat_of(app).stream(turn("alice", "a question of some words"))
+        for _ in range(150):
+            next(events)
+        events.close()  # type: ignore[attr-defined]
+        used = row(app, "alice", "input_tokens, output_tokens, day_tokens")
+        assert used[2] == used[0] + used[1] > 180 * (number + 1)
+    for _ in range(3):
+        with suppress(QuotaExhausted):
+            chat_of(app).reply(turn("alice"))
+    with pytest.raises(QuotaExhausted):
+        chat_of(app).reply(turn("alice"))
+
+
+def test_an_answer_without_a_bill_counts_by_estimate_and_says_nothing_of_it(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(model=FakeModel.of("word " * 100))
+    answer = chat_of(app).reply(turn("alice"))
+    assert answer.usage.total_tokens == 0
+    assert row(app, "alice", "output_tokens")[0] == 125
 
 
 def test_a_stream_closed_after_its_answer_is_counted_once(app: Flask) -> None:

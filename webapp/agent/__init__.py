@@ -16,6 +16,7 @@ from webapp.agent.events import (
     ToolStatus,
 )
 from webapp.agent.guardrails import Guardrail, InputGuardrail, OutputGuardrail
+from webapp.agent.meter import Meter
 from webapp.agent.model import (
     Cancellation,
     Model,
@@ -37,6 +38,7 @@ __all__ = [
     "Finished",
     "Guardrail",
     "InputGuardrail",
+    "Meter",
     "Model",
     "ModelAnswered",
     "ModelReply",

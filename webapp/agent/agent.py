@@ -11,6 +11,7 @@ from webapp.agent.context import Context
 from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.guardrails import Guardrail, Guardrails
 from webapp.agent.loop import Turn
+from webapp.agent.meter import Meter
 from webapp.agent.misuse import asks_for_its_user, explained
 from webapp.agent.model import Model, ToolSpec
 from webapp.agent.text import check_input
@@ -128,8 +129,11 @@ class Agent:
         *,
         streaming: bool,
         cancel: Cancellation | None = None,
+        meter: Meter | None = None,
     ) -> Generator[Event, None, None]:
         """One turn over a given history, `Finished` as the last event; stores nothing.
+
+        The `meter` counts what it uses at the model, also when it fails or is left early.
 
         Raises `LoopLimitExceeded` when the model still asks for tools in its last allowed
         answer, `MessageTooLong` when the turn does not fit the model even without history,
@@ -148,6 +152,7 @@ class Agent:
             streaming=streaming,
             cancel=cancel,
             deadline=Deadline.after(self.turn_timeout),
+            meter=meter or Meter(),
         ).play()
 
     def _turn(

@@ -19,6 +19,7 @@ from webapp.agent.events import (
 )
 from webapp.agent.executor import run_together
 from webapp.agent.guardrails import Guardrails
+from webapp.agent.meter import Meter
 from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta, ToolSpec
 from webapp.agent.replies import usable
 from webapp.agent.text import storable
@@ -49,6 +50,7 @@ class Turn:
     streaming: bool
     cancel: Cancellation | None
     deadline: Deadline | None = None
+    meter: Meter = field(default_factory=Meter)
     run_id: str = field(default_factory=new_run_id)
     usage: Usage = field(default_factory=Usage)
     model_calls: int = 0
@@ -84,7 +86,7 @@ class Turn:
             self._require_time()
             self.shown, self.held = "", []
             try:
-                reply = yield from self._reply()
+                reply = yield from self._counted()
             except ContextOverflow as overflow:
                 self._shorten(overflow)
                 continue
@@ -104,15 +106,31 @@ class Turn:
             return reply
         return None
 
-    def _reply(self) -> Generator[Event, None, ModelReply | None]:
-        """What the model says, piece by piece when streaming; None when called off meanwhile."""
+    def _counted(self) -> Generator[Event, None, ModelReply | None]:
+        """The reply, on the meter whatever becomes of it: a hang-up is no way to save its cost."""
+        reply = None
+        pieces: list[str] = []
         request = ModelRequest(
-            self.context.messages(self.messages), self.specs, self.cancel, self.deadline
+            self.context.messages(self.messages),
+            self.specs,
+            self.cancel,
+            self.deadline,
+            self.meter,
         )
+        self.meter.ask(request, pieces)
+        try:
+            reply = yield from self._reply(request, pieces)
+        finally:
+            self.meter.settle(reply)
+        return reply
+
+    def _reply(
+        self, request: ModelRequest, pieces: list[str]
+    ) -> Generator[Event, None, ModelReply | None]:
+        """What the model says, piece by piece when streaming; None when called off meanwhile."""
         if not self.streaming:
             return self.model.complete(request)
         reply: ModelReply | None = None
-        pieces: list[str] = []
         items = self.model.stream(request)
         try:
             for item in items:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from webapp.agent.meter import Meter
 from webapp.deadline import Deadline
 from webapp.messages import Message, ToolCall, Usage
 from webapp.turns import Cancellation as Cancellation
@@ -25,13 +26,15 @@ class ModelRequest:
     """One question to a model: the messages in order, instructions in front.
 
     A model that can be interrupted ends with `ModelTimeout` soon after the `deadline`, which is
-    the whole turn's, and with any `ModelError` soon after `cancel` is set.
+    the whole turn's, and with any `ModelError` soon after `cancel` is set. One that knows what it
+    costs before its reply is there tells the `meter`, by which calls that fail are counted.
     """
 
     messages: Sequence[Message]
     tools: Sequence[ToolSpec] = ()
     cancel: Cancellation | None = None
     deadline: Deadline | None = None
+    meter: Meter = field(default_factory=Meter, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,10 +171,14 @@ class OpenAIModel:
 
     def _streamed(self, attempt: Attempt) -> Generator[TextDelta | ModelReply, None, None]:
         response, call = self._post(attempt)
-        stream = Stream(response.charset_encoding, _names(attempt.request), call)
+        stream = Stream(
+            response.charset_encoding, _names(attempt.request), call, attempt.request.meter
+        )
         try:
             yield from stream.pieces(response.iter_bytes())
         except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
+            if call.was_left or isinstance(error, httpx2.TimeoutException):
+                attempt.request.meter.at_work()
             if call.called_off or not stream.is_finished:
                 raise _transport_failure(error) from error
         finally:
@@ -204,6 +208,9 @@ class OpenAIModel:
                     ), call
             except openai.OpenAIError as error:
                 refused = _refused(error)
+                left = call.was_left or isinstance(error, openai.APITimeoutError)
+                if call.taken or (call.sent and left):
+                    request.meter.at_work()
                 if not attempt.is_final(refused) and tries.again(_refusal(error)):
                     continue
                 if request.deadline is not None and request.deadline.passed:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from webapp.agent import (
     Agent,
     Finished,
-    ModelAnswered,
     RunOutput,
     TextDelta,
     ToolFinished,
@@ -208,14 +207,18 @@ class ChatService:
         spent.tenant, spent.made_tenant = ready.tenant, ready.is_new
         yield Started()
         question = Message("user", turn.message, created_at_ms=self._clock.now_ms())
-        events = ready.agent.play(question, ready.history, streaming=streaming, cancel=turn.cancel)
+        events = ready.agent.play(
+            question,
+            ready.history,
+            streaming=streaming,
+            cancel=turn.cancel,
+            meter=spent.meter,
+        )
         with closing(events):
             for event in events:
                 if isinstance(event, Finished):
                     return self._commit(turn, ready, event.output, mark, spent)
-                if isinstance(event, ModelAnswered):
-                    spent.usage += event.usage
-                elif isinstance(event, TextDelta) and spent.first_token is None:
+                if isinstance(event, TextDelta) and spent.first_token is None:
                     spent.first_token = self._clock.monotonic()
                 if isinstance(event, TextDelta | ToolStarted | ToolFinished):
                     yield event

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from webapp.agent import Meter
 from webapp.chat.late_records import LateRecords
 from webapp.chat.refusals import Refusals
 from webapp.chat.values import ChatTurn
 from webapp.clock import Clock
 from webapp.errors import StorageUnavailable, SwitchboardError
-from webapp.messages import Usage
 from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids import UserIds
@@ -24,11 +24,12 @@ CLIENT_GONE = 499
 class Spent:
     """What a turn has used so far, so that one that fails is counted as well.
 
+    The `meter` estimates what the model's server did not say: budgets are kept by it.
     `first_token` is the monotonic clock in seconds; `tenant` is known once the turn has begun,
     and `made_tenant` says that it is its first.
     """
 
-    usage: Usage = field(default_factory=Usage)
+    meter: Meter = field(default_factory=Meter)
     first_token: float | None = None
     tenant: int | None = None
     made_tenant: bool = False
@@ -57,7 +58,7 @@ class TurnRecords:
             code=code,
             latency_ms=_milliseconds(self._clock.monotonic() - turn.started),
             first_token_ms=None if first is None else _milliseconds(first - turn.started),
-            usage=spent.usage,
+            usage=spent.meter.usage,
             request_id=turn.request_id,
         )
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from webapp.agent.completions.reading import Stream
+from webapp.agent.meter import Meter
 
 
 class Told:
@@ -29,7 +30,7 @@ class Told:
 
 def told(*choices: dict[str, Any]) -> list[str]:
     clock = Told()
-    stream = Stream(None, frozenset(), clock)
+    stream = Stream(None, frozenset(), clock, Meter())
     pieces = [b"data: " + json.dumps({"choices": [each]}).encode() + b"\n\n" for each in choices]
     list(stream.pieces([b": hm\n\n", *pieces]))
     return clock.words

@@ -9,7 +9,8 @@ from typing import Protocol
 from webapp.agent.completions.answer import Answer, SaidFailure
 from webapp.agent.completions.events import EventReader, objects
 from webapp.agent.completions.failures import refusal_in_answer
-from webapp.agent.http.events import says_something
+from webapp.agent.http.events import tokens_of
+from webapp.agent.meter import Meter
 from webapp.agent.model import ModelReply, TextDelta
 from webapp.errors import ModelError
 
@@ -55,10 +56,13 @@ def read_whole(body: bytes, charset: str | None, known: Container[str]) -> Model
 class Stream:
     """A streamed answer under way; `pieces` may be called once."""
 
-    def __init__(self, charset: str | None, known: Container[str], clock: Clock) -> None:
+    def __init__(
+        self, charset: str | None, known: Container[str], clock: Clock, meter: Meter
+    ) -> None:
         self._answer = Answer(known)
         self._reader = EventReader(charset)
         self._clock = clock
+        self._meter = meter
 
     @property
     def is_finished(self) -> bool:
@@ -80,13 +84,17 @@ class Stream:
                     clock.rest()
                     yield TextDelta(text)
                     clock.heard()
-                elif answer.finish_reason is None and says_something(data):
-                    clock.heard()
+                elif (tokens := tokens_of(data)) is not None:
+                    self._meter.heard(tokens)
+                    if answer.finish_reason is None:
+                        clock.heard()
         except SaidFailure as said:
             if not self.is_finished:
                 raise refusal_in_answer(said.data) from said
         except UNREADABLE_KINDS as error:
             raise ModelError(UNREADABLE) from error
+        finally:
+            self._meter.said(answer.usage)
 
     def end(self) -> Iterator[TextDelta | ModelReply]:
         """What was held back of the text, and the whole answer; raises when it is none."""

@@ -18,11 +18,22 @@ FINISH_SECONDS = 2.0
 class Call:
     """One request and its answer, as a clock that several threads may look at.
 
+    `sent` tells that the whole request went out, `taken` that an answer which is no error began.
     `begin` starts it with the server's patience; whoever reads a streamed answer says `heard` at
     each event that has something in it, and `complete` when only the bill is still to come.
     """
 
-    __slots__ = ("_complete", "_latest", "_patience", "called_off", "cancel", "streaming", "until")
+    __slots__ = (
+        "_complete",
+        "_latest",
+        "_patience",
+        "called_off",
+        "cancel",
+        "sent",
+        "streaming",
+        "taken",
+        "until",
+    )
 
     def __init__(
         self,
@@ -34,6 +45,8 @@ class Call:
         self.cancel = cancel
         self.streaming = streaming
         self.called_off = False
+        self.sent = False
+        self.taken = False
         self._latest = deadline.at if deadline else math.inf
         self._patience = math.inf
         self._complete = False
@@ -71,6 +84,11 @@ class Call:
             self.called_off = True
             return True
         return time.monotonic() >= self.until
+
+    @property
+    def was_left(self) -> bool:
+        """We did not wait for its end, so the server may have gone on working."""
+        return self.called_off or time.monotonic() >= self.until
 
     @property
     def left(self) -> float | None:

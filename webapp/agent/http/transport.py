@@ -61,7 +61,9 @@ class KeptAliveTransport(httpx2.BaseTransport):
                 self._lookout.watch(call, sock)
                 sock.settimeout(call.left)
                 send(connection, request, content)
+                call.sent = True
                 answer = connection.answer(request.method)
+                call.taken = answer.status < 300
                 if call.streaming:
                     sock.settimeout(timeouts.get("read"))
             except (http.client.HTTPException, OSError) as error:
