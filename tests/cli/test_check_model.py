@@ -15,7 +15,7 @@ from tests.upstream import Answer, saying, streaming, upstream
 
 def refusing_tools(body: dict[str, Any]) -> Answer:
     if "tools" in body:
-        error = {"message": "secret: this model does not support tools"}
+        error = {"message": "hunter2: this model does not support tools"}
         return Answer(json.dumps({"error": error}).encode(), 400)
     return streaming("ready") if body.get("stream") else saying("ready")
 
@@ -31,7 +31,7 @@ def check(base_url: str, folder: Path, tools: str) -> tuple[int, str, str]:
     }
     subprocess.run([SWITCHBOARD, "db", "upgrade"], env=env, check=True, capture_output=True)
     done = subprocess.run([SWITCHBOARD, "check"], env=env, capture_output=True, text=True)
-    line = next(line for line in done.stdout.splitlines() if "model" in line)
+    line = next(line for line in done.stdout.splitlines() if line[7:].startswith("model:"))
     return done.returncode, line, done.stdout + done.stderr
 
 
@@ -52,6 +52,6 @@ def test_check_says_what_the_model_refuses(
     assert code == status
     assert said in line
     assert ("goes without" in line) == (tools == "auto")
-    assert "secret" not in everything
+    assert "hunter2" not in everything
     assert "model_part_refused" not in everything
     assert any("tools" in body for body in server.requests) == (tools in ("auto", "on"))
