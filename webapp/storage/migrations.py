@@ -340,3 +340,13 @@ def m012_audit_head(db: Database) -> None:
         FROM meta WHERE name = 'audit_head'
     """)
     db.execute("DELETE FROM meta WHERE name = 'audit_head'")
+
+
+@migrations()
+def m013_blocked_users(db: Database) -> None:
+    """Who stays blocked after being forgotten, as hashes; see tenants/blocks.py."""
+    db.execute("""
+        CREATE TABLE blocked_users (
+            reference TEXT PRIMARY KEY, blocked_at INTEGER NOT NULL
+        ) WITHOUT ROWID
+    """)

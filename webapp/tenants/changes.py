@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from webapp.memory.clearing import clear_part
 from webapp.storage import Connection
 from webapp.storage.slices import ROWS
+from webapp.tenants import blocks
 
 # Above so many tenants the search's index is not merged behind each act, but by housekeeping.
 FEW_TO_MERGE = 50_000
@@ -110,6 +111,11 @@ def forget_part(
     if requests >= most:
         sessions -= connection.execute(_SESSIONS, who).fetchone()[0]
         return Forgotten(messages.messages, sessions, requests), False
+    block = connection.execute(
+        "SELECT user_id, blocked_at FROM tenants WHERE id = :number AND blocked_at IS NOT NULL", who
+    ).fetchone()
+    if block is not None:
+        blocks.keep(connection, block[0], block[1])
     connection.execute("DELETE FROM sessions WHERE tenant_id = :number", who)
     connection.execute("DELETE FROM usage WHERE tenant_id = :number", who)
     gone = connection.execute("DELETE FROM tenants WHERE id = :number", who).rowcount

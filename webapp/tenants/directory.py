@@ -15,7 +15,7 @@ from webapp.allowances import check_rate_limit
 from webapp.clock import Clock
 from webapp.errors import NotFound
 from webapp.storage import Connection, Database
-from webapp.tenants import changes, rows, store, wiping
+from webapp.tenants import blocks, changes, rows, store, wiping
 from webapp.tenants.changes import Forgotten
 from webapp.tenants.cleanup import Cleanup, forget_inactive
 from webapp.tenants.export import export_lines
@@ -257,6 +257,8 @@ class TenantDirectory:
         self, connection: Connection, user_id: str, change: TenantChange, audit: Audit | None
     ) -> TenantRow:
         before = _known(self._find(connection, user_id))
+        if before.number == store.NOBODY:
+            return self._lift(connection, before, change, audit)
         if not isinstance(change.blocked, Unset):
             changes.set_blocked(connection, before.number, change.blocked, self._clock.now_ms())
         if not isinstance(change.rate_limit, Unset):
@@ -269,6 +271,21 @@ class TenantDirectory:
             audit(connection, AuditNote(_action(became), before.number, was, became))
         return after
 
+    def _lift(
+        self, connection: Connection, row: TenantRow, change: TenantChange, audit: Audit | None
+    ) -> TenantRow:
+        """Of a user that was forgotten only the block is left to be changed."""
+        if change != TenantChange(blocked=False):
+            if change == TenantChange(blocked=True):
+                return row
+            raise _unknown()
+        blocks.lift(connection, self._user_ids.stored(row.user_id))
+        if audit is not None:
+            audit(
+                connection, AuditNote("unblock_tenant", None, {"blocked": True}, {"blocked": False})
+            )
+        return replace(row, blocked_at=None)
+
     # -- readable ids ---------------------------------------------------------------------------
 
     def _finder(self, user_id: str) -> Callable[[Connection], int | None]:
@@ -276,8 +293,12 @@ class TenantDirectory:
         return lambda connection: store.number_of(connection, stored)
 
     def _find(self, connection: Connection, user_id: str) -> TenantRow | None:
-        row = rows.find(connection, self._user_ids.stored(user_id))
-        return None if row is None else replace(row, user_id=user_id)
+        stored = self._user_ids.stored(user_id)
+        row = rows.find(connection, stored)
+        if row is not None:
+            return replace(row, user_id=user_id)
+        blocked_at = blocks.kept_since(connection, stored)
+        return None if blocked_at is None else rows.only_blocked(user_id, blocked_at)
 
 
 def _known(row: TenantRow | None) -> TenantRow:

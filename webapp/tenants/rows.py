@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.storage import Connection
+from webapp.tenants.store import NOBODY
 
 COLUMNS = (
     "tenants.id, tenants.user_id, created_at, last_active_at, message_count, request_count,"
@@ -48,6 +49,14 @@ class TenantRow:
 def row_of(columns: tuple[Any, ...]) -> TenantRow:
     """What a SELECT of `COLUMNS` gave."""
     return TenantRow(*columns)
+
+
+def only_blocked(user_id: str, blocked_at: int) -> TenantRow:
+    """A user that was forgotten while it was blocked: nothing is known of it but that."""
+    zeros = (0,) * 8
+    return TenantRow(
+        NOBODY, user_id, blocked_at, blocked_at, *zeros, blocked_at, None, None, 0, 0, 0, 0
+    )
 
 
 def find(connection: Connection, stored_id: str) -> TenantRow | None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from webapp.storage import Connection
+from webapp.tenants import blocks
+
+NOBODY = -1  # no tenant's number, nor that of everyone together
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,15 @@ def ensure(connection: Connection, stored_id: str, now_ms: int) -> int:
         " ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id RETURNING id",
         {"user": stored_id, "now": now_ms},
     )
-    return int(made.fetchone()[0])
+    number = int(made.fetchone()[0])
+    blocked_at = blocks.kept_since(connection, stored_id)
+    if blocked_at is not None:
+        blocks.lift(connection, stored_id)
+        connection.execute(
+            "UPDATE tenants SET blocked_at = :at WHERE id = :number",
+            {"at": blocked_at, "number": number},
+        )
+    return number
 
 
 def mark_active(connection: Connection, number: int, now_ms: int) -> None:
@@ -58,7 +69,10 @@ def mark_active(connection: Connection, number: int, now_ms: int) -> None:
 
 
 def standing(connection: Connection, stored_id: str) -> Standing | None:
-    """One indexed read for each turn; None when there is no such tenant."""
+    """One indexed read for each turn; None when there is no such tenant.
+
+    One that was forgotten while it was blocked has the number `NOBODY` and is blocked still.
+    """
     row = connection.execute(
         "SELECT id, blocked_at IS NOT NULL, rate_limit, token_budget,"
         " budget_day, day_tokens, budget_month, month_tokens"
@@ -66,7 +80,9 @@ def standing(connection: Connection, stored_id: str) -> Standing | None:
         {"user": stored_id},
     ).fetchone()
     if row is None:
-        return None
+        if blocks.kept_since(connection, stored_id) is None:
+            return None
+        return Standing(NOBODY, True, None, None, 0, 0, 0, 0)
     return Standing(int(row[0]), bool(row[1]), *row[2:])
 
 

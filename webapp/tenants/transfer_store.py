@@ -108,7 +108,8 @@ _USAGE = """
 
 _PUT_TENANT = """
     UPDATE tenants SET
-        created_at = :created_at, last_active_at = :last_active_at, blocked_at = :blocked_at,
+        created_at = :created_at, last_active_at = :last_active_at,
+        blocked_at = COALESCE(blocked_at, :blocked_at),
         rate_limit = :rate_limit, token_budget = :token_budget,
         request_count = :request_count, error_count = :error_count,
         refused_count = :rate_limited_count,
