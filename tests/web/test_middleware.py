@@ -33,6 +33,7 @@ def test_the_chain_has_its_order() -> None:
         "relative_redirects",
         "addresses",
         "body_limit",
+        "field_bounds",
         "cors",
         "security_headers",
         "compression",

@@ -12,6 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from webapp.errors import InvalidInput, SwitchboardError
 from webapp.ids import MAX_ID_CHARS, check_session_id, check_user_id
+from webapp.web.bounds import require_few_items
 
 _REASONS = {
     "missing": "is required",
@@ -83,6 +84,7 @@ def bind_json(shape: type[BoundShape]) -> BoundShape:
         raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
     require_plain_body()
     body = _whole_body()
+    require_few_items(body)
     try:
         bound = shape.model_validate_json(body)
     except ValidationError as error:

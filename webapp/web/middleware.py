@@ -16,6 +16,7 @@ from webapp.this_machine import is_loopback
 from webapp.web import compression, cors, errors
 from webapp.web import context as request_context
 from webapp.web.api import prometheus
+from webapp.web.bounds import field_bounds
 from webapp.web.context import context, services
 from webapp.web.guards import find_caller
 
@@ -226,6 +227,7 @@ MIDDLEWARE = (
     relative_redirects,
     addresses,
     body_limit,
+    field_bounds,
     cors.cors,
     security_headers,
     compression.compression,

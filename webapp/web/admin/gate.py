@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from webapp.accounts.roles import Permission
 from webapp.errors import Forbidden
 from webapp.web.admin.visit import signed_in, visit
+from webapp.web.bounds import MAX_STRANGERS_FORM_BYTES
 from webapp.web.context import services
 from webapp.web.csrf import FIELD, is_token_of, origin_of
 from webapp.web.elsewhere import is_of_another_page
@@ -44,6 +45,9 @@ def guarded(view: View, permission: Permission | None) -> View:
             raise ForeignForm("Another site asked for this, so nothing was done; open it here.")
         if permission is not None:
             signed_in()
+        elif changes:
+            most = request.max_content_length or MAX_STRANGERS_FORM_BYTES
+            request.max_content_length = min(most, MAX_STRANGERS_FORM_BYTES)
         if changes and not _token_fits():
             raise StaleForm(
                 "The form was too old or not from this console, so nothing was done yet."
