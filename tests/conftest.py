@@ -15,7 +15,7 @@ from tests.fakes import FakeModel, HandClock, count_model
 from webapp import create_app
 from webapp.agent import Model
 from webapp.services import Services
-from webapp.settings import LoadedSettings, load_settings
+from webapp.settings import LoadedSettings, load_settings, variable_name
 from webapp.web.context import EXTENSION
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -29,7 +29,7 @@ SECRET = "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K"
 def settings_for(folder: Path, **changes: str) -> LoadedSettings:
     """Settings as `dev` has them, with the given variables (without their prefix) changed."""
     values = {"AUTH": "open", "SECRET_KEY": SECRET, "RATE_LIMIT": "100000/minute", **changes}
-    environment = {f"SWITCHBOARD_{name}": value for name, value in values.items()}
+    environment = {variable_name(name.lower()): value for name, value in values.items()}
     return replace(load_settings(environment, folder), for_this_machine=True)
 
 

@@ -21,6 +21,7 @@ from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError
 from webapp.extensions import Extensions, extensions_of
 from webapp.instance_secret import instance_secret
+from webapp.local_model import health
 from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
 from webapp.storage import Database, open_database
@@ -92,6 +93,13 @@ class Services:
         """Makes the agent and its model now, so that the first turn need not wait for imports."""
         with self.database.read() as connection:
             self.configurations.agent(connection)
+
+    def embedded_model_answers(self) -> bool | None:
+        """Whether the embedded model is there; None when another answers, which is not asked."""
+        settings = self.settings
+        if settings.model != EMBEDDED_MODEL or not settings.openai_base_url:
+            return None
+        return health.answers(settings.openai_base_url)
 
     @property
     def open_to_this_machine(self) -> bool:

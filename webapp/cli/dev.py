@@ -12,7 +12,7 @@ from webapp.cli.serving import require_free_port, run_gunicorn
 from webapp.errors import ConfigurationError
 from webapp.instance_secret import instance_secret_file
 from webapp.redaction import redacted_url
-from webapp.server import DEV_SERVER, EMBEDDED_MODEL_PID
+from webapp.server import DEV_SERVER, EMBEDDED_MODEL
 from webapp.services import build_services
 from webapp.settings import LoadedSettings, load_settings
 from webapp.storage.production import is_production
@@ -97,7 +97,7 @@ def _start_embedded_model(*, quiet: bool) -> dict[str, str]:
     return {
         "OPENAI_BASE_URL": model.base_url,
         "SWITCHBOARD_MODEL": model.model_name,
-        EMBEDDED_MODEL_PID: str(model.pid),
+        EMBEDDED_MODEL: f"{model.pid} {model.hand_over()}",
     }
 
 

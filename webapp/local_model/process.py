@@ -5,9 +5,9 @@ from __future__ import annotations
 import http.client
 import importlib.metadata
 import importlib.util
-import json
 import select
 import signal
+import socket
 import subprocess  # nosec B404  # it starts our own interpreter, no shell, no input
 import sys
 from pathlib import Path
@@ -23,40 +23,70 @@ SERVER_MODULE = "webapp.local_model.server"
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 5.0
 HEALTH_SECONDS = 10.0
+# A burst of turns, or those that come while a child is replaced, wait here instead of failing.
+BACKLOG = 512
 
 
 class EmbeddedModel:
     """SmolLM2-135M-Instruct behind an OpenAI-compatible port on 127.0.0.1, in a child process.
 
     The child ends by itself soon after its parent has ended, in whatever way; a parent that
-    replaces itself by `exec` keeps it. `start_timeout` is in seconds. `log_file` gets what
+    replaces itself by `exec` keeps it after `hand_over`. The port is the parent's: another
+    child can be started behind it, and whoever calls meanwhile waits. `listener` is such a port
+    from before. `start_timeout` is in seconds. `log_file` gets what
     llama.cpp has to say, which is otherwise thrown away; it holds nothing of what users write.
     """
 
-    def __init__(self, *, start_timeout: float = 60.0, log_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        start_timeout: float = 60.0,
+        log_file: Path | None = None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        self._listener = listener
         self._start_timeout = start_timeout
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
 
     def start(self) -> EmbeddedModel:
         """Starts the child and waits until it answers. Raises `ConfigurationError`."""
         weights = find_weights()
         if (reason := unavailable_reason()) or weights is None:
             raise _unavailable(reason or "its weights cannot be found")
-        self._process = self._spawn(weights)
+        self._end_child()
+        own = self._listener is None
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+            self._listener.set_inheritable(True)
         try:
-            self._port = self._await_port(self._process)
+            self._process = self._spawn(weights)
+            self._await_ready(self._process)
             self._require_health()
         except BaseException:
-            self.stop()
+            if own:
+                self.stop()
+            else:
+                self._end_child()
             raise
         return self
+
+    def hand_over(self) -> int:
+        """Leaves child and port to the program that takes this one's place by `exec`.
+
+        Gives the number of the open port. Nothing of them is this object's any more.
+        """
+        listener, self._listener = self._listener, None
+        return listener.detach() if listener else -1
 
     @property
     def base_url(self) -> str:
         """What OPENAI_BASE_URL is to be; no key is needed."""
         return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def _port(self) -> int:
+        return int(self._listener.getsockname()[1]) if self._listener else 0
 
     @property
     def model_name(self) -> str:
@@ -68,7 +98,13 @@ class EmbeddedModel:
         return self._process.pid if self._process else 0
 
     def stop(self) -> None:
-        """Ends the child, if it has not ended. May be called again."""
+        """Ends the child, if it has not ended, and closes the port. May be called again."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        self._end_child()
+
+    def _end_child(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
@@ -82,11 +118,14 @@ class EmbeddedModel:
             process.stdout.close()
 
     def _spawn(self, weights: Path) -> subprocess.Popen[bytes]:
+        assert self._listener is not None  # noqa: S101  # nosec B101  # `start` has made it
+        port = self._listener.fileno()
         log: IO[bytes] | int = self._log_file.open("ab") if self._log_file else subprocess.DEVNULL
         try:
             return subprocess.Popen(  # noqa: S603  # nosec B603  # our own interpreter and module
-                [sys.executable, "-m", SERVER_MODULE, str(weights), MODEL_NAME],
+                [sys.executable, "-m", SERVER_MODULE, str(weights), MODEL_NAME, str(port)],
                 cwd=PACKAGE_ROOT,
+                pass_fds=(port,),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -97,8 +136,8 @@ class EmbeddedModel:
             if not isinstance(log, int):
                 log.close()
 
-    def _await_port(self, process: subprocess.Popen[bytes]) -> int:
-        """The port that the child names in the one line it writes, once the model is loaded."""
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        """Until the child writes its one line, once the model is loaded."""
         assert process.stdout is not None  # noqa: S101  # nosec B101  # it was asked for as a pipe
         with process.stdout as pipe:
             if not select.select([pipe], [], [], self._start_timeout)[0]:
@@ -106,7 +145,6 @@ class EmbeddedModel:
             line = pipe.readline()
         if not line:
             raise _unavailable(_ending(process.wait()))
-        return int(json.loads(line)["port"])
 
     def _require_health(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HEALTH_SECONDS)

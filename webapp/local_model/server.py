@@ -1,7 +1,7 @@
 """The embedded model's process: chat completions of the OpenAI dialect on a loopback port.
 
-Started by `process`, which reads the port from the one line that this writes. It imports the
-standard library and llama.cpp's binding only, so that it is up in a moment and stays small.
+Started by `process`, which owns the port and waits for the one line that this writes. It imports
+the standard library and llama.cpp's binding only, so that it is up in a moment and stays small.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ class ModelServer(ThreadingHTTPServer):
     """The port, with what its handlers share."""
 
     daemon_threads = True
-    request_queue_size = 512  # a backlog of five, the default, would make a burst wait for seconds
 
-    def __init__(self, engine: Engine, model_name: str) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, listener: socket.socket, engine: Engine, model_name: str) -> None:
+        super().__init__(listener.getsockname(), Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
         self.engine = engine
         self.model_name = model_name
 
@@ -221,16 +222,17 @@ def _usage(outcome: Outcome) -> dict[str, int]:
     }
 
 
-def main(weights: str, model_name: str) -> None:
-    """Serves until the parent process has gone."""
+def main(weights: str, model_name: str, descriptor: str) -> None:
+    """Serves on the parent's open port until the parent process has gone."""
     parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # llama.cpp writes to standard output too, so the pipe to the parent is moved out of its way.
     report = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    server = ModelServer(Engine(weights), model_name)
+    listener = socket.socket(fileno=int(descriptor))
+    server = ModelServer(listener, Engine(weights), model_name)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    os.write(report, json.dumps({"port": server.server_address[1]}).encode() + b"\n")
+    os.write(report, b"ready\n")
     os.close(report)
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_SECONDS)
@@ -239,4 +241,4 @@ def main(weights: str, model_name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 from typing import Any
 
+from webapp.local_model.keeper import Keeper
 from webapp.observability.logs import formatter
 from webapp.server.capacity import raise_open_files
 
@@ -36,7 +36,7 @@ preload_app = False
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
-EMBEDDED_MODEL_PID = "EMBEDDED_MODEL_PID"
+EMBEDDED_MODEL = "EMBEDDED_MODEL_OF_DEV"
 READY_LINE = "READY_LINE"
 DEV_SERVER = "DEV_SERVER"
 TELLING_SECONDS = 5  # of the graceful timeout, for telling those whose turn is cut
@@ -50,9 +50,19 @@ def is_dev_server() -> bool:
     return number == str(os.getppid())
 
 
-def on_starting(_server: Any) -> None:
-    """Before the workers are made, which inherit it."""
+def on_starting(server: Any) -> None:
+    """Before the workers are made, which inherit the number of files."""
     raise_open_files()
+    left = os.environ.get(EMBEDDED_MODEL, "").split()  # noqa: TID251  # from our own command
+    if left and is_dev_itself():
+        pid, descriptor = (int(number) for number in left)
+        server.embedded_model = Keeper(pid, descriptor, server.log.warning)
+        server.embedded_model.start()
+
+
+def is_dev_itself() -> bool:
+    """Whether this process is the one that `switchboard dev` became."""
+    return os.environ.get(DEV_SERVER) == str(os.getpid())  # noqa: TID251  # as above
 
 
 def when_ready(_server: Any) -> None:
@@ -74,11 +84,8 @@ def worker_exit(_server: Any, worker: Any) -> None:
         extensions["switchboard"].close()
 
 
-def on_exit(_server: Any) -> None:
+def on_exit(server: Any) -> None:
     """Stops the embedded model; it would also notice by itself, half a second later."""
-    pid = os.environ.get(EMBEDDED_MODEL_PID)  # noqa: TID251  # as above
-    if pid:
-        try:
-            os.kill(int(pid), signal.SIGTERM)
-        except (ProcessLookupError, ValueError):
-            return
+    keeper = getattr(server, "embedded_model", None)
+    if keeper is not None:
+        keeper.stop()

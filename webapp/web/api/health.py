@@ -26,13 +26,17 @@ def readyz() -> Response:
         database, reason = error.code, error.message
         schema = _SCHEMA.get(error.code, database)
     limiter = "ok" if limits().storage_is_up() else "down"
-    ready = database == "ok"
+    model = services().embedded_model_answers()
+    if model is False:
+        reason = reason or "The embedded model is away; it is being started again."
+    ready = database == "ok" and model is not False
     body: dict[str, object] = {
         "status": "ready" if ready else "not_ready",
         "checks": {
             "database": database,
             "schema": schema,
             "limiter": limiter,
+            **({} if model is None else {"model": "ok" if model else "away"}),
         },
         "limiter_failures": limits().storage_failures,
     }

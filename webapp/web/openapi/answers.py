@@ -232,6 +232,9 @@ class Checks(Answer):
     database: str
     schema_: Annotated[str, Field(alias="schema")]
     limiter: Literal["ok", "down"]
+    model: Annotated[
+        Literal["ok", "away"] | None, Field(description="where an embedded one answers")
+    ] = None
 
 
 class Readiness(Answer):

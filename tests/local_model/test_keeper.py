@@ -1,0 +1,121 @@
+"""The embedded model is started again when its process dies; real processes, a real port."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from tests.conftest import MakeApp
+from tests.fakes import until
+from webapp.local_model import EmbeddedModel, health
+from webapp.local_model import keeper as keeper_module
+from webapp.local_model import process as process_module
+from webapp.local_model.keeper import Keeper
+
+
+class Kept:
+    """A keeper with what it said, its port, and how to ask behind it."""
+
+    def __init__(self) -> None:
+        self.left = model = EmbeddedModel().start()
+        self.base_url, self.first = model.base_url, model.pid
+        self.said: list[str] = []
+        self.keeper = Keeper(self.first, model.hand_over(), self.said.append)
+        self.keeper.start()
+
+    @property
+    def pid(self) -> int:
+        return self.keeper._pid
+
+    def ask(self) -> int:
+        place = self.base_url.removeprefix("http://").removesuffix("/v1")
+        connection = http.client.HTTPConnection(place, timeout=60)
+        body = json.dumps({"messages": [{"role": "user", "content": "Hello"}]})
+        head = {"Content-Type": "application/json"}
+        connection.request("POST", "/v1/chat/completions", body, head)
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+
+@pytest.fixture
+def kept() -> Iterator[Kept]:
+    kept = Kept()
+    yield kept
+    kept.keeper.stop()
+    until(lambda: not _runs(kept.pid))
+    kept.keeper._model.stop()
+    kept.left.stop()
+
+
+def replaced(kept: Kept) -> list[int]:
+    """Kills the child and asks while there is none; what came back."""
+    before, answers = kept.pid, []
+    os.kill(before, signal.SIGKILL)
+    until(lambda: not _runs(before))
+    thread = threading.Thread(target=lambda: answers.append(kept.ask()))
+    thread.start()
+    thread.join(60)
+    assert kept.pid != before
+    return answers
+
+
+def test_one_that_is_killed_is_replaced_behind_the_same_port(kept: Kept) -> None:
+    assert kept.ask() == 200
+    assert [replaced(kept), replaced(kept)] == [[200], [200]]
+    assert health.answers(kept.base_url)
+    assert len(kept.said) == 2
+
+
+def test_one_that_cannot_be_started_is_tried_again_with_pauses(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"not a model")
+    found = process_module.find_weights
+    monkeypatch.setattr(process_module, "find_weights", lambda: broken)
+    monkeypatch.setattr(keeper_module, "LONGEST_PAUSE", 0.1)
+    os.kill(kept.pid, signal.SIGKILL)
+    until(lambda: sum("cannot be used" in each for each in kept.said) >= 2, 30)
+    assert not health.answers(kept.base_url)
+    monkeypatch.setattr(process_module, "find_weights", found)
+    until(lambda: kept.pid > 0 and health.answers(kept.base_url), 60)
+    assert kept.ask() == 200
+
+
+def test_after_a_stop_none_is_started(kept: Kept) -> None:
+    kept.keeper.stop()
+    until(lambda: not _runs(kept.first))
+    assert kept.said == []
+
+
+@pytest.mark.parametrize("path", ["/readyz"])
+def test_readiness_says_that_it_is_away(make_app: MakeApp, path: str) -> None:
+    app: Flask = make_app(MODEL="smollm2-135m-instruct")
+    assert app.test_client().get(path).status_code == 200  # no address: no embedded one
+    model = EmbeddedModel().start()
+    settings = {"MODEL": "smollm2-135m-instruct"}
+    app = make_app(**settings, OPENAI_BASE_URL=model.base_url)
+    answer = app.test_client().get(path)
+    assert (answer.status_code, answer.json["checks"]["model"]) == (200, "ok")  # type: ignore[index]
+    os.kill(model.pid, signal.SIGKILL)
+    until(lambda: not _runs(model.pid))
+    answer = app.test_client().get(path)
+    assert (answer.status_code, answer.json["checks"]["model"]) == (503, "away")  # type: ignore[index]
+    model.stop()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
