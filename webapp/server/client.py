@@ -14,6 +14,7 @@ from webapp.server.connections import Connections
 from webapp.server.patience import Patience, Phase
 
 YIELD_BYTES = 256 * 1024
+PAUSE_SECONDS = 0.0001  # with 0 the loop would come back here before it looks for others
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class Client(gevent.socket.socket):
         self._unyielded += count
         if self._unyielded > YIELD_BYTES:
             self._unyielded = 0
-            gevent.sleep(0)
+            gevent.sleep(PAUSE_SECONDS)
 
     def is_last(self) -> None:
         """The request that is being answered, if there is one, is told to be the last."""

@@ -16,6 +16,7 @@ from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited
 from webapp.web.binding import UnsupportedMediaType, require_plain_body
 from webapp.web.context import context, services
+from webapp.web.pacing import blocks_of, lines_of, paced
 
 logger = logging.getLogger("switchboard.errors")
 
@@ -51,18 +52,14 @@ def import_tenant(user_id: str) -> Response:
         raise UnsupportedMediaType(f"The body must be JSON Lines, with Content-Type: {MEDIA_TYPE}.")
     require_plain_body()
     request.max_content_length = MAX_IMPORT_BYTES
-    imported = services().directory.import_(user_id, _lines(), audit=audited())
+    lines = paced(lines_of(request.stream.read, MAX_LINE_BYTES))
+    imported = services().directory.import_(user_id, lines, audit=audited())
     return jsonify(asdict(imported))
-
-
-def _lines() -> Iterator[bytes]:
-    while line := request.stream.readline(MAX_LINE_BYTES + 1):
-        yield line
 
 
 def _until_broken(lines: Iterator[bytes], request_id: str) -> Iterator[bytes]:
     """The head of the answer is sent by now: a failure leaves the export without its last line."""
     try:
-        yield from lines
+        yield from blocks_of(paced(lines))
     except SwitchboardError as error:
         logger.warning("export_broken", extra={"request_id": request_id, "code": error.code})
