@@ -22,6 +22,23 @@ from webapp.web.context import EXTENSION
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
+# Tests that start programs, wait for real time or try a great many inputs: `scripts/test fast`
+# leaves them out. Whole folders and modules, so that nobody has to remember a mark.
+SLOW = (
+    *("agent/test_transport.py", "browser/", "local_model/", "server/", "storage/test_wal.py"),
+    *("cli/", "memory/test_sqlite_memory.py", "storage/test_limits.py", "web/test_fuzz.py"),
+    *("test_benchmarks.py", "test_documentation.py", "test_extensions.py", "test_package.py"),
+    *("test_setup.py", "web/test_limits.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 MakeApp = Callable[..., Flask]
 SECRET = "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K"
 

@@ -35,7 +35,6 @@ NOT_RUN = re.compile(r"scripts/test\b|.*hatchling build|.*/pip install|python3 -
 # There need be no other shell here: that the words for it come out is seen.
 OTHER_SHELL = re.compile(r"^(?:eval \"\$\()?(_\w+=(?:zsh|fish)_source switchboard).*$")
 PASSWORD = "a long password for ada 2026\n"
-pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True, slots=True)

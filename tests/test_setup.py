@@ -21,6 +21,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.conftest import SLOW
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Stands for hatchling: what it builds is a wheel with the command and a path to the checkout.
@@ -332,3 +334,25 @@ def test_every_package_that_is_installed_is_pinned() -> None:
                 marker.evaluate({"extra": extra}) for extra in (*requirement.extras, "")
             ):
                 waiting.append(line)
+
+
+def test_the_fast_part_leaves_out_what_is_slow_and_nothing_is_forgotten() -> None:
+    def collected(*arguments: str) -> set[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "--collect-only", "-q", "--no-header", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        return {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+
+    fast, slow = collected("-m", "not slow"), collected("-m", "slow")
+    assert "tests/test_setup.py" in slow
+    assert "tests/server/test_kill.py" in slow
+    assert "tests/chat/test_service.py" in fast
+    for folder in SLOW:
+        assert (ROOT / "tests" / folder).exists()
+        assert not any(path.startswith(f"tests/{folder}") for path in fast)
+    assert fast | slow == {
+        str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")
+    }

@@ -400,8 +400,11 @@ def test_only_those_with_messages_are_in_a_memory(memory: Memory) -> None:
     assert list(memory.users()) == []
 
 
-def test_users_are_read_as_they_are_asked_for(memory: Memory) -> None:
-    for number in range(1100):
+def test_users_are_read_as_they_are_asked_for(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.memory.sqlite.USERS_AT_ONCE", 10)
+    for number in range(35):
         memory.add(Message.user("hello"), user_id=f"user-{number}")
     seen = []
     for user in memory.users():
@@ -409,22 +412,25 @@ def test_users_are_read_as_they_are_asked_for(memory: Memory) -> None:
         memory.clear(user.user_id)
         if len(seen) == 3:
             memory.clear("user-5")
-            memory.clear("user-1050")
+            memory.clear("user-31")
     assert len(seen) == len(set(seen))
-    assert "user-1050" not in seen
-    assert len(seen) in (1098, 1099)
+    assert "user-31" not in seen
+    assert len(seen) in (33, 34)
     assert list(memory.users()) == []
 
 
-def test_the_inactive_are_cleared_and_nobody_else(memory: Memory, clock: HandClock) -> None:
-    for number in range(250):
+def test_the_inactive_are_cleared_and_nobody_else(
+    memory: Memory, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webapp.memory.sqlite.CLEARED_AT_ONCE", 10)
+    for number in range(25):
         memory.add(Message.user("hello"), user_id=f"idle-{number}")
     memory.add(Message.user("hello"), user_id="alice")
     clock.advance(3600)
     memory.add(Message.user("hello"), user_id="bob")
     memory.add(Message.user("still here"), user_id="alice")
     assert memory.clear_inactive(timedelta(hours=2)) == 0
-    assert memory.clear_inactive(timedelta(minutes=59)) == 250
+    assert memory.clear_inactive(timedelta(minutes=59)) == 25
     assert [(user.user_id, user.message_count) for user in memory.users()] == [
         ("alice", 2),
         ("bob", 1),
