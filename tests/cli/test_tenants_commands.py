@@ -264,6 +264,7 @@ def test_the_audit_log_is_listed_with_names(run: Run, database: Database) -> Non
 def test_a_tenant_goes_out_and_in_again(run: Run, database: Database, tmp_path: Path) -> None:
     file = tmp_path / "alice.jsonl"
     assert run("tenants", "export", "alice", "--output", str(file)).out == ""
+    assert file.stat().st_mode & 0o077 == 0, "it holds what users said"
     assert (
         run("tenants", "export", "alice").out.splitlines()[1:]
         == (file.read_text(encoding="utf-8").splitlines()[1:])

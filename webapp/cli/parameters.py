@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import IO, cast
+
 import click
 
 from webapp.accounts.audit import Actor, AuditEntry
@@ -13,6 +16,29 @@ from webapp.storage import Connection
 from webapp.tenants.notes import Audit, AuditNote
 
 CLI = Actor.command_line()
+
+
+class PrivateFile(click.ParamType[IO[bytes]]):
+    """A file to write into, for its owner alone: it holds what users said. `-` is the terminal.
+
+    One that is there already keeps its rights and loses its content.
+    """
+
+    name = "file"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> IO[bytes]:
+        if value == "-":
+            return cast("IO[bytes]", click.File("wb").convert(value, param, ctx))
+        try:
+            descriptor = os.open(str(value), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        except OSError as error:
+            self.fail(f"{value}: {error.strerror}.", param, ctx)
+        file = os.fdopen(descriptor, "wb")
+        if ctx is not None:
+            ctx.call_on_close(file.close)
+        return file
 
 
 class UserIdParameter(click.ParamType[str]):

@@ -9,7 +9,7 @@ import click
 
 from webapp.cli.opened import opened_services
 from webapp.cli.output import examples
-from webapp.cli.parameters import USER_ID, audited
+from webapp.cli.parameters import USER_ID, PrivateFile, audited
 from webapp.tenants.notes import AuditNote
 
 
@@ -20,7 +20,7 @@ from webapp.tenants.notes import AuditNote
     )
 )
 @click.argument("user_id", type=USER_ID)
-@click.option("--output", type=click.File("wb"), default="-", help="A file; else the terminal.")
+@click.option("--output", type=PrivateFile(), default="-", help="A file; else the terminal.")
 @click.option(
     "--include-hidden",
     is_flag=True,
