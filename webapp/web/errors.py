@@ -63,7 +63,7 @@ def answer_error(error: SwitchboardError) -> Response:
     context().error_code = error.code
     response: Response
     if request.path.startswith("/admin"):
-        from webapp.web.admin.errors import error_page
+        from webapp.web.admin.layout.error_pages import error_page
 
         response = error_page(error)
     else:

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import services_of
 from webapp.accounts.audit import Actor
-from webapp.web.admin.visit import SESSION_COOKIE
+from webapp.web.admin.session.visitor import SESSION_COOKIE
 
 
 @dataclass

@@ -10,12 +10,13 @@ from flask import Blueprint, Flask, request
 from flask.typing import ResponseReturnValue
 
 from webapp.accounts.roles import Permission
-from webapp.web.admin import (
+from webapp.web.admin.figures.cache import EXTENSION, FigureCache
+from webapp.web.admin.layout import context as layout
+from webapp.web.admin.pages import (
     account,
     admins,
     agent,
     audit,
-    frame,
     keys,
     metrics,
     overview,
@@ -23,13 +24,12 @@ from webapp.web.admin import (
     settings,
     sign_in,
     tenant,
-    tenant_acts,
+    tenant_actions,
     tenants,
     tenants_bulk,
 )
-from webapp.web.admin.gate import View, guarded
-from webapp.web.admin.remembered import EXTENSION, Remembered
-from webapp.web.admin.visit import find_visitor, send_cookies
+from webapp.web.admin.session.guard import View, guarded
+from webapp.web.admin.session.visitor import find_visitor, send_cookies
 from webapp.web.context import services
 
 
@@ -88,12 +88,12 @@ ROUTES: tuple[Route, ...] = (
         P.READ_CONVERSATIONS,
     ),
     Route("GET", f"{_TENANT}/export", "tenant_export", tenant.export, P.EXPORT_TENANT),
-    Route("POST", f"{_TENANT}/limit", "tenant_limit", tenant_acts.limit, P.CHANGE_TENANT),
-    Route("POST", f"{_TENANT}/block", "tenant_block", tenant_acts.block, P.CHANGE_TENANT),
-    Route("GET", f"{_TENANT}/clear", "tenant_clear", tenant_acts.clear_page, P.CLEAR_TENANT),
-    Route("POST", f"{_TENANT}/clear", "tenant_clear", tenant_acts.clear, P.CLEAR_TENANT),
-    Route("GET", f"{_TENANT}/forget", "tenant_forget", tenant_acts.forget_page, P.FORGET_TENANT),
-    Route("POST", f"{_TENANT}/forget", "tenant_forget", tenant_acts.forget, P.FORGET_TENANT),
+    Route("POST", f"{_TENANT}/limit", "tenant_limit", tenant_actions.limit, P.CHANGE_TENANT),
+    Route("POST", f"{_TENANT}/block", "tenant_block", tenant_actions.block, P.CHANGE_TENANT),
+    Route("GET", f"{_TENANT}/clear", "tenant_clear", tenant_actions.clear_page, P.CLEAR_TENANT),
+    Route("POST", f"{_TENANT}/clear", "tenant_clear", tenant_actions.clear, P.CLEAR_TENANT),
+    Route("GET", f"{_TENANT}/forget", "tenant_forget", tenant_actions.forget_page, P.FORGET_TENANT),
+    Route("POST", f"{_TENANT}/forget", "tenant_forget", tenant_actions.forget, P.FORGET_TENANT),
     Route("GET", "/playground", "playground", playground.playground, P.USE_PLAYGROUND),
     Route("POST", "/playground", "playground", playground.send, P.USE_PLAYGROUND),
     Route("POST", "/playground/stream", "playground_stream", playground.stream, P.USE_PLAYGROUND),
@@ -136,18 +136,18 @@ def register(app: Flask) -> None:
             path, endpoint, _by_method(views), methods=list(views), strict_slashes=True
         )
     app.register_blueprint(console)
-    frame.install(app)
+    layout.install(app)
     with app.app_context():
-        app.extensions[EXTENSION] = Remembered(services().clock)
+        app.extensions[EXTENSION] = FigureCache(services().clock)
 
     @app.before_request
     def look() -> None:
-        if frame.is_console(request.path):
+        if layout.is_console(request.path):
             find_visitor()
 
     @app.after_request
     def send(response: Any) -> Any:
-        return send_cookies(response) if frame.is_console(request.path) else response
+        return send_cookies(response) if layout.is_console(request.path) else response
 
 
 def _by_method(views: dict[str, View]) -> View:

@@ -1,0 +1,1 @@
+"""Writing values for people: numbers and times, charts, lists, downloads."""

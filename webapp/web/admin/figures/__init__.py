@@ -1,0 +1,1 @@
+"""Figures that several pages show, and the cache that counts them."""

@@ -1,0 +1,1 @@
+"""Reading forms: their shapes, what was typed when a form is refused, double submits."""

@@ -1,0 +1,92 @@
+"""What somebody had typed into a form that could not be taken, so that nothing of it is lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import request
+
+from webapp.web.csrf import FIELD
+
+PREFIX = "kept."
+ACTION = "kept-action"
+# A password or a link's secret is not written into a page; a new token comes with the new form.
+NEVER_KEPT = frozenset({FIELD, "password", "again", "current", "token", ACTION})
+LABELS = {
+    "confirm": "Typed words",
+    "context_max_messages": "Messages sent at most",
+    "instructions": "Instructions",
+    "max_loops": "Tool loops at most",
+    "message": "Message",
+    "model": "Model",
+    "name": "Name",
+    "rate_limit": "Requests",
+    "session_id": "Session",
+    "token_budget": "Tokens",  # nosec B105  # a label
+    "users": "Users",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DraftField:
+    """One field; a hidden one goes with the form without being shown."""
+
+    name: str
+    label: str
+    value: str
+    hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A form's address and fields."""
+
+    action: str
+    fields: tuple[DraftField, ...]
+
+    @property
+    def as_hidden(self) -> tuple[tuple[str, str], ...]:
+        """For the sign-in form, which carries them through."""
+        pairs = tuple((PREFIX + field.name, field.value) for field in self.fields)
+        return ((ACTION, self.action), *pairs)
+
+
+def draft_of_request() -> Draft | None:
+    """The form of this request; None when it held nothing worth keeping."""
+    pairs = [
+        (name, value) for name, value in request.form.items(multi=True) if name not in NEVER_KEPT
+    ]
+    return _form(request.path, pairs) if pairs else None
+
+
+def draft_from_sign_in() -> Draft | None:
+    """The form that came through the sign-in form of this request."""
+    action = request.form.get(ACTION, "")
+    if not is_own_path(action):
+        return None
+    pairs = [
+        (name.removeprefix(PREFIX), value)
+        for name, value in request.form.items(multi=True)
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NEVER_KEPT
+    ]
+    return _form(action, pairs) if pairs else None
+
+
+def is_own_path(path: str) -> bool:
+    """Whether it is an address of this console and of no other host."""
+    return (
+        path.startswith("/admin/")
+        and "\\" not in path
+        and "//" not in path.partition("?")[0]
+        and path.isprintable()
+    )
+
+
+def _form(action: str, pairs: list[tuple[str, str]]) -> Draft:
+    return Draft(
+        action,
+        tuple(
+            DraftField(name, LABELS.get(name, name), value, hidden=name not in LABELS)
+            for name, value in pairs
+        ),
+    )

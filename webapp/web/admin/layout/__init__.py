@@ -1,0 +1,1 @@
+"""What every page shares: headers, the templates' context, navigation, error pages."""

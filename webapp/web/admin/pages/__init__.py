@@ -1,0 +1,1 @@
+"""The pages of the console, one page or one group of forms a module."""

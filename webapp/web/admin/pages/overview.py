@@ -1,0 +1,134 @@
+"""The overview: the figures of everyone, who asks and fails most, and the state of the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from flask import render_template, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp.errors import SwitchboardError
+from webapp.tenants.directory import Census
+from webapp.usage.figures import UsageSummary
+from webapp.usage.periods import DAY_MS
+from webapp.usage.ranking import RankedTenant, top_tenants
+from webapp.usage.store import EVERYONE
+from webapp.usage.summary import summary
+from webapp.usage.windows import WINDOWS, Window
+from webapp.web.admin.display.charts import latency_chart, traffic_chart
+from webapp.web.admin.figures.cache import figure_cache
+from webapp.web.admin.forms.binding import FormShape, bind_page
+from webapp.web.context import limits, services
+
+WindowName = Literal["1h", "24h", "7d", "30d"]
+FRESH_SECONDS = 3.0
+RANKING_SECONDS = 30.0
+RANKING_PATIENCE_SECONDS = 0.25
+MODEL_CODES = ("model_error", "model_timeout")
+
+
+class OverviewQuery(FormShape):
+    window: WindowName = "24h"
+
+
+def overview() -> ResponseReturnValue:
+    window = WINDOWS[bind_page(OverviewQuery).window]
+    # Both are begun before either is waited for.
+    _top(window, "errors", patience=0)
+    most_active, most_failing = _top(window, "requests"), _top(window, "errors")
+    usage, census = everyone(window), _census()
+    return render_template(
+        "admin/overview.html",
+        window=window.name,
+        window_urls={name: url_for("admin.overview", window=name) for name in WINDOWS},
+        usage=usage,
+        tenants={"total": census.tenants, "active_24h": census.active},
+        traffic=traffic_chart(usage.series),
+        latency=latency_chart(usage.series),
+        most_active=most_active,
+        most_failing=most_failing,
+        health=_health(),
+        refreshed_at=services().clock.now_ms(),
+    )
+
+
+def everyone(window: Window) -> UsageSummary:
+    """The window's figures over all tenants."""
+    database, clock = services().database, services().clock
+
+    def count() -> UsageSummary:
+        now = clock.now_ms()
+        return database.read_long(lambda connection: summary(connection, EVERYONE, window, now))
+
+    found = figure_cache().get(("everyone", window.name), count, seconds=FRESH_SECONDS)
+    return found if found is not None else count()
+
+
+def _census() -> Census:
+    directory = services().directory
+    found = figure_cache().get("census", lambda: directory.census(DAY_MS), seconds=FRESH_SECONDS)
+    return found if found is not None else directory.census(DAY_MS)
+
+
+def _top(
+    window: Window, by: str, patience: float = RANKING_PATIENCE_SECONDS
+) -> list[Mapping[str, object]] | None:
+    """None while it is still being counted, which takes long on a busy day's millions."""
+    database, clock, readable = services().database, services().clock, services().user_ids.readable
+
+    def count() -> tuple[RankedTenant, ...]:
+        now = clock.now_ms()
+        return database.read_long(lambda connection: top_tenants(connection, window, now, by))
+
+    found = figure_cache().get(
+        ("top", by, window.name),
+        count,
+        seconds=RANKING_SECONDS if window.name != "1h" else FRESH_SECONDS,
+        patience=patience,
+    )
+    if found is None:
+        return None
+    return [
+        {
+            "user_id": readable(row.user_id),
+            "requests": row.totals.requests,
+            "errors": row.totals.errors,
+        }
+        for row in found
+    ]
+
+
+def _health() -> list[Mapping[str, object]]:
+    database, limiter = services().database, limits()
+
+    def look() -> list[Mapping[str, object]]:
+        try:
+            database.check()
+            fault = ""
+        except SwitchboardError as error:
+            fault = error.message
+        up = limiter.storage_is_up()
+        return [
+            {"name": "Database", "ok": not fault, "detail": fault or "answers"},
+            {
+                "name": "Limiter",
+                "ok": up,
+                "detail": "counts" if up else "is down: every request is let through",
+            },
+        ]
+
+    parts = figure_cache().get("health", look, seconds=FRESH_SECONDS) or look()
+    return [*parts, _model()]
+
+
+def _model() -> Mapping[str, object]:
+    """What the last hour's turns say of it: to ask the model itself would cost tokens."""
+    hour = everyone(WINDOWS["1h"])
+    failed = sum(hour.errors_by_code.get(code, 0) for code in MODEL_CODES)
+    answered = hour.totals.requests - hour.totals.errors - hour.totals.rate_limited
+    if failed:
+        detail = f"failed {failed:,} times in the last hour"
+    else:
+        detail = "answers" if answered else "was not asked in the last hour"
+    return {"name": "Model", "ok": not failed or answered > failed * 19, "detail": detail}

@@ -1,0 +1,126 @@
+"""The playground: talk to the agent as a tenant, through the same service as everybody.
+
+A turn here is a real one: queue, limits, budget and metrics hold, and the audit log says whose
+it was. It is written down before the turn, so that a turn that fails leaves its trace too.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from flask import make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp.accounts.audit import AuditEntry
+from webapp.chat.values import ChatTurn
+from webapp.errors import InvalidInput, Refused, SwitchboardError
+from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
+from webapp.messages import Message
+from webapp.storage import Connection
+from webapp.tenants import store as tenants
+from webapp.tenants.conversation import conversation
+from webapp.turns import Cancellation
+from webapp.usage.requests import StoredRequest, latest_requests
+from webapp.web.admin.session.visitor import actor
+from webapp.web.api.chat import Listener, admit, stream_turn
+from webapp.web.context import context, services
+
+ROUTE = "playground"
+MESSAGES = 30
+
+
+def playground() -> ResponseReturnValue:
+    return _page(request.args.get("user_id", ""), request.args.get("session_id", ""))
+
+
+def send() -> ResponseReturnValue:
+    """A whole turn, for who has no script; a failed one keeps what was typed."""
+    form = request.form
+    try:
+        turn = _turn()
+        _write_down(turn)
+        admit(turn)
+        services().chat.reply(turn)
+    except SwitchboardError as error:
+        page = _page(
+            form.get("user_id", ""),
+            form.get("session_id", ""),
+            fault=error.message,
+            message=form.get("message", ""),
+        )
+        response = make_response(page, error.status)
+        if isinstance(error, Refused):
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
+    return redirect(
+        url_for("admin.playground", user_id=turn.user_id, session_id=turn.session_id),
+        HTTPStatus.SEE_OTHER,
+    )
+
+
+def stream() -> ResponseReturnValue:
+    """The same turn as server-sent events."""
+    listener = Listener()
+    turn = _turn(listener)
+    _write_down(turn)
+    admit(turn)
+    return stream_turn(turn, listener.closed)
+
+
+def _turn(cancel: Cancellation | None = None) -> ChatTurn:
+    form = request.form
+    turn = ChatTurn(
+        user_id=check_user_id(form.get("user_id", "")),
+        message=form.get("message", "").replace("\r\n", "\n"),
+        request_id=context().request_id,
+        started=context().started,
+        session_id=check_session_id(form.get("session_id") or DEFAULT_SESSION),
+        route=ROUTE,
+        cancel=cancel,
+    )
+    services().chat.check(turn)
+    return turn
+
+
+def _write_down(turn: ChatTurn) -> None:
+    stored_id, by, clock = services().user_ids.stored(turn.user_id), actor(), services().clock
+    log = services().audit
+
+    def work(connection: Connection) -> None:
+        number = tenants.ensure(connection, stored_id, clock.now_ms())
+        log.record(connection, AuditEntry(by, "playground_turn", number))
+
+    services().database.write(work)
+
+
+def _page(user_id: str, session_id: str, *, fault: str = "", message: str = "") -> str:
+    messages, latest = _conversation(user_id, session_id or DEFAULT_SESSION)
+    with services().database.read() as connection:
+        agent = services().configurations.current(connection)
+    return render_template(
+        "admin/playground.html",
+        user_id=user_id[:255],
+        session_id=session_id[:255],
+        messages=messages,
+        usage=latest,
+        latency_ms=latest.latency_ms if latest else None,
+        message=message,
+        agent=agent,
+        message_max_chars=services().settings.message_max_chars,
+        fault=fault,
+    )
+
+
+def _conversation(user_id: str, session_id: str) -> tuple[list[Message], StoredRequest | None]:
+    """What was said so far, and what the newest turn cost if it came from here."""
+    try:
+        number = services().directory.number(check_user_id(user_id)) if user_id else None
+    except InvalidInput:
+        number = None
+    if number is None:
+        return [], None
+    with services().database.read() as connection:
+        talk = conversation(connection, number, session_id, limit=MESSAGES, from_end=True)
+        latest = latest_requests(connection, number, 1)
+    mine = latest[0] if latest and latest[0].route == ROUTE else None
+    return [stored.message for stored in talk.messages], mine

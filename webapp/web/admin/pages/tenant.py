@@ -1,0 +1,145 @@
+"""One tenant's page, its conversation as one scrolls, and the export of all that is its."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import render_template, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import Field
+
+from webapp.accounts import audit
+from webapp.accounts.audit import AuditEntry, AuditFilter
+from webapp.accounts.roles import Permission
+from webapp.memory.pages import sessions_of
+from webapp.storage import Connection
+from webapp.tenants.conversation import ConversationPage, conversation
+from webapp.tenants.export import export_lines
+from webapp.tenants.rows import TenantRow
+from webapp.usage.periods import DAY_MS, month_span
+from webapp.usage.requests import latest_requests
+from webapp.usage.store import tokens_between
+from webapp.usage.summary import summary
+from webapp.usage.windows import WINDOWS
+from webapp.web.admin.display.charts import latency_chart, traffic_chart
+from webapp.web.admin.display.downloads import download
+from webapp.web.admin.forms.binding import FormShape, bind_page
+from webapp.web.admin.pages.audit import readable
+from webapp.web.admin.pages.overview import WindowName
+from webapp.web.admin.session.visitor import actor, visitor
+from webapp.web.context import services
+
+MESSAGES = 30
+REQUESTS = 20
+ENTRIES = 10
+SESSIONS = 100
+
+
+class TenantQuery(FormShape):
+    window: WindowName = "24h"
+    session_id: str | None = Field(default=None, max_length=255)
+
+
+class ConversationQuery(FormShape):
+    session_id: str | None = Field(default=None, max_length=255)
+    cursor: str | None = Field(default=None, max_length=500)
+
+
+def tenant(user_id: str) -> ResponseReturnValue:
+    return tenant_page(user_id)
+
+
+def tenant_page(user_id: str, **faults: str) -> str:
+    """The page; `faults` are what was wrong with a form of it, and what had been typed there."""
+    query = bind_page(TenantQuery)
+    row, window, now = services().directory.get(user_id), WINDOWS[query.window], _now()
+    with services().database.read() as connection:
+        usage = summary(connection, row.number, window, now)
+        shown = visitor().may(Permission.READ_CONVERSATIONS)
+        sessions = sessions_of(connection, row.number, SESSIONS) if shown else []
+        session_id = query.session_id or (sessions[0].session_id if sessions else None)
+        talk = _talk(connection, row, session_id, None)
+        acts = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records
+        requests = latest_requests(connection, row.number, REQUESTS)
+        day = now - now % DAY_MS
+        used = {
+            "day": tokens_between(connection, row.number, day, day + DAY_MS),
+            "month": tokens_between(connection, row.number, *month_span(now)),
+        }
+    settings = services().settings
+    return render_template(
+        "admin/tenant.html",
+        tenant=row,
+        window=window.name,
+        window_urls={
+            name: url_for("admin.tenant", user_id=user_id, window=name, session_id=query.session_id)
+            for name in WINDOWS
+        },
+        usage=usage,
+        traffic=traffic_chart(usage.series),
+        latency=latency_chart(usage.series),
+        conversation=_shown(row, session_id, talk),
+        requests=requests,
+        sessions=sessions,
+        audit=[readable(entry) for entry in acts],
+        default_rate_limit=settings.rate_limit,
+        default_token_budget=settings.token_budget,
+        tokens_used=used,
+        export_url=url_for("admin.tenant_export", user_id=user_id),
+        **faults,
+    )
+
+
+def conversation_page(user_id: str) -> ResponseReturnValue:
+    """Earlier messages; a page by itself, of which the script takes the messages alone."""
+    query = bind_page(ConversationQuery)
+    row = services().directory.get(user_id)
+    with services().database.read() as connection:
+        talk = _talk(connection, row, query.session_id, query.cursor)
+    return render_template(
+        "admin/conversation.html",
+        tenant=row,
+        conversation={
+            **_shown(row, query.session_id, talk),
+            "later_url": _url(row, query.session_id, talk.next_cursor),
+        },
+    )
+
+
+def export(user_id: str) -> ResponseReturnValue:
+    """All that is known of the tenant, as JSON Lines; that it was taken out is written down."""
+    row = services().directory.get(user_id)
+    hidden = services().settings.hide_conversations
+    entry = AuditEntry(actor(), "export_tenant", row.number, after={"conversations": not hidden})
+    log = services().audit
+    services().database.write(lambda connection: log.record(connection, entry))
+    lines = export_lines(services().database, row, _now(), conversations=not hidden)
+    return download(f"{user_id}.jsonl", "application/jsonl", lines)
+
+
+def _talk(
+    connection: Connection, row: TenantRow, session_id: str | None, cursor: str | None
+) -> ConversationPage:
+    if not visitor().may(Permission.READ_CONVERSATIONS):
+        return ConversationPage(())
+    return conversation(
+        connection, row.number, session_id, limit=MESSAGES, cursor=cursor, from_end=True
+    )
+
+
+def _shown(row: TenantRow, session_id: str | None, talk: ConversationPage) -> dict[str, Any]:
+    return {
+        "session_id": session_id,
+        "messages": [stored.message for stored in talk.messages],
+        "earlier_url": _url(row, session_id, talk.previous_cursor),
+    }
+
+
+def _url(row: TenantRow, session_id: str | None, cursor: str | None) -> str | None:
+    if cursor is None:
+        return None
+    return url_for("admin.conversation", user_id=row.user_id, session_id=session_id, cursor=cursor)
+
+
+def _now() -> int:
+    return services().clock.now_ms()

@@ -1,0 +1,128 @@
+"""The list of tenants: searched, filtered, sorted over all rows; the same view as CSV and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+from flask import render_template, url_for
+from flask.typing import ResponseReturnValue
+from pydantic import Field
+
+from webapp.tenants.export import tenant_fields
+from webapp.tenants.query import DEFAULT_SORT, MAX_LIMIT, TenantFilter, TenantQuery
+from webapp.tenants.rows import TenantRow, count
+from webapp.usage.periods import DAY_MS, HOUR_MS
+from webapp.web.admin.display.downloads import csv_download, json_download
+from webapp.web.admin.display.list_view import ListView, Pages
+from webapp.web.admin.forms.binding import FormShape, bind_page
+from webapp.web.context import services
+
+ROWS = 50
+MAX_DOWNLOADED = 1_000_000
+ACTIVE_MS = {"1h": HOUR_MS, "24h": DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS}
+CSV_HEAD = (
+    "user_id",
+    "message_count",
+    "request_count",
+    "error_count",
+    "rate_limited_count",
+    "total_tokens",
+    "p95_ms",
+    "last_active_at",
+    "created_at",
+    "blocked",
+    "rate_limit",
+    "token_budget",
+    "input_tokens",
+    "output_tokens",
+)
+
+
+class TenantsQuery(FormShape):
+    """What the list's address says."""
+
+    search: str = Field(default="", max_length=255)
+    state: Literal["", "open", "blocked", "failing"] = ""
+    active: Literal["", "1h", "24h", "7d", "30d"] = ""
+    sort: str = Field(default=DEFAULT_SORT, max_length=40)
+    cursor: str | None = Field(default=None, max_length=2000)
+
+    def asked(self) -> TenantQuery:
+        return TenantQuery(
+            filter=TenantFilter(
+                search=self.search.strip(),
+                blocked={"open": False, "blocked": True}.get(self.state),
+                has_errors=self.state == "failing",
+                active_within_ms=ACTIVE_MS.get(self.active),
+            ),
+            sort=self.sort,
+            limit=ROWS,
+            cursor=self.cursor,
+        )
+
+    def view(self, endpoint: str) -> ListView:
+        filters = {"search": self.search, "state": self.state, "active": self.active}
+        return ListView(url_for(endpoint), filters, self.sort)
+
+
+def tenants() -> ResponseReturnValue:
+    query = bind_page(TenantsQuery)
+    page = services().directory.page(query.asked())
+    view = query.view("admin.tenants")
+    return render_template(
+        "admin/tenants.html",
+        view=view,
+        filters={"search": query.search, "state": query.state, "active": query.active},
+        rows=page.rows,
+        exact=page.exact,
+        pages=Pages(
+            previous_url=view.url(cursor=page.previous_cursor) if page.previous_cursor else None,
+            next_url=view.url(cursor=page.next_cursor) if page.next_cursor else None,
+            first_url=view.url() if query.cursor else None,
+        ),
+        total=None if view.filtered else _total(),
+        csv_url=query.view("admin.tenants_csv").url(),
+        json_url=query.view("admin.tenants_json").url(),
+    )
+
+
+def tenants_csv() -> ResponseReturnValue:
+    rows = _all_rows(bind_page(TenantsQuery).asked())
+    return csv_download("tenants.csv", CSV_HEAD, (_cells(row) for row in rows))
+
+
+def tenants_json() -> ResponseReturnValue:
+    rows = _all_rows(bind_page(TenantsQuery).asked())
+    return json_download("tenants.json", "tenants", map(tenant_fields, rows))
+
+
+def _cells(row: TenantRow) -> tuple[object, ...]:
+    fields = tenant_fields(row)
+    fields["blocked"] = "yes" if row.blocked else "no"
+    return tuple(fields[name] for name in CSV_HEAD)
+
+
+def _all_rows(query: TenantQuery) -> Iterator[TenantRow]:
+    """Every row of the view from its beginning, a page for each short read."""
+    directory = services().directory
+    query = replace(query, limit=MAX_LIMIT, cursor=None)
+    # The first page is read at once, so that a fault still has a page of its own.
+    page = directory.page(query)
+
+    def rows() -> Iterator[TenantRow]:
+        current, sent = page, 0
+        while True:
+            yield from current.rows
+            sent += len(current.rows)
+            if current.next_cursor is None or sent >= MAX_DOWNLOADED:
+                return
+            current = directory.page(replace(query, cursor=current.next_cursor))
+
+    return rows()
+
+
+def _total() -> int:
+    with services().database.read() as connection:
+        return count(connection)

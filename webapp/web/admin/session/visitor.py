@@ -1,0 +1,123 @@
+"""Who is at the console in this request, and the cookies that say so; what they may do follows."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Response, g, request
+
+from webapp.accounts.audit import Actor
+from webapp.accounts.known_browsers import KEPT_SECONDS, cookie_name
+from webapp.accounts.privacy import LOOKING
+from webapp.accounts.roles import Permission
+from webapp.accounts.sign_in import SignedIn
+from webapp.errors import Unauthenticated
+from webapp.web.context import context, services
+
+SESSION_COOKIE = "switchboard_session"
+VISITOR_COOKIE = "switchboard_visitor"
+COOKIE_PATH = "/admin"
+SIGN_IN_PATH = "/admin/login"
+LIVE_HEADER = "X-Live-Refresh"
+MAX_COOKIE_CHARS = 64
+
+
+@dataclass(slots=True)
+class Visitor:
+    """One request of a browser. `bound_to` is the cookie that its form tokens hang on."""
+
+    signed_in: SignedIn | None = None
+    bound_to: str = ""
+    set_session: str | None = None
+    set_visitor: str | None = None
+    set_browser: tuple[str, str] | None = None
+
+    def may(self, permission: Permission) -> bool:
+        if self.signed_in is None:
+            return False
+        if permission in LOOKING and services().settings.hide_conversations:
+            return False
+        return self.signed_in.principal.may(permission)
+
+
+def visitor() -> Visitor:
+    """The current request's; an empty one when it failed before anybody was looked for."""
+    if "visitor" not in g:
+        g.visitor = Visitor()
+    return cast("Visitor", g.visitor)
+
+
+def find_visitor() -> None:
+    """Looks for the session in the cookie; refuses nobody."""
+    here = visitor()
+    token = request.cookies.get(SESSION_COOKIE, "")
+    here.signed_in = services().sign_in.find(token, active=LIVE_HEADER not in request.headers)
+    if here.signed_in is not None:
+        here.bound_to = token
+        context().principal = here.signed_in.principal
+        return
+    cookie = request.cookies.get(VISITOR_COOKIE, "")
+    if not cookie or len(cookie) > MAX_COOKIE_CHARS:
+        cookie = here.set_visitor = secrets.token_urlsafe(24)
+    here.bound_to = cookie
+
+
+def start_session(signed_in: SignedIn, token: str, browser: str) -> None:
+    """From here on the request is this admin's; the answer carries the session's cookie, and the
+    one by which this browser is known when the account signs in again."""
+    here = visitor()
+    here.signed_in, here.bound_to, here.set_session = signed_in, token, token
+    here.set_browser = (cookie_name(signed_in.admin.name), browser)
+
+
+def close_session() -> None:
+    """The answer takes the cookie back."""
+    visitor().set_session = ""
+
+
+def send_cookies(response: Response) -> Response:
+    """SameSite=Lax, not Strict: who follows a link in a ticket to a tenant's page is signed in."""
+    here = visitor()
+    if here.set_browser is not None:
+        name, mark = here.set_browser
+        response.set_cookie(
+            name,
+            mark,
+            max_age=KEPT_SECONDS,
+            path=SIGN_IN_PATH,
+            secure=request.is_secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    for name, value in ((SESSION_COOKIE, here.set_session), (VISITOR_COOKIE, here.set_visitor)):
+        if value is None:
+            continue
+        response.set_cookie(
+            name,
+            value,
+            max_age=None if value else 0,
+            path=COOKIE_PATH,
+            secure=request.is_secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    return response
+
+
+def signed_in() -> SignedIn:
+    """The admin of this request; raises `Unauthenticated`."""
+    found = visitor().signed_in
+    if found is None:
+        raise Unauthenticated("Please sign in.")
+    return found
+
+
+def actor() -> Actor:
+    """How the audit log calls the admin of this request."""
+    return Actor.of(
+        signed_in().principal,
+        address=request.remote_addr or "",
+        request_id=context().request_id,
+    )
