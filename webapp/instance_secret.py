@@ -43,5 +43,13 @@ def instance_secret(folder: Path) -> str:
     return found
 
 
+def instance_secret_if_any(folder: Path) -> str | None:
+    """What is in it, where `dev` has made it; None when there is none to be read."""
+    try:
+        return (folder / SECRET_FILE).read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def _new(path: Path) -> int:
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

@@ -20,7 +20,7 @@ from webapp.chat.service import ChatLimits, ChatService
 from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError
 from webapp.extensions import Extensions, extensions_of
-from webapp.instance_secret import instance_secret
+from webapp.instance_secret import instance_secret, instance_secret_if_any
 from webapp.local_model import health
 from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
@@ -120,7 +120,7 @@ def build_services(
     ticking = clock or SystemClock()
     database = open_database(settings.database_url)
     secret = settings.secret_key or instance_secret(loaded.instance_path)
-    audit = AuditLog(derived_secret(secret, AUDIT_PURPOSE), ticking)
+    audit = audit_log(loaded, ticking)
     user_ids = _user_ids(settings, secret)
     extensions = extensions_of(
         settings.toolkits, settings.guardrails, toolkits=toolkits, guardrails=guardrails
@@ -172,10 +172,15 @@ def build_services(
     )
 
 
-def audit_log(loaded: LoadedSettings) -> AuditLog:
+def audit_log(loaded: LoadedSettings, clock: Clock | None = None) -> AuditLog:
     """The audit log alone, for whoever proves it and needs nothing else."""
-    secret = loaded.values.secret_key or instance_secret(loaded.instance_path)
-    return AuditLog(derived_secret(secret, AUDIT_PURPOSE), SystemClock())
+    folder, chosen = loaded.instance_path, loaded.values.secret_key
+    first = instance_secret_if_any(folder) if chosen else None
+    return AuditLog(
+        derived_secret(chosen or instance_secret(folder), AUDIT_PURPOSE),
+        clock or SystemClock(),
+        first_key=None if first is None else derived_secret(first, AUDIT_PURPOSE),
+    )
 
 
 def derived_secret(secret: str, purpose: str) -> bytes:

@@ -22,7 +22,11 @@ from webapp.accounts.audit import (
     VerifiedChain,
 )
 from webapp.errors import Conflict, StorageUnavailable
+from webapp.instance_secret import instance_secret
+from webapp.services import audit_log, build_services
+from webapp.settings import load_settings
 from webapp.storage import Connection, Database
+from webapp.storage.production import note_production
 
 BOB = Actor("admin:bob", "operator", "192.0.2.2", "req-2")
 
@@ -333,3 +337,57 @@ def test_any_text_is_kept_and_verified(database: Database, alice: Actor, target:
     assert isinstance(verify(database), VerifiedChain)
     with database.read() as connection:
         assert audit.page(connection).records[0].target == target
+
+
+SET = {"SWITCHBOARD_SECRET_KEY": "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K"}
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Path:
+    return tmp_path / "instance"
+
+
+def test_the_first_secret_that_is_set_takes_over_from_that_of_dev(instance: Path) -> None:
+    """README's way: `dev` first, then a SECRET_KEY, then `serve`; nothing looks changed."""
+    for environment, entries in (({}, 1), (SET, 2)):
+        services = build_services(load_settings(environment, instance))
+        services.upgrade_database()
+        before = services.database.read_long(services.audit.verify)
+        assert isinstance(before, VerifiedChain)
+        services.keys.create("k", role="chat", users="*", by=Actor.command_line())
+        after = services.database.read_long(services.audit.verify)
+        assert isinstance(after, VerifiedChain)
+        assert after.count == entries
+        services.close()
+
+
+@pytest.mark.parametrize("act", ["nothing", "production", "another entry", "no such file"])
+def test_the_secret_of_dev_counts_until_production_begins(instance: Path, act: str) -> None:
+    dev = build_services(load_settings({}, instance))
+    dev.upgrade_database()
+    dev.keys.create("k", role="chat", users="*", by=Actor.command_line())
+    later = audit_log(load_settings(SET, instance))
+    if act == "production":
+        dev.database.write(later.begin_production)
+        dev.database.write(note_production)
+    elif act == "another entry":
+        dev.database.write(note_production)
+        dev.keys.create("l", role="chat", users="*", by=Actor.command_line())
+    elif act == "no such file":
+        (instance / "secret_key").unlink()
+        later = audit_log(load_settings(SET, instance))
+    found = dev.database.read_long(later.verify)
+    whole = act in ("nothing", "production")
+    assert isinstance(found, VerifiedChain if whole else NotSealed)
+    dev.close()
+
+
+def test_a_head_of_dev_that_was_changed_is_found_under_the_first_secret(instance: Path) -> None:
+    dev = build_services(load_settings({}, instance))
+    dev.upgrade_database()
+    dev.keys.create("k", role="chat", users="*", by=Actor.command_line())
+    tamper(dev.database, "UPDATE audit_head SET mac = 'x'")
+    assert instance_secret(instance)
+    found = dev.database.read_long(audit_log(load_settings(SET, instance)).verify)
+    assert isinstance(found, BrokenAt)
+    dev.close()

@@ -143,6 +143,9 @@ def test_counters_are_compared_with_their_rows(app: Flask, tmp_path: Path) -> No
     [
         ("valkey://127.0.0.1", "needs the package valkey"),
         ("redis+cluster://:hunter2@127.0.0.1:9", "does not answer"),
+        ("sqlite:////no/such/folder/limits.db", "a file that cannot be used"),
+        ("sqlite:////proc", "a file that cannot be used"),
+        (f"sqlite:///{__file__}", "a file that cannot be used"),
     ],
 )
 def test_a_limiter_that_cannot_be_made_is_a_sentence_for_serve_and_check(

@@ -8,7 +8,8 @@ database, head included, looks like itself: against that, keep the head that `sw
 prints somewhere else, and compare.
 
 Under another SECRET_KEY the chain is still proved entry by entry, and what was sealed before is
-told from what was changed: it waits for `switchboard audit seal`.
+told from what was changed: it waits for `switchboard audit seal`. The first one that is
+set takes over from the instance's own secret by itself, until `serve` has used the database.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from webapp.accounts.principal import Principal
 from webapp.clock import Clock
 from webapp.errors import Conflict, StorageUnavailable
 from webapp.storage import Connection, Database
+from webapp.storage.production import is_production
 
 GENESIS = "0" * 64
 PAGE = 500
@@ -141,10 +143,15 @@ class BrokenAt:
 
 
 class AuditLog:
-    """Writes and proves the log under one key."""
+    """Writes and proves the log under one key.
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
+    `first_key` is the one of the instance, which `dev` sealed with before a key was set; its seals
+    count until production begins.
+    """
+
+    def __init__(self, key: bytes, clock: Clock, *, first_key: bytes | None = None) -> None:
         self._seal = AuditSeal(key)
+        self._first = None if first_key is None else AuditSeal(first_key)
         self._clock = clock
 
     def record(self, connection: Connection, entry: AuditEntry) -> int:
@@ -172,6 +179,12 @@ class AuditLog:
         if isinstance(chain, VerifiedChain) and (head is None or _agrees(head, chain)):
             store.put_head(connection, self._seal.sealed(chain.count, chain.head, None))
 
+    def begin_production(self, connection: Connection) -> None:
+        """From now on the key of `dev` counts no more: what it sealed is sealed under this one."""
+        head = store.head(connection)
+        if head is not None and self._counts(connection, head):
+            store.put_head(connection, self._seal.sealed(head.number, head.hash, head.seam))
+
     def verify(self, connection: Connection) -> VerifiedChain | BrokenAt | NotSealed:
         """Reads the whole log; takes about 20 µs an entry, so call it through `read_long`."""
         chain, head = _chain(connection), store.head(connection)
@@ -180,13 +193,14 @@ class AuditLog:
         after = chain.count + 1
         if head is None:
             return BrokenAt(after, "the head of the log is missing or damaged")
-        if head.key_id == self._seal.key_id and not self._seal.is_own(head):
+        seal = self._seal_of(connection, head)
+        if seal is not None and not seal.is_own(head):
             return BrokenAt(after, "the head of the log was changed")
         if head.number > chain.count:
             return BrokenAt(after, "entries are missing at the end")
         if not _agrees(head, chain):
             return BrokenAt(head.number + 1, "entries were added past the head")
-        if head.key_id != self._seal.key_id:
+        if seal is None:
             return NotSealed(chain.count, chain.head, chain.count)
         if head.seam is not None:
             return NotSealed(chain.count, chain.head, head.seam)
@@ -210,12 +224,25 @@ class AuditLog:
     def _place(self, connection: Connection) -> tuple[int, str, int | None]:
         """The number and hash that the next entry follows, and the seam from now on."""
         head = store.head(connection)
-        if head is not None and self._seal.is_own(head):
+        if head is not None and self._counts(connection, head):
             return head.number, head.hash, head.seam
         newest = store.newest(connection)
         if newest is None:
             return 0, GENESIS, 0
         return newest.row[0], newest.hash, newest.row[0]
+
+    def _counts(self, connection: Connection, head: Head) -> bool:
+        """Whether it was sealed as it is, under a key that is believed here."""
+        seal = self._seal_of(connection, head)
+        return seal is not None and seal.is_own(head)
+
+    def _seal_of(self, connection: Connection, head: Head) -> AuditSeal | None:
+        """The seal that the head must bear; None when it is another's."""
+        if head.key_id == self._seal.key_id:
+            return self._seal
+        if self._first is None or head.key_id != self._first.key_id or is_production(connection):
+            return None
+        return self._first
 
     def _append(
         self, connection: Connection, number: int, previous: str, entry: AuditEntry

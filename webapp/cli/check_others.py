@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from limits.aio.storage import Storage as AsyncStorage
 from limits.errors import ConfigurationError as MissingPackage
 from limits.storage import Storage, storage_from_string
@@ -19,10 +21,9 @@ LONGEST_ANSWER_SECONDS = 25.0
 def check_limiter(settings: Settings) -> str:
     """Where it counts."""
     shown = redacted_url(settings.rate_limit_storage_url)
+    storage = usable_limiter_storage(settings)
     try:
-        up = limiter_storage(settings).check()
-    except ConfigurationError:
-        raise
+        up = storage.check()
     except Exception:  # noqa: BLE001  # each storage raises its own kinds
         up = False
     if not up:
@@ -33,7 +34,22 @@ def check_limiter(settings: Settings) -> str:
     return f"{settings.rate_limit} in {shown}"
 
 
-def limiter_storage(settings: Settings) -> Storage | AsyncStorage:
+def usable_limiter_storage(settings: Settings) -> Storage | AsyncStorage:
+    """The storage; a server need not answer yet, but a file must be one that can be written."""
+    storage = _limiter_storage(settings)
+    url = settings.rate_limit_storage_url
+    try:
+        if url.startswith("sqlite:"):
+            storage.check()
+    except sqlite3.Error:
+        raise ConfigurationError(
+            f"SWITCHBOARD_RATE_LIMIT_STORAGE_URL names {url.removeprefix('sqlite:///')}, a file"
+            " that cannot be used; is its folder there, may it be written, is it a database?"
+        ) from None
+    return storage
+
+
+def _limiter_storage(settings: Settings) -> Storage | AsyncStorage:
     """The storage, which need not answer yet; `ConfigurationError` when it cannot be made."""
     url = settings.rate_limit_storage_url
     try:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import click
 
-from webapp.cli.check_others import limiter_storage
+from webapp.cli.check_others import usable_limiter_storage
 from webapp.cli.output import examples
 from webapp.cli.serving import require_place, run_gunicorn
 from webapp.errors import ConfigurationError, SwitchboardError
-from webapp.services import build_services
+from webapp.services import audit_log, build_services
 from webapp.setting_kinds import secret
 from webapp.settings import LoadedSettings, Settings, load_settings, parse_duration
-from webapp.storage import open_database
+from webapp.storage import Connection, open_database
 from webapp.storage.production import is_production, note_production
 
 
@@ -40,12 +40,12 @@ def command(bind: str, workers: int, concurrency: int | None, grace: str | None)
         *_told(weak_secret(loaded.values)),
         *for_production(loaded.values, workers),
         *_faults_met(loaded),
-        *_all_of(lambda: limiter_storage(loaded.values)),
+        *_all_of(lambda: usable_limiter_storage(loaded.values)),
         *_place_faults(bind),
     ]
     if faults:
         raise ConfigurationError("\n".join(faults))
-    _note_production(loaded.values.database_url)
+    _note_production(loaded)
     run_gunicorn(
         ["--bind", bind, "--workers", str(workers)],
         {},
@@ -119,14 +119,19 @@ def _faults_met(loaded: LoadedSettings) -> list[str]:
         return [error.message]
 
 
-def _note_production(url: str) -> None:
+def _note_production(loaded: LoadedSettings) -> None:
     """So that `dev`, which asks nobody for a key, keeps away from what is in it."""
-    database = open_database(url)
+    database = open_database(loaded.values.database_url)
+
+    def work(connection: Connection) -> None:
+        audit_log(loaded).begin_production(connection)
+        note_production(connection)
+
     try:
         with database.read() as connection:
             known = is_production(connection)
         if not known:
-            database.write(note_production)
+            database.write(work)
     finally:
         database.close()
 
