@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from limits.aio.storage import Storage as AsyncStorage
 from limits.errors import ConfigurationError as MissingPackage
 from limits.storage import Storage, storage_from_string
@@ -41,7 +39,7 @@ def usable_limiter_storage(settings: Settings) -> Storage | AsyncStorage:
     try:
         if url.startswith("sqlite:"):
             storage.check()
-    except sqlite3.Error:
+    except storage.base_exceptions:
         raise ConfigurationError(
             f"SWITCHBOARD_RATE_LIMIT_STORAGE_URL names {url.removeprefix('sqlite:///')}, a file"
             " that cannot be used; is its folder there, may it be written, is it a database?"
