@@ -110,7 +110,7 @@ def run_gunicorn(
     sys.stdout.flush()
     sys.stderr.flush()
     command = [
-        *(sys.executable, "-m", "gunicorn", "-c", "python:webapp.server", *arguments),
+        *(sys.executable, "-m", "webapp.server.first", "-c", "python:webapp.server", *arguments),
         *("--worker-connections", str(held.connections)),
         *("--graceful-timeout", str(math.ceil(waited) + TELLING_SECONDS)),
     ]

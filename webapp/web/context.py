@@ -13,6 +13,7 @@ from flask import current_app, g, request
 
 from webapp.accounts.principal import Principal
 from webapp.errors import SwitchboardError, Unauthenticated
+from webapp.web.ending import Ending
 
 if TYPE_CHECKING:
     from webapp.services import Services
@@ -27,7 +28,11 @@ FRESH_SECONDS = 0.003
 
 @dataclass(slots=True)
 class RequestContext:
-    """Filled by the middleware in its order; `tenant` by whoever learns it."""
+    """Filled by the middleware in its order; `tenant` by whoever learns it.
+
+    `outcome` is the status that an answer would have had if its end had been known at its head:
+    a stream begins with 200, whatever becomes of it.
+    """
 
     request_id: str
     started: float
@@ -35,7 +40,13 @@ class RequestContext:
     credential_fault: SwitchboardError | None = None
     tenant: str | None = None
     error_code: str | None = None
+    outcome: int | None = None
     limit_headers: dict[str, str] = field(default_factory=dict)
+    ending: Ending = field(default_factory=Ending)
+
+    def ended(self, error: SwitchboardError) -> None:
+        """The answer broke off with this, after its head was sent."""
+        self.outcome, self.error_code = error.status, error.code
 
 
 def services() -> Services:

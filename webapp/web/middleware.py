@@ -68,11 +68,12 @@ def request_ids(app: Flask) -> None:
         response.headers.add("X-Request-Id", here.request_id)
         for name, value in here.limit_headers.items():
             response.headers.add(name, value)
+        response.call_on_close(here.ending.closed)
         return response
 
 
 def access_log(app: Flask) -> None:
-    """One line a request, when its answer is closed: a stream's length counts as well."""
+    """One line a request, when it is over: how a stream went and how long it took count as well."""
 
     log_user_ids = services_of(app).settings.log_user_ids
     reference = services_of(app).user_ids.reference
@@ -91,6 +92,7 @@ def access_log(app: Flask) -> None:
                     "method": method,
                     "route": path,
                     "status": response.status_code,
+                    "outcome": here.outcome,
                     "duration_ms": round((time.monotonic() - here.started) * 1000, 1),
                     "request_id": here.request_id,
                     "user": user if user is None or log_user_ids else reference(user),
@@ -99,7 +101,7 @@ def access_log(app: Flask) -> None:
                 },
             )
 
-        response.call_on_close(write)
+        here.ending.then(write)
         return response
 
 

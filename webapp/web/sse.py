@@ -9,7 +9,7 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from typing import Any
 
@@ -19,6 +19,7 @@ from webapp.agent import TextDelta, ToolFinished, ToolStarted
 from webapp.chat.service import ChatEvent
 from webapp.chat.values import ChatAnswer
 from webapp.errors import SwitchboardError
+from webapp.web.context import RequestContext
 
 logger = logging.getLogger("switchboard.errors")
 
@@ -38,9 +39,11 @@ def stream_response(
     request_id: str,
     *,
     inside: Context | None = None,
+    here: RequestContext | None = None,
     keep_alive: float = KEEP_ALIVE_SECONDS,
 ) -> Response:
-    """An answer that sends the turn's events as they come; `inside` is the turn's context.
+    """An answer that sends the turn's events as they come; `inside` is the turn's context, `here`
+    the request's, which is over when the turn is and learns how that ended.
 
     The turn runs in a thread of its own, so that this one can send a comment when the model was
     silent for `keep_alive` seconds: proxies close a line on which nothing moves, and only in
@@ -51,7 +54,7 @@ def stream_response(
     # place. From here on the turn comes to its end, whatever becomes of the response.
     pump = threading.Thread(
         target=(inside or Context()).run,
-        args=(_pump, events, lines, request_id),
+        args=(_pump, events, lines, request_id, here, here.ending.part() if here else None),
         name="turn",
         daemon=True,
     )
@@ -65,22 +68,30 @@ def stream_response(
     return response
 
 
-def _pump(events: Iterator[ChatEvent], lines: queue.Queue[bytes | None], request_id: str) -> None:
+def _pump(
+    events: Iterator[ChatEvent],
+    lines: queue.Queue[bytes | None],
+    request_id: str,
+    here: RequestContext | None,
+    over: Callable[[], None] | None,
+) -> None:
     try:
         for item in events:
             line = _line(item)
             if line:
                 lines.put(line)
     except SwitchboardError as error:
-        lines.put(_error(error, request_id))
+        lines.put(_error(error, request_id, here))
     except Exception as error:  # noqa: BLE001  # no handler is left once the head is sent
         logger.error(
             "unhandled_error",
             extra={"request_id": request_id, "exception": type(error).__name__},
         )
-        lines.put(_error(SwitchboardError("Something went wrong here."), request_id))
+        lines.put(_error(SwitchboardError("Something went wrong here."), request_id, here))
     finally:
         lines.put(END)
+        if over is not None:
+            over()
 
 
 def _sent(
@@ -111,5 +122,7 @@ def _line(item: ChatEvent) -> bytes:
     return b""
 
 
-def _error(error: SwitchboardError, request_id: str) -> bytes:
+def _error(error: SwitchboardError, request_id: str, here: RequestContext | None) -> bytes:
+    if here is not None:
+        here.ended(error)
     return event("error", {"error": error.message, "code": error.code, "request_id": request_id})

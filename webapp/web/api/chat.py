@@ -101,4 +101,4 @@ def stream_turn(turn: ChatTurn, closed: threading.Event) -> Response:
             yield first
         yield from events
 
-    return stream_response(all_events(), closed, turn.request_id, inside=inside)
+    return stream_response(all_events(), closed, turn.request_id, inside=inside, here=context())

@@ -27,7 +27,7 @@ from webapp.errors import Forbidden, StorageUnavailable
 from webapp.usage.histogram import value_of
 from webapp.usage.lifetime import Lifetime, lifetime, tenant_count
 from webapp.version import __version__
-from webapp.web.context import caller, limits, services
+from webapp.web.context import caller, context, limits, services
 
 COUNTS_EXTENSION = "switchboard-request-counts"
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -36,7 +36,7 @@ NOTE = "Since the database was made, over all workers"
 
 
 def count_requests(app: Flask) -> None:
-    """Middleware: counts every answer, by its route; a stream when it begins."""
+    """Middleware: counts every request that is over, by its route and how it ended."""
     counts = request_counter()
     app.extensions[COUNTS_EXTENSION] = counts
 
@@ -46,7 +46,12 @@ def count_requests(app: Flask) -> None:
         # The rule that matched, never the path: a path can hold a user id.
         route = rule.rule if rule is not None else "unmatched"
         method = request.method if request.method in KNOWN_METHODS else "other"
-        counts.labels(str(os.getpid()), method, route, str(response.status_code)).inc()
+        here, status = context(), response.status_code
+
+        def ended() -> None:
+            counts.labels(str(os.getpid()), method, route, str(here.outcome or status)).inc()
+
+        here.ending.then(ended)
         return response
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from flask import Response, jsonify, request
 
+from webapp.chat.service import ClientGone
 from webapp.errors import SwitchboardError
 from webapp.storage import Connection
 from webapp.tenants.importing import MAX_LINE_BYTES
@@ -15,7 +16,7 @@ from webapp.tenants.notes import AuditNote
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited
 from webapp.web.binding import UnsupportedMediaType, require_plain_body
-from webapp.web.context import context, services
+from webapp.web.context import RequestContext, context, services
 from webapp.web.pacing import blocks_of, lines_of, paced
 
 logger = logging.getLogger("switchboard.errors")
@@ -39,7 +40,7 @@ def export_tenant(user_id: str) -> Response:
 
     here.database.write(note)
     return Response(
-        _until_broken(lines, context().request_id),
+        _until_broken(lines, context()),
         mimetype=MEDIA_TYPE,
         headers={"Content-Disposition": 'attachment; filename="tenant.jsonl"'},
     )
@@ -57,9 +58,13 @@ def import_tenant(user_id: str) -> Response:
     return jsonify(asdict(imported))
 
 
-def _until_broken(lines: Iterator[bytes], request_id: str) -> Iterator[bytes]:
+def _until_broken(lines: Iterator[bytes], here: RequestContext) -> Iterator[bytes]:
     """The head of the answer is sent by now: a failure leaves the export without its last line."""
     try:
         yield from blocks_of(paced(lines))
     except SwitchboardError as error:
-        logger.warning("export_broken", extra={"request_id": request_id, "code": error.code})
+        here.ended(error)
+        logger.warning("export_broken", extra={"request_id": here.request_id, "code": error.code})
+    except GeneratorExit:
+        here.ended(ClientGone("The caller hung up."))
+        raise
