@@ -36,7 +36,7 @@ NOTE = "Since the database was made, over all workers"
 
 
 def count_requests(app: Flask) -> None:
-    """Middleware: counts every request that is over, by its route and how it ended."""
+    """Middleware: counts every answer, by its route; a stream when it is over, as it ended."""
     counts = request_counter()
     app.extensions[COUNTS_EXTENSION] = counts
 
@@ -51,7 +51,10 @@ def count_requests(app: Flask) -> None:
         def ended() -> None:
             counts.labels(str(os.getpid()), method, route, str(here.outcome or status)).inc()
 
-        here.ending.then(ended)
+        if response.is_streamed:
+            here.ending.then(ended)
+        else:
+            ended()
         return response
 
 
