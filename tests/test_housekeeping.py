@@ -118,3 +118,9 @@ def test_small_corrections_are_no_jump() -> None:
         clock.jump(correction)
         clock.advance(60)
         assert watch.doubt(clock.now_ms() - 1000, usual_gap=HOUR) is None
+
+
+def test_a_new_database_is_no_news(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
+    services = services_of(make_app())
+    run_once(services, ClockWatch(services.clock))
+    assert "clock_in_doubt" not in [record.message for record in caplog.records]

@@ -53,6 +53,24 @@ def test_a_bad_setting_is_named_and_its_value_is_not(tmp_path: Path, name: str, 
     assert value == "0" or value not in str(caught.value).replace(name, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("MODLE", "did you mean SWITCHBOARD_MODEL?"),
+        ("rate_limits", "did you mean SWITCHBOARD_RATE_LIMIT?"),
+        ("OPENAI_BASE_URLS", "did you mean OPENAI_BASE_URL?"),
+        ("NONSENSE", "check its spelling."),
+        ("ONE", "check its spelling."),
+    ],
+)
+def test_an_unknown_name_is_told_the_one_that_is_near(
+    tmp_path: Path, name: str, advice: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({f"SWITCHBOARD_{name}": "1"}, tmp_path)
+    assert str(caught.value).endswith(advice)
+
+
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_settings({"SWITCHBOARD_ONE": "1", "SWITCHBOARD_MAX_LOOPS": "x"}, tmp_path)
@@ -193,6 +211,8 @@ BAD_VALUES = [
     ("LOG_USER_IDS", "2"),
     ("LOG_LEVEL", "loud"),
     ("AUTH", "off"),
+    ("CLEANUP_INTERVAL", "1ms"),
+    ("SESSION_IDLE", "10ms"),
 ]
 
 
@@ -267,7 +287,7 @@ def test_all_faults_of_the_file_are_told_with_their_lines_and_with_the_others(
     assert [line.partition(": ")[0] for line in told[:3]] == [
         f"{file}, line {number}" for number in (2, 3, 5)
     ]
-    assert told[3].endswith("did you mean SWITCHBOARD_MODEL.")
+    assert told[3].endswith("did you mean SWITCHBOARD_MODEL?")
     assert {line.split()[0] for line in told[3:]} == {
         "SWITCHBOARD_MODLE",
         "SWITCHBOARD_MAX_LOOPS",

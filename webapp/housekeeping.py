@@ -58,7 +58,10 @@ def run_once(services: Services, watch: ClockWatch) -> None:
             return
         merge_noted_search(services.database)
         if doubt is not None:
-            logger.warning(
+            # A database that nobody has looked at yet is new: that is no news.
+            level = logging.DEBUG if last_seen is None else logging.WARNING
+            logger.log(
+                level,
                 "clock_in_doubt",
                 extra={"jump_seconds": doubt.jump_seconds, "wait_seconds": doubt.wait_seconds},
             )

@@ -71,9 +71,9 @@ class Settings(BaseModel):
     tenant_queue: int = Field(default=4, ge=0, le=1000)
     concurrency: int = Field(default=1000, ge=1, le=100_000)
     inactive_after: float | None = Field(default=None, gt=0)
-    cleanup_interval: float = Field(default=3600.0, gt=0)
+    cleanup_interval: float = Field(default=3600.0, ge=1)
     request_retention: float = Field(default=35 * 86400.0, gt=0)
-    session_idle: float = Field(default=1800.0, gt=0)
+    session_idle: float = Field(default=1800.0, ge=1)
     hide_conversations: bool = False
     log_user_ids: bool = False
     user_id_key: str = ""
@@ -243,7 +243,7 @@ def _layer(
         text = raw if key == "instructions" else raw.strip()
         target = key if key in Settings.model_fields else key.removesuffix("_file")
         if target not in Settings.model_fields:
-            faults.append(f"{name}{place} is not a setting of Switchboard; {_advice(name)}.")
+            faults.append(f"{name}{place} is not a setting of Switchboard; {_advice(name)}")
         elif not text and key != "instructions":
             continue  # an empty variable is an unset one, as container tools write them
         elif target in found:
@@ -256,8 +256,10 @@ def _layer(
 
 
 def _advice(name: str) -> str:
-    near = difflib.get_close_matches(name, [variable_name(key) for key in Settings.model_fields], 1)
-    return f"did you mean {near[0]}" if near else "check its spelling"
+    # What they have in common would make any two alike.
+    word = name.upper().removeprefix(PREFIX)
+    near = difflib.get_close_matches(word, [key.upper() for key in Settings.model_fields], 1)
+    return f"did you mean {variable_name(near[0].lower())}?" if near else "check its spelling."
 
 
 def _check(texts: Mapping[str, str], given: Mapping[str, _Given], faults: list[str]) -> Settings:

@@ -93,7 +93,7 @@ def test_run_keeps_its_name_and_its_signature_and_takes_its_input_by_name(agent:
     [
         ({"memory": None}, "memory has no add and get_messages"),
         ({"memory": "chats.db"}, "memory has no add and get_messages"),
-        ({"memory": InMemory}, r"pass memory=InMemory\(\)"),
+        ({"memory": InMemory}, r"memory is a class: pass memory=InMemory\(…\)"),
         ({"turns": None}, "turns has no place"),
         ({"toolkits": calculator()}, r"toolkits=\[…\]"),
         ({"toolkits": None}, r"toolkits=\[…\]"),
@@ -133,6 +133,34 @@ def test_the_name_of_a_model_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         assert replace(agent, instructions="Be kind.").model is agent.model
         agent.model.close()
     assert server.requests[0]["model"] == "gpt-4o"
+
+
+def test_a_run_that_should_stream_is_told_of_stream(agent: Any) -> None:
+    with pytest.raises(TypeError, match=r"for pieces: agent\.stream\("):
+        agent.run("hello", user_id="alice", stream=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"api_key": "sk-\u00e4"}, r"api_key \(OPENAI_API_KEY\) must consist of ASCII"),
+        ({"api_key": "sk-1\n"}, r"api_key \(OPENAI_API_KEY\) must consist of ASCII"),
+        ({"base_url": "localhost:8000"}, r"base_url \(OPENAI_BASE_URL\) must be a URL such as"),
+        ({"base_url": "ftp://host/v1"}, r"base_url \(OPENAI_BASE_URL\) must be a URL such as"),
+        ({"base_url": "/v1"}, r"base_url \(OPENAI_BASE_URL\) must be a URL such as"),
+    ],
+)
+def test_what_cannot_be_sent_is_one_sentence_at_once(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    with pytest.raises(ConfigurationError, match=sentence) as refused:
+        OpenAIModel("m", **given)
+    assert "sk-1" not in str(refused.value)
+    name, value = next(iter(given.items()))
+    monkeypatch.setenv(f"OPENAI_{name.upper()}", value)
+    with pytest.raises(ConfigurationError, match=sentence):
+        OpenAIModel("m")
 
 
 @pytest.mark.parametrize("key", ["", None])

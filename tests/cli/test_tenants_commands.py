@@ -104,7 +104,9 @@ def test_a_long_list_is_listed_whole(run: Run, database: Database) -> None:
 
 def test_one_tenant_is_shown(run: Run, database: Database) -> None:
     assert json.loads(run("tenants", "show", "alice", "--json").out)["message_count"] == 2
-    assert "message count       2\n" in run("tenants", "show", "alice").out
+    shown = run("tenants", "show", "alice").out
+    assert "message count       2\n" in shown
+    assert "blocked             no\n" in shown
 
 
 @pytest.mark.parametrize("command", ["show", "clear", "forget", "export", "block", "unblock"])

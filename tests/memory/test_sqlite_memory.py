@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -283,3 +284,29 @@ def test_two_processes_on_one_file_lose_nothing(tmp_path: Path) -> None:
             own = [question.content for question, _ in pairs if question.content.startswith(name)]
             assert own == [f"{name}.{index}" for index in range(60)]
     memory.close()
+
+
+def test_a_url_names_the_same_file_as_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "chats.db"
+    first, second = SQLiteMemory(path), SQLiteMemory(f"sqlite:///{path}")
+    first.add(Message.user("Hello"), user_id="alice")
+    assert second.size("alice") == 1
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "sentence"),
+    [
+        (4, 100, "is given the path of a file"),
+        (None, 100, "is given the path of a file"),
+        (":memory:", 100, r"there is InMemory\(\)"),
+        ("sqlite:///:memory:", 100, r"there is InMemory\(\)"),
+        ("", 100, "must name a file"),
+        ("chats.db", "9", "max_size is a whole number, not str"),
+        ("chats.db", None, "max_size is a whole number, not NoneType"),
+    ],
+)
+def test_what_is_no_file_or_no_size_is_one_sentence(given: Any, size: Any, sentence: str) -> None:
+    with pytest.raises((TypeError, ConfigurationError), match=sentence):
+        SQLiteMemory(given, size)

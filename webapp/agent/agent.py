@@ -222,7 +222,9 @@ def _is_text(value: object) -> bool:
 
 
 def _require(name: str, value: object, methods: tuple[str, ...], instead: str) -> None:
-    if isinstance(value, type) or not all(callable(getattr(value, m, None)) for m in methods):
+    if isinstance(value, type):
+        raise ConfigurationError(f"{name} is a class: pass {name}={value.__name__}(…).")
+    if not all(callable(getattr(value, m, None)) for m in methods):
         raise ConfigurationError(
             f"{name} has no {' and '.join(methods)}: leave it out, or pass {instead}."
         )

@@ -33,6 +33,10 @@ def asks_for_its_user(method: Callable[P, R]) -> Callable[P, R]:
                 f"pass user_id= to {method.__name__}, by its name:"
                 f' agent.{method.__name__}("…", user_id="alice")'
             )
+        if "stream" in kwargs:
+            raise TypeError(
+                'run gives the whole answer; for pieces: agent.stream("…", user_id="alice")'
+            )
         return method(*args, **kwargs)
 
     return checked

@@ -30,6 +30,7 @@ from webapp.agent.http.lookout import Lookout
 from webapp.agent.http.transport import KeptAliveTransport
 from webapp.agent.http.tries import Refusal, Tries
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta, ToolSpec
+from webapp.agent.server_address import require_sendable
 from webapp.errors import ConfigurationError, ModelError, ModelTimeout
 from webapp.messages import Message
 
@@ -236,7 +237,7 @@ class OpenAIModel:
 
 def _client(**given: Any) -> openai.OpenAI:
     try:
-        return openai.OpenAI(**given)
+        client = openai.OpenAI(**given)
     except openai.OpenAIError as error:
         # A server of one's own often wants no key, but the client insists on some text.
         client = openai.OpenAI(**{**given, "api_key": "none"})
@@ -245,7 +246,8 @@ def _client(**given: Any) -> openai.OpenAI:
                 "There is no key for the model: set OPENAI_API_KEY or pass api_key=…;"
                 " for a server of your own set OPENAI_BASE_URL or pass base_url=…."
             ) from error
-        return client
+    require_sendable(client.api_key, str(client.base_url))
+    return client
 
 
 def _names(request: ModelRequest) -> frozenset[str]:

@@ -15,7 +15,7 @@ from webapp.version import __version__
 COMMANDS = {
     "dev": "Everything embedded, on this machine alone: the way to begin.",
     "serve": "The production server.",
-    "db": "Make or migrate the database's schema.",
+    "db": "Make or migrate the database, back it up, encrypt user ids.",
     "admins": "Accounts of the console.",
     "keys": "Keys of the REST API.",
     "tenants": "List, show, limit, block, clear, forget, export and import tenants.",

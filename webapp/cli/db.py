@@ -14,7 +14,9 @@ from webapp.settings import load_settings
 from webapp.storage import open_database
 
 
-@click.group(name="db", epilog=examples("switchboard db upgrade"))
+@click.group(
+    name="db", epilog=examples("switchboard db upgrade", "switchboard db backup backup.db")
+)
 def command() -> None:
     """Make or migrate the database's schema; back it up; encrypt user ids."""
 

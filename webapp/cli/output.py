@@ -66,10 +66,17 @@ def write_table(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> 
 
 def write_fields(fields: Iterable[tuple[str, object]]) -> None:
     """One name and value on each line."""
-    pairs = [(name, visible("–" if value is None else str(value))) for name, value in fields]
+    pairs = [(name, visible(_in_words(value))) for name, value in fields]
     longest = max(len(name) for name, _ in pairs)
     for name, value in pairs:
         click.echo(f"{name:<{longest}}  {value}")
+
+
+def _in_words(value: object) -> str:
+    """As people write it; JSON has its own words."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else str(value)
 
 
 def write_json(value: object) -> None:

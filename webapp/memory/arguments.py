@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from webapp.errors import InvalidInput
+from webapp.errors import ConfigurationError, InvalidInput
 from webapp.ids import check_user_id
 from webapp.messages import Message
+from webapp.setting_kinds import database_url
+from webapp.storage.database import Database
 
 DEFAULT_USER = "default"
 
@@ -30,6 +33,37 @@ def check_messages(messages: Iterable[Message]) -> None:
             texts += (call.id, call.name, call.arguments)
         if not all(text.isascii() or _encodable(text) for text in texts):
             raise not_unicode()
+
+
+def check_size(max_size: object) -> int:
+    """The bound that was given, if it is a number."""
+    if not isinstance(max_size, int) or isinstance(max_size, bool):
+        raise TypeError(f"max_size is a whole number, not {type(max_size).__name__}")
+    return max_size
+
+
+def file_url(place: str | Path) -> str:
+    """The URL of a database's file, which may be given as one."""
+    text = str(place)
+    url = text if text.startswith("sqlite:///") else f"sqlite:///{text}"
+    if ":memory:" in text:
+        raise ConfigurationError(
+            "A SQLiteMemory must name a file; without one there is InMemory()."
+        )
+    try:
+        return database_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"The database of a SQLiteMemory {error}.") from None
+
+
+def check_database(database: Database) -> Database:
+    """What was given, if it is one."""
+    if not callable(getattr(database, "write", None)):
+        raise TypeError(
+            "a SQLiteMemory is given the path of a file, such as SQLiteMemory('chats.db'), not"
+            f" {type(database).__name__}"
+        )
+    return database
 
 
 def not_unicode() -> InvalidInput:

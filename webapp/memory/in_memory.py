@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from webapp.clock import Clock, SystemClock
 from webapp.ids import DEFAULT_SESSION, check_session_id
-from webapp.memory.arguments import check_messages, user_or_default
+from webapp.memory.arguments import check_messages, check_size, user_or_default
 from webapp.memory.capacity import fit
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
@@ -34,7 +34,7 @@ class InMemory:
     """Keeps at most `max_size` messages a session; 0 or less means 100."""
 
     def __init__(self, max_size: int = DEFAULT_SIZE, *, clock: Clock | None = None) -> None:
-        self.max_size = max_size if max_size > 0 else DEFAULT_SIZE
+        self.max_size = max_size if check_size(max_size) > 0 else DEFAULT_SIZE
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._users: dict[str, _User] = {}

@@ -9,7 +9,13 @@ from pathlib import Path
 from webapp.clock import Clock, SystemClock
 from webapp.ids import DEFAULT_SESSION, check_session_id
 from webapp.memory import store
-from webapp.memory.arguments import check_messages, user_or_default
+from webapp.memory.arguments import (
+    check_database,
+    check_messages,
+    check_size,
+    file_url,
+    user_or_default,
+)
 from webapp.memory.clearing import ClearedPart, clear_all_part, clear_part
 from webapp.memory.history import history
 from webapp.memory.users import MemoryUser, check_inactivity
@@ -39,16 +45,17 @@ class SQLiteMemory:
         user_ids: UserIds | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Given a path, the file is made or its schema upgraded; a `Database` is used as it is."""
-        self.max_size = max(0, max_size)
+        """Given a path or a `sqlite:///` URL, the file is made or its schema upgraded; a
+        `Database` is used as it is."""
+        self.max_size = max(0, check_size(max_size))
         self._user_ids = user_ids or PlainUserIds(b"")
         self._clock = clock or SystemClock()
         self._owned = isinstance(database, str | Path)
         if isinstance(database, str | Path):
-            self._database = open_database(f"sqlite:///{database}")
+            self._database = open_database(file_url(database))
             self._database.upgrade()
         else:
-            self._database = database
+            self._database = check_database(database)
 
     def add(self, *messages: Message, user_id: str = "", session_id: str = DEFAULT_SESSION) -> None:
         stored_id = self._stored_id(user_id)
