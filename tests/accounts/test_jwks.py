@@ -165,7 +165,6 @@ def test_invented_key_ids_do_not_make_us_hammer_the_provider(
         lambda provider: setattr(provider, "status", 503),
         lambda provider: setattr(provider, "status", 302),
         lambda provider: setattr(provider, "body", b"<html>"),
-        lambda provider: setattr(provider, "body", b'{"keys": []}'),
         lambda provider: setattr(provider, "body", b"[" * 100_000),
         lambda provider: setattr(provider, "body", b"[1]"),
         lambda provider: setattr(provider, "body", b'{"keys": {"a": 1}}'),
@@ -195,6 +194,16 @@ def test_a_withdrawn_key_stops_within_the_time_that_is_promised(
     clock.forward(MAX_AGE_SECONDS)
     assert tokens.verify(signed(OLD, "old")) is None
     assert tokens.verify(signed(NEW, "new")) is not None
+
+
+@pytest.mark.parametrize("left", [[], [{"kty": "oct", "kid": "old", "k": "AAAA"}]])
+def test_the_only_key_can_be_withdrawn_too(
+    tokens: Tokens, provider: Provider, clock: StillClock, left: list[dict[str, Any]]
+) -> None:
+    assert tokens.verify(signed(OLD, "old")) is not None
+    provider.keys = left
+    clock.forward(MAX_AGE_SECONDS)
+    assert tokens.verify(signed(OLD, "old")) is None
 
 
 def test_a_set_in_use_is_renewed_behind_its_readers_back(

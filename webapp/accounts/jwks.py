@@ -128,8 +128,9 @@ class KeySet:
 
 
 def read_key_set(body: bytes) -> Mapping[str | None, jwt.PyJWK]:
-    """The keys in it that may verify a signature; ValueError when it has none.
+    """The keys in it that may verify a signature; ValueError when it is no key set.
 
+    A set without any is an answer as well: whoever withdraws the only key leaves such a one.
     Symmetric keys are left out, else a public set could serve to sign with; so are short RSA
     keys, and keys that are there to encrypt.
     """
@@ -138,13 +139,13 @@ def read_key_set(body: bytes) -> Mapping[str | None, jwt.PyJWK]:
         members = document["keys"]
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("the document is no key set") from error
+    if not isinstance(members, list):
+        raise ValueError("the document is no key set")
     keys: dict[str | None, jwt.PyJWK] = {}
-    for member in members if isinstance(members, list) else ():
+    for member in members:
         key = _usable(member)
         if key is not None:
             keys[key.key_id] = key
-    if not keys:
-        raise ValueError("the set has no usable key")
     return keys
 
 
