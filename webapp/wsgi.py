@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import logging
+import os
 import sys
 from dataclasses import replace
 
@@ -10,7 +12,8 @@ from webapp import create_app
 from webapp.errors import SwitchboardError
 from webapp.housekeeping import start_housekeeping
 from webapp.observability.logs import configure_logging
-from webapp.server import is_dev_server
+from webapp.server import LOG_FORMAT, is_dev_server
+from webapp.server.log import LINES
 from webapp.settings import load_settings
 from webapp.web.context import EXTENSION
 
@@ -21,7 +24,10 @@ try:
     app.extensions[EXTENSION].require_sound_database()
     app.extensions[EXTENSION].warm_up()
 except SwitchboardError as error:
-    sys.stderr.write(f"{error}\n")
+    if os.environ.get(LOG_FORMAT) == "json":  # noqa: TID251  # from our own command
+        logging.getLogger(LINES).error("cannot_start", extra={"reason": str(error)})
+    else:
+        sys.stderr.write(f"{error}\n")
     sys.exit(4)  # gunicorn takes this for a worker that cannot boot, and stops
 # What is loaded by now stays: the collector need not walk through it again and again.
 gc.collect()

@@ -108,6 +108,26 @@ def test_a_reload_loses_no_turn_and_takes_new_ones_at_once(
         server.kill_group()
 
 
+def test_a_reload_with_a_fault_in_the_settings_changes_nothing(
+    tmp_path: Path, model_server: Upstream
+) -> None:
+    budget = tmp_path / "budget"
+    budget.write_text("1000/day")
+    server = Server(tmp_path, free_port(), model_server.base_url, {"LOG_FORMAT": "json"})
+    server.settings["TOKEN_BUDGET_FILE"] = str(budget)
+    server.serve()
+    try:
+        worker = server.worker
+        budget.write_text("lots")
+        os.kill(server.pid, signal.SIGHUP)
+        until(lambda: "reload is refused" in server.printed, 30)
+        assert "SWITCHBOARD_TOKEN_BUDGET" in lines(server)[-1]["event"]
+        assert server.worker == worker
+        assert server.chat("alice", "echo on").status == 200
+    finally:
+        server.kill_group()
+
+
 def test_a_stop_during_a_reload_does_not_wait_for_both(
     tmp_path: Path, model_server: Upstream, script: Script
 ) -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import queue
 import signal
+import subprocess  # nosec B404  # for our own program
+import sys
 import time
 
 from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.arbiter import Arbiter
 
+from webapp.server import LOG_FORMAT
+from webapp.server.log import LINES
+
 AGAIN_SECONDS = 1.0
+START_SECONDS = 60.0
+FAULT = 4  # what webapp/wsgi.py ends with
 
 
 class First(Arbiter):
@@ -18,6 +27,16 @@ class First(Arbiter):
     _reloading = False
     _told: int | None = None
     _told_at = 0.0
+
+    def handle_hup(self) -> None:
+        """Reloads, unless the new workers could not start: then the old ones go on."""
+        fault = _fault()
+        if fault:
+            logging.getLogger(LINES).error(
+                "The reload is refused, and nothing has changed: %s", fault
+            )
+        else:
+            super().handle_hup()
 
     def reload(self) -> None:
         self._reloading = True
@@ -54,6 +73,22 @@ class First(Arbiter):
         except queue.Empty:
             for number in others:
                 self.SIG_QUEUE.put_nowait(number)
+
+
+def _fault() -> str:
+    """Why a worker could not start now; nothing when it could."""
+    tried = subprocess.run(  # our own program
+        [sys.executable, "-c", "import webapp.wsgi"],
+        env={**os.environ, LOG_FORMAT: "console"},  # noqa: TID251  # handed on, not read
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    if tried.returncode == 0:
+        return ""
+    # What is not a sentence of ours is a trace, which would help nobody here.
+    return tried.stderr.strip() if tried.returncode == FAULT else "a worker cannot start."
 
 
 if __name__ == "__main__":
