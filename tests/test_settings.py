@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from webapp.errors import ConfigurationError
+from webapp.setting_kinds import in_units
 from webapp.settings import Settings, client_settings, load_settings, parse_duration, parse_size
 
 
@@ -323,3 +324,15 @@ def test_a_client_s_names_are_known_and_no_settings(tmp_path: Path) -> None:
     load_settings(environment, tmp_path)
     assert client_settings(environment) == ("http://x", "sb_x")
     assert client_settings({}) == (None, None)
+
+
+def test_a_length_of_time_is_shown_as_people_write_it() -> None:
+    for text in ("90s", "1m", "36h", "35d", "500ms", "1ms", "61s"):
+        assert parse_duration(in_units(parse_duration(text))) == parse_duration(text)
+        assert in_units(parse_duration(text)) == text
+    assert [in_units(seconds) for seconds in (3600, 1800.0, 0, 1.5)] == [
+        "1h",
+        "30m",
+        "0ms",
+        "1500ms",
+    ]

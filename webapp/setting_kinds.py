@@ -53,6 +53,16 @@ def parse_duration(text: str | float) -> float:
     return seconds
 
 
+def in_units(seconds: float) -> str:
+    """The length of time as people write it, in the largest unit that leaves no fraction."""
+    milliseconds = round(seconds * 1000)
+    for unit, size in reversed(_UNITS.items()):
+        number, rest = divmod(milliseconds, round(size * 1000))
+        if number and not rest:
+            return f"{number}{unit}"
+    return f"{milliseconds}ms"
+
+
 def parse_size(text: str | int) -> int:
     """Bytes from `1048576`, `512KiB` or `1MiB`; raises ValueError on anything else."""
     if isinstance(text, int):

@@ -14,6 +14,8 @@ import pytest
 from tests.cli.terminal import SWITCHBOARD, Terminal
 from webapp.cli import switchboard
 from webapp.cli.text import WordWrap, columns_of, cut, visible
+from webapp.memory import SQLiteMemory
+from webapp.messages import Message
 from webapp.storage import Connection, open_database
 from webapp.tenants import store
 
@@ -96,6 +98,23 @@ def test_without_a_terminal_nothing_is_cut(env: dict[str, str]) -> None:
     assert [line.split("\t")[0] for line in done.stdout.splitlines()[1:4]] == IDS[:3]
     fitted = run("tenants", "list", env=env, COLUMNS="60").stdout
     assert max(map(columns_of, fitted.splitlines())) <= 60
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_conversation_is_wrapped_at_words_on_a_terminal_alone(
+    env: dict[str, str], columns: int
+) -> None:
+    text = "Nice to meet you, Alice! How can I help you today?\n\n  And tomorrow, 日本語?"
+    memory = SQLiteMemory(env["SWITCHBOARD_DATABASE_URL"])
+    memory.clear(user_id="alice")
+    memory.add(Message.user("Hello"), Message.assistant(text), user_id="alice")
+    memory.close()
+    with Terminal("tenants", "messages", "alice", env=env, columns=columns) as terminal:
+        assert terminal.end() == 0
+    lines = terminal.text.splitlines()
+    assert max(map(columns_of, lines)) <= columns
+    assert " ".join(terminal.text.split()).endswith(" ".join(text.split()))
+    assert f"  {text.splitlines()[0]}\n" in run("tenants", "messages", "alice", env=env).stdout
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

@@ -19,7 +19,7 @@ from webapp.tenants.directory import TenantChange, TenantDirectory
 from webapp.tenants.encrypted_user_ids import EncryptedUserIds
 from webapp.tenants.user_ids import PlainUserIds
 from webapp.usage import store as usage_store
-from webapp.usage.records import RequestRecord
+from webapp.usage.records import Refusal, RequestRecord
 from webapp.usage.requests import first_since, latest_requests
 from webapp.usage.retention import prune
 from webapp.usage.summary import summary
@@ -106,12 +106,26 @@ def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None
             )
         )
         clock.advance(DAY)
+    refuse(database, clock)
     database.write(
         lambda connection: connection.execute(
             "UPDATE sessions SET state = :state, state_version = 3 WHERE session_id = 'session 2'",
             {"state": '{"step":1}'},
         )
     )
+
+
+def refuse(database: Database, clock: HandClock) -> None:
+    """Refusals of the last hour, which are counted by the minute and leave no row each."""
+
+    def work(connection: Connection) -> None:
+        for number, (code, limited) in enumerate(
+            [("tenant_blocked", False), ("rate_limited", True), ("tenant_busy", True)]
+        ):
+            minute = clock.now_ms() - clock.now_ms() % 60_000 - 60_000 * number
+            usage_store.count_refusals(connection, 1, Refusal(minute, code, limited), 3 + number)
+
+    database.write(work)
 
 
 def everything(database: Database) -> dict[str, list[dict[str, Any]]]:

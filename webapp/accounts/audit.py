@@ -126,6 +126,12 @@ class NotSealed:
 
     @property
     def sentence(self) -> str:
+        if not self.up_to:
+            return (
+                "The audit log is whole, but nothing proves where it began: the database was made"
+                " by a program that has no key, such as one with a SQLiteMemory, or all earlier"
+                " entries were taken out. If it is the first, run `switchboard audit seal`."
+            )
         return (
             f"The audit log is whole, but its entries up to {self.up_to} of {self.count} are not"
             " sealed under this SWITCHBOARD_SECRET_KEY. If it was changed, compare the log with"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,13 +16,14 @@ from webapp.cli.output import (
     examples,
     listed,
     moment,
+    width,
     write_fields,
     write_json,
     write_json_list,
     write_table,
 )
 from webapp.cli.parameters import SESSION_ID, USER_ID
-from webapp.cli.text import readable, visible
+from webapp.cli.text import readable, visible, wrapped
 from webapp.errors import Forbidden
 from webapp.memory.pages import StoredMessage, sessions_of
 from webapp.services import Services
@@ -199,6 +201,11 @@ def _messages(services: Services, number: int, session_id: str | None) -> Iterat
             return
 
 
+def _line_width() -> int:
+    """How wide a line of text may be; 0 where nobody looks at a terminal."""
+    return max(20, width() - 2) if sys.stdout.isatty() and width() else 0
+
+
 def _write_message(stored: StoredMessage) -> int:
     """Gives 1, to be counted."""
     message = stored.message
@@ -206,6 +213,6 @@ def _write_message(stored: StoredMessage) -> int:
     click.echo(head)
     for call in message.tool_calls:
         click.echo(f"  calls {visible(call.name)} {visible(call.arguments)}")
-    for line in readable(message.content).splitlines():
+    for line in wrapped(readable(message.content), _line_width()).splitlines():
         click.echo(f"  {line}")
     return 1

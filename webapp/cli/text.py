@@ -65,6 +65,14 @@ def padded(text: str, width: int, *, right: bool) -> str:
     return spaces + text if right else text + spaces
 
 
+def wrapped(text: str, width: int) -> str:
+    """The text with lines of at most `width` columns, broken at words; as it is when that is 0."""
+    if not width:
+        return text
+    wrap = WordWrap(width)
+    return wrap.feed(text) + wrap.flush()
+
+
 class WordWrap:
     """Wraps text that comes piece by piece at the words of a line of `width` columns.
 

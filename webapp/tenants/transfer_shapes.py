@@ -12,6 +12,7 @@ from webapp.errors import InvalidInput
 from webapp.ids import check_session_id, check_user_id
 from webapp.messages import Role
 from webapp.usage.histogram import LAST_BUCKET, NO_LATENCY
+from webapp.usage.windows import Period
 
 _YEAR_10000 = 253_402_300_800  # in seconds since 1970
 
@@ -135,7 +136,7 @@ class DayOfUsage(Figures):
 
 
 class Usage(Figures):
-    period: Literal["hour", "day"]
+    period: Period
     at: Moment
     measure: Literal["request", "first_token"]
     code: Word

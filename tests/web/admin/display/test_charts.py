@@ -82,9 +82,9 @@ def test_a_screen_reader_gets_a_name_a_summary_and_the_table() -> None:
     root = ET.fromstring(str(chart.svg))  # noqa: S314 - our own drawing
     assert root.get("role") == "img"
     assert root.get("aria-label") == (
-        "Requests and errors: 2,000 requests, of which 3 ended in an error and 1 were refused."
+        "Requests and errors: 2,000 requests, of which 3 ended in an error and 1 were rate limited."
     )
-    assert chart.columns == ("Requests", "Errors", "Refused")
+    assert chart.columns == ("Requests", "Errors", "Rate limited")
     assert chart.rows[0] == (START, ("1,200", "3", "1"))
 
 

@@ -76,16 +76,16 @@ def traffic_chart(series: Sequence[Point], *, title: str = "Requests and errors"
     return _chart(
         title,
         f"{number(requests)} requests, of which {number(errors)} ended in an error and "
-        f"{number(rate_limited)} were refused.",
+        f"{number(rate_limited)} were rate limited.",
         series,
         body,
         [
-            f"{asked} requests, {failed} errors, {refused} refused"
+            f"{asked} requests, {failed} errors, {refused} rate limited"
             for asked, failed, refused in cells
         ],
         y_ticks=_ticks(top, steps, compact),
-        keys=(Key("Answered", "ok"), Key("Refused", "refused"), Key("Errors", "error")),
-        columns=("Requests", "Errors", "Refused"),
+        keys=(Key("Answered", "ok"), Key("Rate limited", "refused"), Key("Errors", "error")),
+        columns=("Requests", "Errors", "Rate limited"),
         cells=cells,
         empty=requests == 0,
     )

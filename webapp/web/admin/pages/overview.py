@@ -127,8 +127,10 @@ def _model() -> Mapping[str, object]:
     hour = everyone(WINDOWS["1h"])
     failed = sum(hour.errors_by_code.get(code, 0) for code in MODEL_CODES)
     answered = hour.totals.requests - hour.totals.errors - hour.totals.rate_limited
+    ok = not failed or answered > failed * 19
     if failed:
-        detail = f"failed {failed:,} times in the last hour"
+        share = f"{failed:,} of {answered + failed:,} turns failed in the last hour"
+        detail = f"answers; {share}" if ok else share
     else:
         detail = "answers" if answered else "was not asked in the last hour"
-    return {"name": "Model", "ok": not failed or answered > failed * 19, "detail": detail}
+    return {"name": "Model", "ok": ok, "detail": detail}

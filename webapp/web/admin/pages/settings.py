@@ -10,6 +10,7 @@ from flask import render_template
 from flask.typing import ResponseReturnValue
 
 from webapp.redaction import redacted_url
+from webapp.setting_kinds import in_units
 from webapp.settings import SECRET_NAMES, URL_NAMES, Settings, variable_name
 from webapp.version import __version__
 from webapp.web.context import services
@@ -22,7 +23,8 @@ def settings() -> ResponseReturnValue:
         settings=[
             {
                 "name": variable_name(name),
-                "value": _text(name, getattr(loaded.values, name)),
+                "value": _text(name, getattr(loaded.values, name))
+                or _in_force(loaded.values, name),
                 "secret": name in SECRET_NAMES,
                 "source": loaded.source_of(name),
             }
@@ -34,6 +36,11 @@ def settings() -> ResponseReturnValue:
             ("Process", str(os.getpid())),
         ],
     )
+
+
+def _in_force(values: Settings, name: str) -> str:
+    """What holds although nothing was set; the default of one setting follows from another."""
+    return in_units(values.turn_seconds) if name == "turn_timeout" else ""
 
 
 def _text(name: str, value: Any) -> str:
@@ -50,5 +57,5 @@ def _text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g} s"
+        return in_units(value)
     return str(value)
