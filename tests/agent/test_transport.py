@@ -12,6 +12,7 @@ import tracemalloc
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -523,6 +524,75 @@ def test_what_cannot_be_unpacked_is_an_error(ask: Ask, coding: str) -> None:
         pytest.raises(ModelError),
     ):
         ask(model_at(server.base_url, max_retries=0))
+
+
+def test_what_is_too_large_or_cannot_be_unpacked_is_not_asked_for_again() -> None:
+    for speak in (
+        flood(b"HTTP/1.1 200 OK\r\n", b"c" * 1_000_000, 60),
+        lambda asked: asked.answer(b"rubbish", "200 OK", "Content-Encoding: gzip"),
+    ):
+        with raw_server(speak) as server, pytest.raises(ModelError, match="cannot be read"):
+            whole(model_at(server.base_url, max_retries=2))
+        assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("end", ["silence", "white space", "closed", "half a chunk"])
+def test_an_object_that_is_whole_needs_no_end(end: str) -> None:
+    content = json.dumps(completion("ok")).encode()
+
+    def speak(asked: Asked) -> None:
+        asked.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        asked.send(b"%x\r\n%b\r\n" % (len(content), content))
+        if end == "white space":
+            asked.repeat(b"1\r\n \r\n")
+        elif end == "silence":
+            asked.sock.recv(1)
+        elif end == "half a chunk":
+            asked.send(b"5\r\n \r")
+        asked.sock.shutdown(socket.SHUT_RDWR)
+
+    with raw_server(speak) as server:
+        assert whole(model_at(server.base_url, timeout=0.5, max_retries=0)).content == "ok"
+
+
+@pytest.mark.parametrize(
+    "coding", ["identity", "Chunked", "chunked\r\nTransfer-Encoding: chunked", "identity, chunked"]
+)
+def test_a_transfer_coding_is_known_in_each_way_to_say_it(coding: str) -> None:
+    content = json.dumps(completion("ok")).encode()
+    body = content if coding == "identity" else b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+
+    def speak(asked: Asked) -> None:
+        asked.send(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n".encode(), body)
+        asked.sock.shutdown(socket.SHUT_RDWR)
+
+    with raw_server(speak) as server:
+        assert whole(model_at(server.base_url, max_retries=0)).content == "ok"
+
+
+def test_a_reader_that_never_has_to_wait_lets_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rests = [100.0], []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        now[0] += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=rest)
+    monkeypatch.setattr("webapp.agent.http.call.time", clock)
+    call = Call()
+    call.begin(5)
+    for _ in range(100):  # each event takes 1 ms to work off
+        call.heard()
+        now[0] += 0.001
+    assert 10 < len(rests) < 30
+    rests.clear()
+    for _ in range(100):  # each event is waited for
+        began = now[0]
+        now[0] += 0.02
+        call.came(began)
+        call.heard()
+        now[0] += 0.001
+    assert rests == []
 
 
 # -- connections --------------------------------------------------------------------------------

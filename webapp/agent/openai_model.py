@@ -20,10 +20,11 @@ import openai
 
 from webapp.agent.completions.attempt import Attempt
 from webapp.agent.completions.failures import Refused, refusal
-from webapp.agent.completions.reading import BROKE_OFF, Stream, read_whole, whole_of
+from webapp.agent.completions.reading import BROKE_OFF, UNREADABLE, Stream, read_whole, whole_of
 from webapp.agent.completions.refusals import Part, Refusals, told
 from webapp.agent.completions.request import RequestBody
 from webapp.agent.http.address import read_timeout, whole_address
+from webapp.agent.http.body import Unusable
 from webapp.agent.http.call import Call
 from webapp.agent.http.client import DirectClient
 from webapp.agent.http.lookout import Lookout
@@ -279,7 +280,9 @@ def _refusal(error: openai.OpenAIError) -> Refusal:
     late = isinstance(error, openai.APITimeoutError)
     connecting = isinstance(error.__cause__, httpx2.ConnectTimeout)
     return Refusal(
-        late=not isinstance(error, openai.APIConnectionError) or (late and not connecting)
+        late=not isinstance(error, openai.APIConnectionError)
+        or (late and not connecting)
+        or isinstance(error.__cause__, Unusable)
     )
 
 
@@ -287,6 +290,8 @@ def _refused(error: openai.OpenAIError) -> Refused:
     """What the client's error says, with our own for it; the provider's words stay in the cause."""
     if isinstance(error, openai.APITimeoutError):
         return Refused(None, "", ModelTimeout(TOO_LATE))
+    if isinstance(error.__cause__, Unusable):
+        return Refused(None, "", ModelError(UNREADABLE))
     if isinstance(error, openai.APIConnectionError):
         return Refused(None, "", ModelError("The model's server cannot be reached."))
     if isinstance(error, openai.APIStatusError):

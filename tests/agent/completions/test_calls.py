@@ -120,6 +120,26 @@ def test_calls_without_ids_of_their_own_are_told_apart(
     assert [call.arguments for call in twice] == [ADD, TIMES]
 
 
+def test_the_same_wish_twice_in_one_list_is_two() -> None:
+    assert len(put_together([piece("add", ADD), piece("add", ADD)])) == 2
+
+
+@pytest.mark.parametrize("name", ["functions.add:0", "default_api.add", "tools:add", " add\n"])
+def test_the_space_before_a_name_is_no_part_of_it(name: str) -> None:
+    assert [call.name for call in put_together([piece(name, ADD, "a")])] == ["add"]
+
+
+@pytest.mark.parametrize(
+    "named", [{"function_name": "add"}, {"tool_name": "add"}, {"name": {"name": "add"}}]
+)
+def test_a_name_is_found_where_servers_put_it(named: dict[str, Any]) -> None:
+    for wish in (
+        {"id": "a", "arguments": ADD, **named},
+        {"id": "a", "function": {**named, "arguments": ADD}},
+    ):
+        assert put_together([wish]) == [ONE]
+
+
 def test_the_known_name_is_right_where_a_name_can_be_read_in_two_ways() -> None:
     twice = [[piece("go", "", "a", index=0)], [piece("go", "{}", index=0)]]
     assert put_together(*twice, known={"go"})[0].name == "go"

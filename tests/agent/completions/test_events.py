@@ -112,6 +112,28 @@ def test_an_event_that_is_called_an_error_is_one() -> None:
     assert read(b'event: error\ndata: {"error": "x"}\n\n' + data(ONE))[0] == [{"error": "x"}, ONE]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"event: error\ndata: it broke\n\n",
+        b'error: {"message": "it broke"}\n\n',
+        b"error: it broke\n\n",
+        b"data: Error: it broke\n\n",
+        b"data: [ERROR] it broke\n\n",
+        b"data: Internal Server Error\n\n",
+    ],
+)
+def test_a_fault_in_words_is_no_heartbeat(body: bytes) -> None:
+    found, reader = objects(body + b"data: [DONE]\n\n")
+    assert [bool(each["error"]) for each in found] == [True]
+    assert reader.ended
+
+
+@pytest.mark.parametrize("frame", [b"data: data: %b\n\n", b"data:data:%b\n\n", b"Data: %b\n\n"])
+def test_an_event_in_a_frame_too_many_is_one(frame: bytes) -> None:
+    assert objects(frame % b'{"a": 1}')[0] == [{"a": 1}]
+
+
 @pytest.mark.parametrize("body", [b"data: {rubbish\n\n", b"data: {rubbish", b"data: [{]\n\n"])
 def test_what_begins_like_json_and_is_none_is_a_fault(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

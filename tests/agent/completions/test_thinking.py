@@ -25,6 +25,11 @@ CASES = [
     ("<think>İ hm</think>Hello", "Hello"),
     ("[THINK]hm[/THINK]Hello", "Hello"),
     ("◁think▷hm◁/think▷Hello", "Hello"),
+    (
+        "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Hello",
+        "Hello",
+    ),
+    ("<|START_THINKING|>hm<|END_THINKING|>Hello", "Hello"),
     ("<think>no end", ""),
     ("<think>", ""),
     ("<thin", "<thin"),

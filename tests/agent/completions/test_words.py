@@ -380,6 +380,32 @@ REFUSALS: list[tuple[str | None, Sent, int, Any]] = [
         },
     ),
     (None, STREAMED, 500, "The server had an error while processing your request"),
+    (TOOLS, STREAMED, 400, "当前模型不支持function call"),
+    (TOOLS, STREAMED, 400, "このモデルはツール呼び出しをサポートしていません"),
+    (TOOLS, STREAMED, 400, "이 모델은 함수 호출을 지원하지 않습니다"),
+    (TOOLS, STREAMED, 400, "Модель не поддерживает вызов функций"),
+    (TOOLS, STREAMED, 400, "Este modelo não suporta ferramentas"),
+    (TOOLS, STREAMED, 400, "Ce modèle ne prend pas en charge les outils"),
+    (TOOLS, STREAMED, 400, "Tool calling is currently unavailable for this model"),
+    (TOOLS, STREAMED, 400, "This model is incapable of function calling"),
+    (TOOLS, STREAMED, 400, "Invalid parameter: tools"),
+    (SYSTEM, STREAMED, 400, "role 'system' is invalid"),
+    (SYSTEM, STREAMED, 400, "unknown variant `system`, expected `user` or `assistant`"),
+    (SYSTEM, STREAMED, 400, "该模型不支持系统提示词"),
+    (SYSTEM, STREAMED, 400, "Please use a valid role: user, model."),
+    (SYSTEM, STREAMED, 400, {"error_msg": "the role of first message must be user"}),
+    (STREAM, STREAMED, 400, "streaming is unavailable"),
+    (STREAM, STREAMED, 400, "SSE unsupported"),
+    ("temperature", ALL, 400, "`temperature` and `top_p` cannot both be specified"),
+    (EMPTY_CONTENT, ALL, 400, "messages[2].content is nil"),
+    (
+        EMPTY_CONTENT,
+        ALL,
+        422,
+        {"detail": [{"loc": ["messages", 2, "content"], "msg": "Input should be a valid string"}]},
+    ),
+    (CALL_IDS, ALL, 400, "toolUseId failed to satisfy constraint: pattern [a-zA-Z0-9_-]+"),
+    (EARLIER_CALLS, ALL, 400, "Missing reasoning_content field in the message at index 2."),
 ]
 
 
@@ -414,7 +440,7 @@ def test_what_a_server_repeats_of_the_request_is_not_its_own_word(field: str) ->
     assert words == "bad request"
 
 
-TOO_LONG = [
+TOO_LONG: list[Any] = [
     (
         "This model's maximum context length is 8192 tokens. However, your messages "
         "resulted in 9000 tokens (8000 in the messages, 1000 in the functions). Please "
@@ -519,11 +545,48 @@ TOO_LONG = [
     " The sum of prompt tokens and max tokens must not exceed 4096",
     "input tokens exceed the configured limit of 272000 tokens",
     "Number of tokens in the request exceeds model limit",
+    {"error_code": 336007, "error_msg": "the max length of messages must be less than 20000"},
+    {"base_resp": {"status_code": 2013, "status_msg": "context window exceeds limit (2013)"}},
+    {"Response": {"Error": {"Code": "InvalidParameter", "Message": "Messages 内容总长度超过限制"}}},
+    {
+        "error_code": "BAD_REQUEST",
+        "message": json.dumps(
+            {"external_model_error": {"message": "Input is too long for requested model."}}
+        ),
+    },
+    "Your prompt has 9000 tokens but the model window is 8192",
+    "Malformed input request: #: the length of the input exceeds the limit",
+    (
+        "1 validation error detected: Value at 'body' failed to satisfy constraint: Member must "
+        "have length less than or equal to 25000000"
+    ),
+    "length of prompt_tokens must be less than max_seq_len",
+    "Prompt tokens (9000) + max_tokens (100) > context (8192)",
+    "max_tokens must be at least 1, got -808.",
+    "ContextWindowExceededError: prompt tokens over limit",
+    "Please shorten your prompt and try again",
+    "message length limit reached",
+    "Token limit reached for this conversation",
+    "The text you provided is longer than what the model can handle (9000 > 8192 tokens)",
+    "This model supports at most 8192 tokens in the context, but you have given 9000",
+    "The context length of this model is 8192 but got 9000",
+    "the total number of tokens 9000 is above the maximum of 8192",
+    "max_prompt_length exceeded",
+    "Maximum request body size exceeded",
+    "Conversation history exceeds the allowed length",
+    "tokens数量超过上限 4096",
+    "对话内容太长，请缩短后重试",
+    "問題過長",
+    "請求內容過長，超過上下文長度",
+    "Длина запроса превышает максимальный размер контекста модели",
+    "O comprimento do prompt excede o limite máximo de tokens do modelo",
+    "A mensagem é muito longa",
+    "Die Anfrage ist zu groß für das Kontextfenster",
 ]
 
 
 @pytest.mark.parametrize("said", TOO_LONG)
-def test_a_conversation_that_is_too_long_is_known_in_each_servers_words(said: str) -> None:
+def test_a_conversation_that_is_too_long_is_known_in_each_servers_words(said: Any) -> None:
     for body in frames(said):
         words = words_of_body(body)
         assert is_overflow(words)
@@ -560,6 +623,22 @@ ANOTHER_MATTER = [
     "message: internal error",
     "Maximum execution time exceeded",
     ("Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+    "context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+    "context canceled",
+    "Your daily token limit has been exceeded",
+    "ExceededBudget: User over budget. Spend=5, Budget=4",
+    "The maximum tokens you requested exceeds the model limit of 8192.",
+    "Number of requests exceeds the limit",
+    "stop sequence too long",
+    "Tool name exceeds maximum length of 64",
+    "metadata value exceeds maximum length of 512 characters",
+    "image dimensions exceed max allowed size",
+    "The input audio is too long",
+    "请求过于频繁，超出限制，请稍后再试",
+    "请求次数超过限制",
+    "今日 token 额度已超出限制，请充值",
+    "每分钟token数超过限制",
+    "该模型请求量过大，请稍后重试",
 ]
 
 

@@ -439,6 +439,23 @@ ANSWERS: list[tuple[str, Serve, str, str, Usage]] = [
         "stop",
         Usage(),
     ),
+    (
+        "bill: llama.cpp's timings",
+        billed(None, timings={"cache_n": 4, "prompt_n": 3, "predicted_n": 3}),
+        HELLO,
+        "stop",
+        SPENT,
+    ),
+    (
+        "packed into an answer",
+        either(
+            events({"data": chunk({"content": HELLO}, "stop")}, {"data": LAST}),
+            as_json({"code": 0, "msg": "ok", "data": whole(HELLO)}),
+        ),
+        HELLO,
+        "stop",
+        SPENT,
+    ),
     ("bill: a list", billed([7, 3]), HELLO, "stop", Usage()),
     (
         "bill: placeholder last",

@@ -58,6 +58,27 @@ FAILURES: list[tuple[str, Serve]] = [
         "reason abort",
         either(events(text("Hel"), chunk({}, "abort"), LAST), as_json(whole("Hel", "abort"))),
     ),
+    *(
+        (
+            f"reason {reason}",
+            either(events(text("Hel"), chunk({}, reason), LAST), as_json(whole("Hel", reason))),
+        )
+        for reason in ("engine_error", "Error", "failed", "timeout", "MALFORMED_FUNCTION_CALL")
+    ),
+    (
+        "error in words, and then done",
+        either(
+            events(text("Hel"), b"event: error\ndata: secret words\n\n"),
+            as_json({"error_code": 18, "error_msg": "secret words"}),
+        ),
+    ),
+    (
+        "status of its own",
+        either(
+            events({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "secret"}}),
+            as_json({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "secret"}}),
+        ),
+    ),
     (
         "no resources",
         either(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from functools import reduce
 from typing import Any
@@ -28,23 +29,20 @@ SENT_BACK = frozenset(
     }
 )
 # With these a server says that it stopped for a fault of its own, beside half an answer or none.
-FAILED = frozenset(
-    {
-        "error",
-        "abort",
-        "aborted",
-        "cancelled",
-        "canceled",
-        "network_error",
-        "insufficient_system_resource",
-        "malformed_function_call",
-        "malformed_response",
-    }
+FAILED = re.compile(
+    r"error|fail|abort|cancel|timeout|timed_out|exception|interrupt|preempt|overload|unavailable"
+    r"|insufficient|malformed",
+    re.IGNORECASE,
 )
+# Under these some put the whole answer into one of their own.
+WRAPPERS = ("data", "result", "response", "body")
 TOO_LONG = "model_context_window_exceeded"
 NO_REASON = frozenset({"", "null", "none"})
 FINISH_NAMES = ("finish_reason", "finishReason", "stop_reason", "done_reason")
 MAX_REASON_CHARS = 64
+# Where a fault without an `error` has its words, and its number.
+TOLD = ("detail", "msg", "error_msg", "errmsg", "error_message", "errorMessage")
+NUMBERS = ("code", "status", "status_code", "error_code", "errorCode")
 
 
 class SaidFailure(Exception):
@@ -77,6 +75,8 @@ class Answer:
         if data.get("error") or data.get("object") == "error":
             raise SaidFailure(data)
         choices = data.get("choices")
+        if choices is None and (inner := _unwrapped(data)) is not None:
+            return self.take(inner, bare=bare)
         if bare or not choices or data.get("usage"):
             self._bill(data)
         choice = choices[0] if choices else _outer(data, bare)
@@ -177,7 +177,7 @@ class Answer:
     def _stop(self, reason: object, data: dict[str, Any]) -> None:
         if not isinstance(reason, str) or reason.lower() in NO_REASON:
             return
-        if reason.lower() in FAILED:
+        if FAILED.search(reason):
             raise SaidFailure({"code": reason})
         if reason.lower() == TOO_LONG and not self._texts:
             raise SaidFailure({"code": TOO_LONG})
@@ -194,11 +194,20 @@ def _outer(data: dict[str, Any], bare: bool) -> Any:
     message = data.get("message")
     if isinstance(message, dict):
         return data
-    told = isinstance(message, str) or data.get("detail")
-    number = data.get("code") or data.get("status") or data.get("status_code")
+    own = data.get("base_resp")
+    if isinstance(own, dict) and own.get("status_code"):
+        raise SaidFailure(data)  # MiniMax, and those who resell it: a status of its own within 200
+    told = isinstance(message, str) or any(data.get(name) for name in TOLD)
+    number = any(data.get(name) for name in NUMBERS)
     if data.get("choices") is None and told and (bare or number):
         raise SaidFailure(data)
     return None
+
+
+def _unwrapped(data: dict[str, Any]) -> dict[str, Any] | None:
+    """The answer in the answer, where somebody in between has packed it."""
+    inner = (data.get(name) for name in WRAPPERS)
+    return next((each for each in inner if isinstance(each, dict) and "choices" in each), None)
 
 
 def _all(pieces: list[Any]) -> Any:

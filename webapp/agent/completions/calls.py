@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,10 @@ from typing import Any
 from webapp.messages import ToolCall
 
 OWN = frozenset({"index", "id", "type", "function"})
-OWN_OF_FUNCTION = frozenset({"name", "arguments", "parameters", "input"})
+NAMES = ("name", "function_name", "tool_name")
+OWN_OF_FUNCTION = frozenset({*NAMES, "arguments", "parameters", "input"})
+# The spaces in which models put the tools that they were told of.
+_SPACE = re.compile(r"\A(?:functions?|tools?|default_api)[.:]")
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class Calls:
     def __init__(self, known: Container[str] = ()) -> None:
         self._known = known
         self._calls: list[_Call] = []
+        self._begun = 0
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -47,6 +52,7 @@ class Calls:
         """What stands under `tool_calls` in one message or piece of one."""
         found = pieces if isinstance(pieces, list) else [pieces]
         several = len(found) > 1
+        self._begun = len(self._calls)
         for position, piece in enumerate(found):
             if isinstance(piece, dict):
                 self._take(piece, position if several else None)
@@ -70,7 +76,7 @@ class Calls:
         function = piece.get("function")
         if not isinstance(function, dict):
             function = piece  # flat, without the layer in between
-        call_id, name = _word(piece.get("id")), _word(function.get("name"))
+        call_id, name = _word(piece.get("id")), _name_in(function)
         arguments = _written(function)
         index = _index(piece.get("index"))
         call = self._find(call_id, index, name, arguments, position)
@@ -98,6 +104,8 @@ class Calls:
             call = self._calls[position]
         else:
             call = self._calls[-1] if self._calls else None
+            if name and len(self._calls) > self._begun:
+                return None  # beside one that the same list began
             if call is not None and name and call.names and self._is_another(call, name):
                 return None
         if call is None:
@@ -125,7 +133,7 @@ class Calls:
         repeated = len(pieces) > 1 and all(last.startswith(piece) for piece in pieces)
         name = last if repeated else joined
         # Marks of the model's own format, and the namespace that it put before its functions.
-        plain = name.split("<|")[0].strip().removeprefix("functions.").split(":")[0]
+        plain = _SPACE.sub("", name.split("<|")[0].strip()).split(":")[0]
         return plain if plain in self._known else name
 
 
@@ -155,6 +163,13 @@ def _written(function: Mapping[str, Any]) -> str:
         if value is not None:
             return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return ""
+
+
+def _name_in(function: Mapping[str, Any]) -> str:
+    value = next((function[name] for name in NAMES if function.get(name)), None)
+    if isinstance(value, dict):
+        value = value.get("name")  # some pack the function into its own name
+    return _word(value)
 
 
 def _index(value: object) -> int | None:

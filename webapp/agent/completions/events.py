@@ -8,6 +8,7 @@ line between them, and a last one without its end.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, TypeAlias
 
 Object: TypeAlias = dict[str, Any]
@@ -15,7 +16,9 @@ Object: TypeAlias = dict[str, Any]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DECODER = json.JSONDecoder()
 LAST = frozenset({"[DONE]", '"[DONE]"', "[done]", "DONE", "done", "[END]"})
-FIELDS = frozenset({b"data", b"event", b"id", b"retry"})
+# `error` is no field of the standard, but llama.cpp's server had it.
+FIELDS = frozenset({b"data", b"event", b"id", b"retry", b"error"})
+_FAULT = re.compile(r"\W*(?:internal server error|error|exception|traceback)\b", re.IGNORECASE)
 
 
 class EventReader:
@@ -99,13 +102,18 @@ class EventReader:
 
     def _other_line(self, line: bytes, found: list[Object]) -> None:
         name, colon, value = line.partition(b":")
-        name = name.strip()
+        name = name.strip().lower()
         if name not in FIELDS or not (colon or name == b"data"):
             self._loose_line(line, found)
         elif name == b"event":
             self._name = value.strip()
         elif name == b"data":
-            self._take(value.removeprefix(b" "), found)
+            value = value.removeprefix(b" ")
+            # Two that stand behind one another frame an event twice.
+            again = value[:5] == b"data:"
+            self._take(value[5:].removeprefix(b" ") if again else value, found)
+        elif name == b"error":
+            found.append({"error": _said(self._text(value))})
 
     def _take(self, data: bytes, found: list[Object]) -> None:
         """One line of data; kept until the event ends when it is no object by itself."""
@@ -136,7 +144,9 @@ class EventReader:
         try:
             self._put(_parsed(row), found)
         except ValueError:
-            if row[:1] in ("{", "["):
+            if self._name == b"error" or _FAULT.match(row):
+                found.append({"error": row})
+            elif row[:1] in ("{", "["):
                 raise
             # Otherwise a word that keeps the line alive; silence afterwards is found out anyhow.
 
@@ -184,6 +194,14 @@ def _object(line: bytes) -> Object | None:
     except ValueError:
         return None
     return value if end == len(text) or not text[end:].strip() else None
+
+
+def _said(text: str) -> object:
+    """A fault in JSON or in words."""
+    try:
+        return _parsed(text) or "unknown"
+    except (ValueError, RecursionError):
+        return text.strip() or "unknown"
 
 
 def _parsed(text: str) -> object:

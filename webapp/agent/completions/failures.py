@@ -23,7 +23,7 @@ class Refused(Exception):
 
 TOO_LONG = "The conversation is too long for the model."
 # In these a refusal is never about what was sent.
-OF_THE_CALLER = frozenset({401, 402, 403, 404, 407, 408})
+OF_THE_CALLER = frozenset({401, 402, 403, 407, 408})
 
 
 def failure(status: int, words: str) -> ModelError:

@@ -35,49 +35,67 @@ STATUSES = frozenset({400, 403, 404, 405, 406, 409, 415, 422, 500, 501, 502})
 
 NO = re.compile(
     r"\b(?:not|cannot|never|no longer|isn't|aren't|doesn't|don't|can't|won't)\b(?:\W+\w+){0,4}?"
-    r"\W+(?:support|allow|permit|enabl|implement|avail|accept|recogni|valid|defin|expect|known|use)"
+    r"\W+(?:support|allow|permit|enabl|implement|avail|accept|recogni|valid|defin|expect|known|use"
+    r"|handle|process|both|specif|capable|a valid|possible|offer|provid)"
+    r"|\bunavailable\b|\bincapable\b|\black(?:s|ing)?\b|only available"
+    r"|(?:is|are) (?:invalid|illegal)"
     r"|unsupported|not_supported|unrecogni[sz]ed|unknown|unexpected|extra[_ ](?:input|field|forb)"
     r"|additional propert|no endpoints found|no (?:connected )?provider|requires\b|disabled"
-    r"|forbidden|only (?:the )?(?:default|user and assistant|non-?stream)|must be verified"
+    r"|\bno (?:tool|function|such)|disallow|only false"
+    r"|invalid (?:parameter|argument|field|property)s?\W{1,3}(?:tools?|tool_choice|stream)\b(?!\[)"
+    r"|forbidden|only (?:the )?(?:default|user(?: and |\W{1,3})assistant|non-?stream)"
+    r"|must be verified"
     r"|invalid (?:\w+ )?role|literal_error|input should be"
-    r"|nicht unterstützt|n'est pas (?:pris|support)|no (?:se admite|es compatible|soporta)"
-    r"|不支持|不允许|未启用|无效|サポートされ|対応していま|지원(?:하지|되지)"
+    r"|nicht unterstützt|unterstützt (?:\w+ ){0,2}?(?:keine?n?|nicht)\b"
+    r"|(?:n'est|ne sont|ne) (?:pas )?(?:pris|prend|prise|support|accept)"
+    r"|no (?:se )?(?:admite|es compatible|soporta|permite)|não (?:é |são )?(?:suporta|permit|aceit)"
+    r"|non (?:è |sono )?support|не (?:поддерж|доступ|разреш)"
+    r"|不支持|不允许|不可用|未启用|未开通|无效|非法|不支援"
+    r"|サポート(?:されて?い?ま?せ|していま|されな)|対応していま|利用できま"
+    r"|지원(?:하지|되지|안)|사용할 수 없"
 )
 _TOOLS = re.compile(
     r"\btools?\b|\btool[_ -]?(?:choice|use|call|pars)|\bfunctions?\b|\bfunction[_ -]?call"
-    r"|工具|函数|ツール|도구"
+    r"|工具|函数|ツール|関数|도구|함수|werkzeug|outils?\b|herramientas?|ferramentas?|инструмент|функци"
 )
-_STREAM = re.compile(r"\bstream(?:ing|ed|s)?\b|流式|ストリーミング|스트리밍")
+_STREAM = re.compile(r"\bstream(?:ing|ed|s)?\b|\bsse\b|server-sent|流式|ストリーミング|스트리밍")
 _ONLY_STREAM = re.compile(
     r"only supports? (?:the )?stream|non-?stream(?:ing)?\b|without stream|not stream"
     r"|(?:enable|require|set|use)\w*\W+(?:\w+\W+){0,3}?stream|stream\w*\W+(?:\w+\W+){0,4}?"
     r"(?:required|must be (?:true|enabled|set))|(?:仅|只)支持流式|非流式"
 )
 _SYSTEM = re.compile(
-    r"\bsystem\b.{0,40}\b(?:role|prompt|message|instruction)|\b(?:role|prompt|message|instruction)"
-    r"s?\b.{0,60}\bsystem\b|developer instruction|messages(?:\[0\]|\.0|\W+0)\W+role"
-    r"|only user and assistant|input should be 'user'|system.{0,10}角色|角色.{0,10}system"
+    r"\bsystem\b.{0,40}\b(?:r[oô]le|prompt|message|instruction)|\b(?:r[oô]le|prompt|message"
+    r"|instruction)s?\b.{0,60}\bsystem\b|variant\W+system\b|developer instruction"
+    r"|messages(?:\[0\]|\.0|\W+0)\W+(?:\w+ )?role"
+    r"|only user(?: and |\W{1,3})assistant|input should be 'user'|system.{0,10}(?:角色|消息|提示)"
+    r"|角色.{0,10}system|系统(?:角色|消息|提示)|システム(?:ロール|メッセージ|プロンプト)"
+    r"|시스템 (?:역할|메시지|프롬프트)"
 )
 _ROLES = re.compile(
     r"\balternat|roles? must|must (?:start|begin) with|consecutive|same role|first message"
+    r"|role of message|valid role\W+user"
     r"|last message must|after the (?:\(?optional\)? )?system|交替"
 )
 _IDS = re.compile(
     r"tool[_ ]?call[_ ]?ids?\b.{0,80}(?:must|length|invalid|pattern|too long|format|a-z)"
     r"|tool_(?:calls|use)\W*\d*\W*\.?\bid\b.{0,200}(?:must|too long|pattern|invalid|match|length)"
-    r"|tool_call_id.{0,80}(?:too long|match)"
+    r"|tool_call_id.{0,80}(?:too long|match)|tool_?use_?id.{0,80}(?:pattern|length|constraint)"
 )
 _EARLIER = re.compile(
     r"thought[_ ]?signature|(?:reasoning_content|\bthinking\b|reasoning).{0,60}"
     r"(?:must be (?:passed|sent|provided|included)|is missing|required)|tools= param"
+    r"|missing\W+(?:\w+\W+){0,2}?reasoning_content"
 )
 _REASONING = re.compile(
     r"reasoning(?:_content|_details|_text|_opaque)?\b|thinking_blocks|extra_content"
     r"|provider_specific_fields"
 )
 _EMPTY = re.compile(
-    r"content.{0,60}(?:none is not|null|must be (?:a )?(?:string|non)|valid string|required"
-    r"|missing|cannot be empty)|missing.{0,20}content|none is not an allowed"
+    r"content\b.{0,60}\b(?:none is not|null|nil\b|must be (?:a )?(?:string|non)"
+    r"|valid string|required|missing|empty\b|non-empty)|missing.{0,20}content"
+    r"|none is not an allowed|invalid type: null",
+    re.DOTALL,
 )
 
 

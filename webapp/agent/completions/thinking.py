@@ -11,6 +11,11 @@ TAGS = {
     "<reasoning>": "</reasoning>",
     "<seed:think>": "</seed:think>",
     "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<scratchpad>": "</scratchpad>",
+    "<|start_thinking|>": "<|end_thinking|>",
+    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",
+    "<|channel>thought": "<channel|>",
+    "<unused94>thought": "<unused95>",
     "[think]": "[/think]",
     "◁think▷": "◁/think▷",
 }

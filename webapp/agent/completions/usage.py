@@ -17,6 +17,8 @@ INPUT = (
     "prompt_token_count",
     "input_token_count",
     "prompt_eval_count",
+    "prompt_n",
+    "tokens_evaluated",
 )
 OUTPUT = (
     "completion_tokens",
@@ -29,9 +31,21 @@ OUTPUT = (
     "output_token_count",
     "generated_tokens",
     "eval_count",
+    "predicted_n",
+    "tokens_predicted",
 )
+# llama.cpp counts what it had in its cache apart.
+CACHED = "cache_n"
 TOTAL = ("total_tokens", "totalTokens", "totalTokenCount", "total_token_count")
-PLACES = ("usage", "usageMetadata", "usage_metadata", "token_usage", "tokens", "billed_units")
+PLACES = (
+    "usage",
+    "usageMetadata",
+    "usage_metadata",
+    "token_usage",
+    "tokens",
+    "billed_units",
+    "timings",
+)
 OUTER = ("x_groq", "meta", "metadata", "response_metadata")
 INVOCATION = "amazon-bedrock-invocationMetrics"
 
@@ -75,6 +89,7 @@ def count(value: object) -> int:
 def _read(usage: Mapping[str, Any]) -> Usage:
     asked, given, total = (_first(usage, names) for names in (INPUT, OUTPUT, TOTAL))
     given += count(usage.get("thoughtsTokenCount"))
+    asked += count(usage.get(CACHED))
     if not asked:
         asked = max(0, total - given)
     elif not given:

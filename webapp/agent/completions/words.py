@@ -7,10 +7,12 @@ the model wrote, and so a user's words could be taken for the server's.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 from webapp.agent.completions.events import objects
 
+# Their names as they are compared: in lower case, without a line between the words.
 SPOKEN = (
     "code",
     "type",
@@ -26,16 +28,33 @@ SPOKEN = (
     "reason",
     "title",
     "description",
-    "error_description",
-    "errorMessage",
-    "error_message",
+    "errorcode",
+    "errordescription",
+    "errormessage",
+    "errormsg",
+    "errortype",
+    "statusmsg",
+    "statusmessage",
+    "cause",
+    "fault",
+    "faultstring",
+    "exception",
+    "baseresp",
+    "header",
+    "response",
     "metadata",
     "raw",
 )
+# The end of a name under which a gateway puts what the server behind it said.
+SOMEBODY_ELSES = ("error", "exception")
 MAX_BODY = 64 * 1024
 MAX_CHARS = 4000
 MAX_DEPTH = 8
 MAX_ENTRIES = 20
+# Where another script touches a word or a number of Latin letters, which is then no word's border.
+_SEAM = re.compile(
+    r"(?<=[\u3040-\u9fff\uac00-\ud7af])(?=[a-z0-9_])|(?<=[a-z0-9_])(?=[\u3040-\u9fff\uac00-\ud7af])"
+)
 
 
 def words_of_body(body: bytes) -> str:
@@ -55,7 +74,7 @@ def words_of_body(body: bytes) -> str:
 def words_of(said: object) -> str:
     """The words in what was said, in lower case, so many that a sentence is found in them."""
     try:
-        return "\n".join(_spoken(said, 0))[:MAX_CHARS].lower()
+        return _SEAM.sub(" ", "\n".join(_spoken(said, 0))[:MAX_CHARS].lower())
     except RecursionError:
         return ""
 
@@ -70,9 +89,13 @@ def _spoken(said: object, depth: int) -> Iterator[str]:
         else:
             yield from _spoken(inner, depth + 1)
     elif isinstance(said, dict):
+        plain = {name.lower().replace("_", ""): value for name, value in said.items()}
         for name in SPOKEN:
-            if said.get(name) is not None:
-                yield from _spoken(said[name], depth + 1)
+            if plain.get(name) is not None:
+                yield from _spoken(plain[name], depth + 1)
+        for name, value in plain.items():
+            if isinstance(value, dict) and name not in SPOKEN and name.endswith(SOMEBODY_ELSES):
+                yield from _spoken(value, depth + 1)
     elif isinstance(said, list):
         if said and all(isinstance(each, str | int) for each in said):
             yield " ".join(map(str, said[:MAX_ENTRIES]))  # a place, such as body, tools, 0

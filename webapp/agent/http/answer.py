@@ -74,8 +74,10 @@ class Answer(http.client.HTTPResponse):
 
     def _find_length(self) -> None:
         """How the body ends (RFC 9112, 6.3): chunks, a length, or the connection's end."""
-        codings = self.field(b"transfer-encoding").lower()
-        self.chunked = codings == "chunked"
+        # Said twice it was done once, by one of two who both said so; "identity" means none.
+        said = self.field(b"transfer-encoding").lower().split(",")
+        codings = {coding.strip() for coding in said} - {"", "identity"}
+        self.chunked = codings == {"chunked"}
         if codings and not self.chunked:
             raise http.client.HTTPException("a transfer coding that was not asked for")
         self.chunk_left = None
@@ -92,4 +94,6 @@ class Answer(http.client.HTTPResponse):
         kept = "close" not in wishes if self.version == 11 else "keep-alive" in wishes
         ends = self.chunked or self.length is not None
         # Both a length and chunks: somebody in between may have understood the other (6.1).
-        self.will_close = not kept or not ends or (self.chunked and bool(lengths))
+        self.will_close = (
+            not kept or not ends or (self.chunked and (bool(lengths) or len(said) > 1))
+        )

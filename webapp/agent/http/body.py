@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import httpx2
@@ -19,11 +20,15 @@ CHUNK = 64 * 1024
 END_SECONDS = 0.05
 
 
+class Unusable(httpx2.RemoteProtocolError):
+    """The answer is too large or cannot be unpacked; a second one would be no better."""
+
+
 class Body(httpx2.SyncByteStream):
     """The answer's bytes; `done` is told at its closing whether the connection can be kept.
 
-    Raises `httpx2.ReadTimeout`, `httpx2.ReadError`, and `httpx2.RemoteProtocolError` for what
-    is too large or breaks off.
+    Raises `httpx2.ReadTimeout`, `httpx2.ReadError`, `httpx2.RemoteProtocolError` for what breaks
+    off, and `Unusable`.
     """
 
     def __init__(
@@ -49,15 +54,15 @@ class Body(httpx2.SyncByteStream):
             for piece in unpacked(self._chunks(), self._answer.field(b"content-encoding")):
                 total += len(piece)
                 if total > MAX_ANSWER_BYTES:
-                    raise self._wrong("the answer is too large")
+                    raise self._unusable("the answer is too large")
                 if self._call.streaming:
                     end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
                     line = len(piece) - end - 1 if end >= 0 else line + len(piece)
                     if line > MAX_LINE_BYTES:
-                        raise self._wrong("an event of the answer is too large")
+                        raise self._unusable("an event of the answer is too large")
                 yield piece
         except CannotUnpack as error:
-            raise self._wrong(str(error)) from error
+            raise self._unusable(str(error)) from error
 
     def close(self) -> None:
         if self._closed:
@@ -70,11 +75,14 @@ class Body(httpx2.SyncByteStream):
     def _chunks(self) -> Iterator[bytes]:
         """What the connection brings; it can be kept when all of it was read."""
         reusable, self._broken = not self._answer.will_close, True
+        began = time.monotonic()
         try:
             while chunk := self._answer.read1(CHUNK):
+                self._call.came(began)
                 self._broken = False
                 yield chunk
                 self._broken = True
+                began = self._call.give_way()
         except TimeoutError as error:
             raise self._late() from error
         except (http.client.HTTPException, OSError, ValueError) as error:
@@ -85,7 +93,8 @@ class Body(httpx2.SyncByteStream):
             # The lookout has broken the connection, which looks like the end of some answers.
             raise self._late()
         if self._answer.length:
-            raise self._wrong("the answer broke off")
+            self._broken = True
+            raise httpx2.RemoteProtocolError("the answer broke off", request=self._request)
         self._reusable, self._broken = reusable, False
 
     def _late(self) -> httpx2.TransportError:
@@ -93,9 +102,9 @@ class Body(httpx2.SyncByteStream):
             return httpx2.ReadError("the call was called off", request=self._request)
         return httpx2.ReadTimeout("no whole answer in time", request=self._request)
 
-    def _wrong(self, what: str) -> httpx2.RemoteProtocolError:
+    def _unusable(self, why: str) -> Unusable:
         self._broken = True
-        return httpx2.RemoteProtocolError(what, request=self._request)
+        return Unusable(why, request=self._request)
 
     def _comes_to_its_end(self) -> bool:
         """Whether nothing but the end was left to read, as after the last event of a stream."""

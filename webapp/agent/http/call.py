@@ -13,6 +13,10 @@ from webapp.turns import Cancellation
 ALIVE = 2
 # What may still come after the end of an answer: what it cost, and the end of the stream.
 FINISH_SECONDS = 2.0
+# A server that sends faster than its answer is read never makes the reader wait, and only then do
+# the other turns of a worker get on. So it rests so long after it has worked so long.
+WORKING_SECONDS = 0.005
+RESTING_SECONDS = 0.001
 
 
 class Call:
@@ -27,6 +31,7 @@ class Call:
         "_complete",
         "_latest",
         "_patience",
+        "_working_since",
         "called_off",
         "cancel",
         "sent",
@@ -50,6 +55,7 @@ class Call:
         self._latest = deadline.at if deadline else math.inf
         self._patience = math.inf
         self._complete = False
+        self._working_since = 0.0
         self.until = self._latest
 
     def begin(self, patience: float | None) -> None:
@@ -59,8 +65,24 @@ class Call:
 
     def heard(self) -> None:
         """Something of the answer came: the wait for the next begins."""
+        now = self.give_way()
         if not self._complete:
-            self._allow(ALIVE * self._patience)
+            self.until = min(self._latest, now + ALIVE * self._patience)
+
+    def came(self, waited_since: float) -> None:
+        """A piece was read; when it had to be waited for, others have had their turn."""
+        now = time.monotonic()
+        if now - waited_since > RESTING_SECONDS:
+            self._working_since = now
+
+    def give_way(self) -> float:
+        """Lets others work when the reader has done so for long; gives the time."""
+        now = time.monotonic()
+        if now - self._working_since > WORKING_SECONDS:
+            if self._working_since:
+                time.sleep(RESTING_SECONDS)
+            self._working_since = now = time.monotonic()
+        return now
 
     def rest(self) -> None:
         """Nobody waits for the server: the reader does something else with what it has."""

@@ -8,12 +8,13 @@ It knows nothing of models: retries and the meaning of a status belong to those 
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Callable
 
 import httpx2
 
 from webapp.agent.http.answer import Answer
-from webapp.agent.http.body import Body
+from webapp.agent.http.body import Body, Unusable
 from webapp.agent.http.call import Call
 from webapp.agent.http.connecting import Connector
 from webapp.agent.http.connection import Connection, Origin
@@ -112,10 +113,34 @@ def _response(request: httpx2.Request, call: Call, answer: Answer, body: Body) -
         call.heard()
         return httpx2.Response(answer.status, headers=fields, stream=body, request=request)
     try:
-        content = b"".join(body)
+        content = _whole(body, call)
     finally:
         body.close()
     return httpx2.Response(answer.status, headers=fields, content=content, request=request)
+
+
+def _whole(body: Body, call: Call) -> bytes:
+    """All of it. An object of JSON says by itself that nothing is missing, also where the server
+    does not end its answer or breaks off before it did.
+    """
+    pieces: list[bytes] = []
+    try:
+        pieces.extend(body)
+    except httpx2.TransportError as error:
+        content = b"".join(pieces)
+        if call.called_off or isinstance(error, Unusable) or not _is_object(content):
+            raise
+        return content
+    return b"".join(pieces)
+
+
+def _is_object(content: bytes) -> bool:
+    if not content.rstrip().endswith(b"}"):
+        return False
+    try:
+        return isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _ended(call: Call, request: httpx2.Request) -> httpx2.TransportError:

@@ -29,7 +29,8 @@ LOOK_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How a try failed; without a status there was no answer. `late` means no answer in time."""
+    """How a try failed; without a status there was no answer. `late` means no answer in time, or
+    one that cannot be used: another try would end the same way."""
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
