@@ -40,8 +40,9 @@ def create_app(
     from webapp.services import build_services
     from webapp.settings import load_settings
     from webapp.this_machine import require_dev_server
-    from webapp.web import routes
-    from webapp.web.context import EXTENSION, LIMITS_EXTENSION
+    from webapp.web import door, limits, routes
+    from webapp.web.context import EXTENSION
+    from webapp.web.door import Doors
     from webapp.web.limits import Limits
     from webapp.web.middleware import MIDDLEWARE
 
@@ -60,10 +61,11 @@ def create_app(
     )
     services.extensions()  # what is wrong with them is told now
     app.extensions[EXTENSION] = services
-    app.extensions[LIMITS_EXTENSION] = Limits(
+    app.extensions[limits.EXTENSION] = Limits(
         default=settings.values.rate_limit,
         storage_url=settings.values.rate_limit_storage_url,
     )
+    app.extensions[door.EXTENSION] = Doors(routes.DOORS)
     for use in MIDDLEWARE:
         use(app)
     routes.register(app)

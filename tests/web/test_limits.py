@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
-from webapp.web.context import LIMITS_EXTENSION
+from webapp.web.limits import EXTENSION as LIMITS_EXTENSION
 
 JWT_SECRET = "Rt8wLm4cYq1zXe6u-signs-VbKp9GfJd3ShNa5T"
 

@@ -38,7 +38,6 @@ def test_the_chain_has_its_order() -> None:
         "security_headers",
         "compression",
         "callers",
-        "settled_figures",
         "recovery",
     ]
 

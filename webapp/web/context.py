@@ -13,14 +13,13 @@ from flask import current_app, g, request
 
 from webapp.accounts.principal import Principal
 from webapp.errors import SwitchboardError, Unauthenticated
+from webapp.web.door import Door, doors_of
 from webapp.web.ending import Ending
 
 if TYPE_CHECKING:
     from webapp.services import Services
-    from webapp.web.limits import Limits
 
 EXTENSION = "switchboard"
-LIMITS_EXTENSION = "switchboard-limits"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 _TCP_ESTABLISHED = 1
 FRESH_SECONDS = 0.003
@@ -36,6 +35,7 @@ class RequestContext:
 
     request_id: str
     started: float
+    door: Door
     principal: Principal | None = None
     credential_fault: SwitchboardError | None = None
     tenant: str | None = None
@@ -54,11 +54,6 @@ def services() -> Services:
     return cast("Services", current_app.extensions[EXTENSION])
 
 
-def limits() -> Limits:
-    """The limiter of the current application."""
-    return cast("Limits", current_app.extensions[LIMITS_EXTENSION])
-
-
 def context() -> RequestContext:
     """The current request's context."""
     return cast("RequestContext", g.context)
@@ -68,7 +63,7 @@ def begin(started: float) -> RequestContext:
     """Makes the context; keeps the caller's request id when it is a sane one."""
     given = request.headers.get("X-Request-Id", "")
     request_id = given if _SANE_REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
-    g.context = RequestContext(request_id, started)
+    g.context = RequestContext(request_id, started, doors_of(current_app).of(request.path))
     return cast("RequestContext", g.context)
 
 

@@ -1,11 +1,11 @@
-"""Turns every failure into the one error object, or into a page under /admin."""
+"""Turns every failure into an answer, which the request's door writes; JSON is written here."""
 
 from __future__ import annotations
 
 import logging
 import traceback
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
@@ -39,7 +39,7 @@ _CODES = {
 
 
 def error_body(error: SwitchboardError) -> dict[str, object]:
-    """The error object of contract §3."""
+    """The error object: what happened, a code for programs, and the request's id."""
     body: dict[str, object] = {
         "error": error.message,
         "code": error.code,
@@ -51,6 +51,13 @@ def error_body(error: SwitchboardError) -> dict[str, object]:
     return body
 
 
+def json_error(error: SwitchboardError) -> Response:
+    """The error object as an answer."""
+    response = jsonify(error_body(error))
+    response.status_code = error.status
+    return response
+
+
 def register(app: Flask) -> None:
     """Error handlers of the application; they answer for routing faults as well."""
     app.register_error_handler(SwitchboardError, _deliberate)
@@ -59,16 +66,9 @@ def register(app: Flask) -> None:
 
 
 def answer_error(error: SwitchboardError) -> Response:
-    """The answer to a deliberate failure, in the dialect of the path."""
+    """The answer to a deliberate failure, as the request's door writes it."""
     context().error_code = error.code
-    response: Response
-    if request.path.startswith("/admin"):
-        from webapp.web.admin.layout.error_pages import error_page
-
-        response = error_page(error)
-    else:
-        response = jsonify(error_body(error))
-        response.status_code = error.status
+    response = context().door.write_error(error)
     if isinstance(error, Refused):
         response.headers["Retry-After"] = str(error.retry_after)
         if error.code == "insufficient_quota":

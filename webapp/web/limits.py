@@ -12,7 +12,7 @@ import logging
 import math
 import time
 
-from flask import Flask
+from flask import Flask, current_app
 from flask_limiter import Limiter
 from limits import RateLimitItem, parse, parse_many
 
@@ -24,6 +24,7 @@ from webapp.web.context import context
 
 logger = logging.getLogger("switchboard.limits")
 
+EXTENSION = "switchboard-limits"
 FAILURES = "20/minute"
 
 
@@ -112,6 +113,12 @@ class Limits:
     def _storage_failed(self, error: Exception) -> None:
         self.storage_failures += 1
         logger.warning("limiter_storage_failed", extra={"exception": type(error).__name__})
+
+
+def limits() -> Limits:
+    """The limiter of the current application."""
+    found: Limits = current_app.extensions[EXTENSION]
+    return found
 
 
 def _parsed(text: str) -> tuple[RateLimitItem, ...]:

@@ -15,10 +15,10 @@ from webapp.errors import InvalidInput
 from webapp.this_machine import is_loopback
 from webapp.web import compression, cors, errors
 from webapp.web import context as request_context
-from webapp.web.api import prometheus
 from webapp.web.bounds import field_bounds
 from webapp.web.context import context, services
-from webapp.web.guards import find_caller
+from webapp.web.door import doors_of
+from webapp.web.request_counts import count_requests
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from webapp.services import Services
 
 access_logger = logging.getLogger("switchboard.access")
-
-API_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
 
 
 class UnknownHost(InvalidInput):
@@ -159,14 +152,21 @@ def body_limit(app: Flask) -> None:
 
 
 def security_headers(app: Flask) -> None:
-    """Headers of every answer that does not have them yet: pages set their own policy."""
-    inner = app.wsgi_app
-    missing = [(name, value, name.lower()) for name, value in API_HEADERS.items()]
+    """Gives every answer the headers of its door that it does not have yet."""
+    inner, doors = app.wsgi_app, doors_of(app)
+    headers_of = {
+        door: [(name, value, name.lower()) for name, value in door.headers.items()]
+        for door in doors.all
+    }
 
     def with_headers(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # The same path as Flask's `request.path`, which is not there yet.
+        path = "/" + environ.get("PATH_INFO", "").lstrip("/")
+        wanted = headers_of[doors.of(path)]
+
         def start(status: str, headers: list[tuple[str, str]], *failure: Any) -> Any:
             given = {name.lower() for name, _ in headers}
-            headers += [(name, value) for name, value, low in missing if low not in given]
+            headers += [(name, value) for name, value, low in wanted if low not in given]
             return start_response(status, headers, *failure)
 
         return inner(environ, start)
@@ -175,8 +175,11 @@ def security_headers(app: Flask) -> None:
 
 
 def callers(app: Flask) -> None:
-    """Notes who is asking; refusing is the guards' business, after the limiter."""
-    app.before_request(find_caller)
+    """Finds who is asking, as the door does; the guards refuse later, after the limiter."""
+
+    @app.before_request
+    def find() -> None:
+        context().door.find_caller()
 
 
 def recovery(app: Flask) -> None:
@@ -207,24 +210,11 @@ def _matches(host: str, allowed: frozenset[str]) -> bool:
     return any(name.startswith(".") and host.endswith(name) for name in allowed)
 
 
-# Liveness is not among them: it must not wait for the database.
-_FIGURES = ("/api/", "/admin", "/metrics")
-
-
-def settled_figures(app: Flask) -> None:
-    """Whoever looks sees every refusal so far, though they are written together."""
-
-    @app.before_request
-    def settle() -> None:
-        if request.method == "GET" and request.path.startswith(_FIGURES):
-            services().chat.settle()
-
-
 MIDDLEWARE = (
     trusted_proxies,
     request_ids,
     access_log,
-    prometheus.count_requests,
+    count_requests,
     hosts,
     relative_redirects,
     addresses,
@@ -234,6 +224,5 @@ MIDDLEWARE = (
     security_headers,
     compression.compression,
     callers,
-    settled_figures,
     recovery,
 )

@@ -1,14 +1,14 @@
-"""The table of contents: every route, in groups that share a guard."""
+"""The table of contents: the doors, and every route, in groups that share a guard."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Flask
 
 from webapp.accounts.roles import Permission
+from webapp.web.admin.door import CONSOLE, FILES
 from webapp.web.admin.routes import register as register_console
 from webapp.web.api import (
     chat,
-    documents,
     health,
     metrics,
     prometheus,
@@ -17,7 +17,13 @@ from webapp.web.api import (
     transfers,
     welcome,
 )
+from webapp.web.api.door import REST
+from webapp.web.figures import settle_figures
 from webapp.web.guards import require
+from webapp.web.openapi import views as openapi
+
+# Held against a path in this order; REST holds what is left.
+DOORS = (CONSOLE, FILES, REST)
 
 
 def register(app: Flask) -> None:
@@ -28,8 +34,8 @@ def register(app: Flask) -> None:
 
     described = group("documents")
     described.get("/")(welcome.welcome)
-    described.get("/openapi.json")(documents.openapi_json)
-    described.get("/docs")(documents.docs)
+    described.get("/openapi.json")(openapi.openapi_json)
+    described.get("/docs")(openapi.docs)
 
     scraped = group("prometheus", Permission.READ_METRICS)
     scraped.get("/metrics")(prometheus.prometheus)
@@ -82,4 +88,5 @@ def group(name: str, permission: Permission | None = None, prefix: str = "") -> 
     blueprint = Blueprint(name, __name__, url_prefix=prefix or None)
     if permission is not None:
         blueprint.before_request(require(permission))
+        blueprint.before_request(settle_figures)
     return blueprint

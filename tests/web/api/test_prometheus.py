@@ -16,8 +16,8 @@ from tests.conftest import MakeApp, services_of
 from tests.fakes import FakeModel, GatedModel, said, until
 from webapp.accounts.audit import Actor
 from webapp.errors import ModelError
-from webapp.web.api.prometheus import request_counter
-from webapp.web.context import LIMITS_EXTENSION
+from webapp.web.limits import EXTENSION as LIMITS_EXTENSION
+from webapp.web.request_counts import new_counter
 
 Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -176,7 +176,7 @@ def test_another_method_is_refused(client: FlaskClient) -> None:
 
 
 def test_counting_loses_nothing_over_threads() -> None:
-    counts = request_counter()
+    counts = new_counter()
 
     def count() -> None:
         for _ in range(2000):

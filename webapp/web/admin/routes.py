@@ -6,12 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Flask, request
+from flask import Blueprint, Flask, Response, request
 from flask.typing import ResponseReturnValue
 
 from webapp.accounts.roles import Permission
+from webapp.web.admin.door import CONSOLE
 from webapp.web.admin.figures.cache import EXTENSION, FigureCache
-from webapp.web.admin.layout import context as layout
+from webapp.web.admin.layout import context as template_context
+from webapp.web.admin.layout import flash_cookie, static_files
 from webapp.web.admin.pages import (
     account,
     admins,
@@ -29,8 +31,9 @@ from webapp.web.admin.pages import (
     tenants_bulk,
 )
 from webapp.web.admin.session.guard import View, guarded
-from webapp.web.admin.session.visitor import find_visitor, send_cookies
-from webapp.web.context import services
+from webapp.web.admin.session.visitor import send_cookies
+from webapp.web.context import context, services
+from webapp.web.figures import settle_figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,8 @@ ROUTES: tuple[Route, ...] = (
 
 def register(app: Flask) -> None:
     """Registers the console: its pages, each behind its gate, and what they share."""
-    console = Blueprint("admin", __name__, url_prefix="/admin")
+    console = Blueprint("admin", __name__, url_prefix=CONSOLE.prefix)
+    console.before_request(settle_figures)
     by_endpoint: defaultdict[tuple[str, str], dict[str, View]] = defaultdict(dict)
     for route in ROUTES:
         views = by_endpoint[route.path, route.endpoint]
@@ -136,18 +140,15 @@ def register(app: Flask) -> None:
             path, endpoint, _by_method(views), methods=list(views), strict_slashes=True
         )
     app.register_blueprint(console)
-    layout.install(app)
+    template_context.install(app)
+    static_files.install(app)
     with app.app_context():
+        flash_cookie.install(app, services().console_secret)
         app.extensions[EXTENSION] = FigureCache(services().clock)
 
-    @app.before_request
-    def look() -> None:
-        if layout.is_console(request.path):
-            find_visitor()
-
     @app.after_request
-    def send(response: Any) -> Any:
-        return send_cookies(response) if layout.is_console(request.path) else response
+    def send(response: Response) -> Response:
+        return send_cookies(response) if context().door is CONSOLE else response
 
 
 def _by_method(views: dict[str, View]) -> View:

@@ -22,7 +22,8 @@ from webapp.web.binding import (
     bind_json,
     require_no_query,
 )
-from webapp.web.context import HangUp, caller, context, limits, services
+from webapp.web.context import HangUp, caller, context, services
+from webapp.web.limits import limits
 from webapp.web.sse import stream_response
 
 

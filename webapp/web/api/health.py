@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask import Response, jsonify
 
 from webapp.errors import SwitchboardError
-from webapp.web.context import limits, services
+from webapp.web.context import services
+from webapp.web.limits import limits
 
 _SCHEMA = {"schema_out_of_date": "out_of_date", "schema_too_new": "too_new"}
 

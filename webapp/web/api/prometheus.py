@@ -12,8 +12,7 @@ from collections import Counter as Counted
 from collections.abc import Iterable
 from itertools import accumulate
 
-from flask import Flask, Response, current_app, request
-from prometheus_client import Counter, disable_created_metrics
+from flask import Response
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -27,47 +26,12 @@ from webapp.errors import Forbidden, StorageUnavailable
 from webapp.usage.histogram import value_of
 from webapp.usage.lifetime import Lifetime, lifetime, tenant_count
 from webapp.version import __version__
-from webapp.web.context import caller, context, limits, services
+from webapp.web.context import caller, services
+from webapp.web.limits import limits
+from webapp.web.request_counts import request_counter
 
-COUNTS_EXTENSION = "switchboard-request-counts"
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 NOTE = "Since the database was made, over all workers"
-
-
-def count_requests(app: Flask) -> None:
-    """Middleware: counts every answer, by its route; a stream when it is over, as it ended."""
-    counts = request_counter()
-    app.extensions[COUNTS_EXTENSION] = counts
-
-    @app.after_request
-    def count(response: Response) -> Response:
-        rule = request.url_rule
-        # The rule that matched, never the path: a path can hold a user id.
-        route = rule.rule if rule is not None else "unmatched"
-        method = request.method if request.method in KNOWN_METHODS else "other"
-        here, status = context(), response.status_code
-
-        def ended() -> None:
-            counts.labels(str(os.getpid()), method, route, str(here.outcome or status)).inc()
-
-        if response.is_streamed:
-            here.ending.then(ended)
-        else:
-            ended()
-        return response
-
-
-def request_counter() -> Counter:
-    """The counter of one application's answers; it ends with the process."""
-    # When each series began is a second gauge for each of them, which nobody has asked for.
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # the package leaves it untyped
-    return Counter(
-        "switchboard_http_requests",
-        "Answers by route, method and status. Of one worker, since it started.",
-        ("worker", "method", "route", "status"),
-        registry=None,
-    )
 
 
 def prometheus() -> Response:
@@ -170,10 +134,9 @@ def _seconds(name: str, help: str, buckets: Counted[int]) -> Metric:  # noqa: A0
 
 def _of_this_process() -> list[Metric]:
     worker = str(os.getpid())
-    counts: Counter = current_app.extensions[COUNTS_EXTENSION]
     load = services().chat.load
     return [
-        *counts.collect(),
+        *request_counter().collect(),
         _gauge(
             "switchboard_turns_running",
             "Turns that run just now. Of one worker.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, jsonify, render_template, request, url_for
 
 from webapp.version import __version__
-from webapp.web.api.documents import PAGE_POLICY
+from webapp.web.api.door import PAGE_POLICY
 from webapp.web.context import services
 
 DESCRIPTION = "One agent serving many tenants, with an isolated, durable memory for every user."

@@ -14,13 +14,13 @@ from werkzeug.routing import Rule
 from webapp.accounts.roles import PERMISSIONS, Permission
 from webapp.settings import Settings
 from webapp.version import __version__
+from webapp.web.door import doors_of
 from webapp.web.guards import Guard
 from webapp.web.openapi import answers, shared
 from webapp.web.openapi.operation import EVENTS, JSON, Operation, Reply
 from webapp.web.openapi.operations import OPERATIONS
 from webapp.web.openapi.schemas import parameters_of, reference, tidy
 
-NOT_REST = ("/admin", "/static")
 METHODS = ("get", "put", "post", "delete", "patch")
 _CONVERTER = re.compile(r"<(?:[^<>:]+:)?([^<>:]+)>")
 
@@ -50,9 +50,10 @@ def build_document(app: Flask, settings: Settings) -> dict[str, Any]:
 
 
 def rest_routes(app: Flask) -> Iterator[tuple[str, Rule]]:
-    """`GET /api/tenants/{user_id}` and the like, with the rule, for all that is REST."""
+    """`GET /api/tenants/{user_id}` and the like, with the rule, of every documented door."""
+    doors = doors_of(app)
     for rule in app.url_map.iter_rules():
-        if rule.rule.startswith(NOT_REST):
+        if not doors.of(rule.rule).documented:
             continue
         path = _CONVERTER.sub(r"{\1}", rule.rule)
         for method in METHODS:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from flask import request
 
+from webapp.web.admin.paths import is_own_path
 from webapp.web.csrf import FIELD
 
-PREFIX = "kept."
+CARRIED = "kept."
 ACTION = "kept-action"
 # A password or a link's secret is not written into a page; a new token comes with the new form.
 NEVER_KEPT = frozenset({FIELD, "password", "again", "current", "token", ACTION})
@@ -47,7 +48,7 @@ class Draft:
     @property
     def as_hidden(self) -> tuple[tuple[str, str], ...]:
         """For the sign-in form, which carries them through."""
-        pairs = tuple((PREFIX + field.name, field.value) for field in self.fields)
+        pairs = tuple((CARRIED + field.name, field.value) for field in self.fields)
         return ((ACTION, self.action), *pairs)
 
 
@@ -65,21 +66,11 @@ def draft_from_sign_in() -> Draft | None:
     if not is_own_path(action):
         return None
     pairs = [
-        (name.removeprefix(PREFIX), value)
+        (name.removeprefix(CARRIED), value)
         for name, value in request.form.items(multi=True)
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in NEVER_KEPT
+        if name.startswith(CARRIED) and name.removeprefix(CARRIED) not in NEVER_KEPT
     ]
     return _form(action, pairs) if pairs else None
-
-
-def is_own_path(path: str) -> bool:
-    """Whether it is an address of this console and of no other host."""
-    return (
-        path.startswith("/admin/")
-        and "\\" not in path
-        and "//" not in path.partition("?")[0]
-        and path.isprintable()
-    )
 
 
 def _form(action: str, pairs: list[tuple[str, str]]) -> Draft:

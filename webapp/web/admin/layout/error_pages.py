@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
-from flask import Response, jsonify, make_response, redirect, render_template, request, url_for
+from flask import Response, make_response, redirect, render_template, request, url_for
 from markupsafe import escape
 
 from webapp.errors import Refused, SwitchboardError, Unauthenticated
@@ -14,6 +14,7 @@ from webapp.web.admin.session.guard import ForeignForm, StaleForm
 from webapp.web.admin.session.visitor import visitor
 from webapp.web.context import context
 from webapp.web.csrf import origin_of
+from webapp.web.errors import json_error
 
 logger = logging.getLogger("switchboard.errors")
 
@@ -45,11 +46,7 @@ def error_page(error: SwitchboardError) -> Response:
 
 def _page(error: SwitchboardError) -> Response:
     if _wants_data():
-        from webapp.web.errors import error_body
-
-        response = jsonify(error_body(error))
-        response.status_code = error.status
-        return response
+        return json_error(error)
     if isinstance(error, Unauthenticated):
         return _sign_in_first()
     retry_after = error.retry_after if isinstance(error, Refused) else None

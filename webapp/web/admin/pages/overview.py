@@ -19,7 +19,8 @@ from webapp.usage.windows import WINDOWS, Window
 from webapp.web.admin.display.charts import latency_chart, traffic_chart
 from webapp.web.admin.figures.cache import figure_cache
 from webapp.web.admin.forms.binding import FormShape, bind_page
-from webapp.web.context import limits, services
+from webapp.web.context import services
+from webapp.web.limits import limits
 
 WindowName = Literal["1h", "24h", "7d", "30d"]
 FRESH_SECONDS = 3.0

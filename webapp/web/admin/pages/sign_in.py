@@ -11,10 +11,10 @@ from webapp.accounts.admins import fold_name
 from webapp.accounts.known_browsers import cookie_name
 from webapp.accounts.sign_in import NewSession
 from webapp.errors import RateLimited, Unauthenticated
-from webapp.web.admin.forms.draft import ACTION, PREFIX, draft_from_sign_in, is_own_path
+from webapp.web.admin.forms.draft import ACTION, CARRIED, draft_from_sign_in
 from webapp.web.admin.layout.context import THEME_COOKIE, THEMES
+from webapp.web.admin.paths import PREFIX, is_own_path
 from webapp.web.admin.session.visitor import (
-    COOKIE_PATH,
     actor,
     close_session,
     signed_in,
@@ -55,7 +55,7 @@ def login() -> ResponseReturnValue:
             kept=tuple(
                 (field, value)
                 for field, value in request.form.items(multi=True)
-                if field == ACTION or field.startswith(PREFIX)
+                if field == ACTION or field.startswith(CARRIED)
             ),
         )
         return _refused(page, error)
@@ -108,7 +108,7 @@ def theme() -> ResponseReturnValue:
             THEME_COOKIE,
             chosen,
             max_age=THEME_SECONDS,
-            path=COOKIE_PATH,
+            path=PREFIX,
             secure=request.is_secure,
             httponly=True,
             samesite="Lax",

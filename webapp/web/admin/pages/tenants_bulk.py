@@ -14,7 +14,7 @@ from webapp.tenants.notes import AuditNote
 from webapp.web.admin.display.format import plural
 from webapp.web.admin.forms.binding import FormShape, bind_form, selected_users
 from webapp.web.admin.forms.double_submit import act_once, claim, submission_id
-from webapp.web.admin.forms.draft import is_own_path
+from webapp.web.admin.paths import is_own_path
 from webapp.web.admin.session.guard import require
 from webapp.web.audited import audited
 from webapp.web.context import services

@@ -14,12 +14,11 @@ from webapp.accounts.privacy import LOOKING
 from webapp.accounts.roles import Permission
 from webapp.accounts.sign_in import SignedIn
 from webapp.errors import Unauthenticated
+from webapp.web.admin.paths import PREFIX, SIGN_IN_PATH
 from webapp.web.context import context, services
 
 SESSION_COOKIE = "switchboard_session"
 VISITOR_COOKIE = "switchboard_visitor"
-COOKIE_PATH = "/admin"
-SIGN_IN_PATH = "/admin/login"
 LIVE_HEADER = "X-Live-Refresh"
 MAX_COOKIE_CHARS = 64
 
@@ -98,7 +97,7 @@ def send_cookies(response: Response) -> Response:
             name,
             value,
             max_age=None if value else 0,
-            path=COOKIE_PATH,
+            path=PREFIX,
             secure=request.is_secure,
             httponly=True,
             samesite="Lax",

@@ -7,16 +7,12 @@ from typing import Any, cast
 
 from flask import Response, current_app, render_template
 
+from webapp.web.api.door import PAGE_POLICY
 from webapp.web.context import services
-from webapp.web.openapi import build_document
+from webapp.web.openapi.document import build_document
 from webapp.web.openapi.page import page_of
 
 EXTENSION = "switchboard-openapi"
-# The page has a style sheet and a font of ours, and nothing else.
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self'; base-uri 'none';"
-    " form-action 'none'; frame-ancestors 'none'"
-)
 
 
 def openapi_json() -> Response:

@@ -1,0 +1,63 @@
+"""A door: what the addresses below one prefix have in common, as one value. Routes are not here.
+
+`webapp/web/routes.py` names the doors there are. Middleware and error handlers ask the request's
+door and never look at the path themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from flask import Flask, Response
+
+from webapp.errors import SwitchboardError
+
+EXTENSION = "switchboard-doors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Door:
+    """One door; the one with the empty prefix holds what no other holds.
+
+    `find_caller` notes in the request's context who asks, and refuses nobody. `write_error` gives
+    the answer to a failure. `headers` are set on every answer that does not have them yet.
+    `cross_origin` says whether pages of the origins in CORS_ORIGINS may call it, `documented`
+    whether its routes stand in the OpenAPI document.
+    """
+
+    name: str
+    prefix: str
+    find_caller: Callable[[], None]
+    write_error: Callable[[SwitchboardError], Response]
+    headers: Mapping[str, str]
+    cross_origin: bool
+    documented: bool
+
+    def holds(self, path: str) -> bool:
+        """Whether the path is the prefix itself or below it."""
+        return path.startswith(self.prefix) and path[len(self.prefix) :][:1] in ("", "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """All doors of an application, in the order in which a path is held against them."""
+
+    all: tuple[Door, ...]
+
+    def of(self, path: str) -> Door:
+        """The door that holds the path; the last one holds everything."""
+        for door in self.all:
+            if door.holds(path):
+                return door
+        return self.all[-1]
+
+
+def doors_of(app: Flask) -> Doors:
+    """The doors of an application."""
+    doors: Doors = app.extensions[EXTENSION]
+    return doors
+
+
+def nobody() -> None:
+    """Finds no caller: for a door where it does not matter who asks."""
