@@ -9,11 +9,12 @@ from flask import Request
 
 from webapp.this_machine import is_loopback
 
-# Whatever stands between the network and this port says so in one of these.
+# Whatever stands between the network and this port says so in one of these, or in one of the
+# many that begin with X-Forwarded-.
 FORWARDING_HEADERS = (
-    *("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"),
-    *("X-Forwarded-Port", "X-Forwarded-Server", "X-Real-IP", "X-Client-IP", "X-Original-Host"),
+    *("Forwarded", "Via", "X-Real-IP", "X-Client-IP", "X-Original-Host", "CF-Ray"),
     *("True-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Envoy-External-Address"),
+    *("X-Envoy-Original-Path", "X-Original-URL", "X-Rewrite-URL", "X-Amzn-Trace-Id"),
 )
 
 
@@ -37,6 +38,8 @@ def is_of_another_page(request: Request, allowed: Collection[str] = ()) -> bool:
 def came_through_a_proxy(request: Request) -> bool:
     """Whether somebody stands between, or it came over the network: then it may be anybody's."""
     if any(name in request.headers for name in FORWARDING_HEADERS):
+        return True
+    if any(name.startswith("X-Forwarded-") for name, _ in request.headers):
         return True
     return not is_loopback(request.remote_addr or "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,14 +19,19 @@ FORMULA_BEGINS = frozenset("=+-@\u2212|%")
 BREAKS = ("\t", "\r", "\n")
 # Letters by their category, and blank to the eye.
 FILLERS = frozenset("\u115f\u1160\u17b4\u17b5\u3164\uffa0\u2800")
+# Where another cell begins for a program that separates them by semicolons, as many countries do.
+_ELSEWHERE = re.compile(r"(?<=;)|(?<=.[\t\r\n])", re.DOTALL)
 LINES_AT_ONCE = 200
 
 
 def cell(value: object) -> object:
     """A cell that cannot be taken for a formula; numbers stay numbers."""
-    if isinstance(value, str) and (value.startswith(BREAKS) or _begins_a_formula(value)):
-        return "'" + value
-    return "" if value is None else value
+    if not isinstance(value, str):
+        return "" if value is None else value
+    first, *others = _ELSEWHERE.split(value)
+    if first.startswith(BREAKS) or _begins_a_formula(first):
+        first = "'" + first
+    return first + "".join("'" + text if _begins_a_formula(text) else text for text in others)
 
 
 def _begins_a_formula(text: str) -> bool:
