@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from tests.cli.terminal import SWITCHBOARD, Terminal
 from webapp.cli import switchboard
@@ -17,6 +19,7 @@ from webapp.cli.text import WordWrap, columns_of, cut, visible
 from webapp.memory import SQLiteMemory
 from webapp.messages import Message
 from webapp.storage import Connection, open_database
+from webapp.storage.sqlite import SQLiteDatabase
 from webapp.tenants import store
 
 ESCAPE = "\u202egnp.exe"
@@ -252,3 +255,17 @@ def test_every_command_is_on_the_page_of_the_terminal() -> None:
     page = (Path(__file__).parents[2] / "docs" / "terminal.md").read_text(encoding="utf-8")
     for path, _ in commands():
         assert path[-1] in page, path
+
+
+def test_a_command_puts_no_names_of_log_events_between_its_sentences(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = logging.getLogger("switchboard.storage")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("switchboard"), "handlers", [])
+    monkeypatch.setattr(SQLiteDatabase, "close", lambda _self: storage.warning("log_not_emptied"))
+    url = f"sqlite:///{tmp_path / 'switchboard.db'}"
+    monkeypatch.setenv("SWITCHBOARD_DATABASE_URL", url)
+    result = CliRunner().invoke(switchboard, ["db", "upgrade"])
+    assert result.exit_code == 0
+    assert "log_not_emptied" not in result.output + "".join(capfd.readouterr())

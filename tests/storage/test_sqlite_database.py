@@ -15,6 +15,7 @@ import pytest
 from webapp.errors import ConfigurationError, SchemaOutOfDate, StorageUnavailable
 from webapp.storage import Connection, open_database
 from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite_file import LOCK_PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -338,6 +339,28 @@ def test_a_damaged_page_is_a_clear_error_and_the_process_goes_on(
     database.close()
     path.write_bytes(whole)
     assert len(notes(database)) == 200
+
+
+def test_a_file_that_was_cut_to_nothing_in_use_is_damaged_and_not_locked(
+    database: SQLiteDatabase, path: Path
+) -> None:
+    database.write(put("one"))
+    assert notes(database) == ["one"]
+    path.write_bytes(b"")
+    other = SQLiteDatabase(path, lock_patience=0.2)
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailable) as caught:
+        other.check()
+    assert caught.value.part == "damaged"
+    with pytest.raises(StorageUnavailable) as caught:
+        other.write(put("two"))
+    assert caught.value.part == "damaged"
+    assert time.monotonic() - began < LOCK_PATIENCE_SECONDS, "it was waited for"
+    other.close()
+    database._state.failed(StorageUnavailable("Something failed before.", part="locked"))
+    with pytest.raises(StorageUnavailable) as caught:
+        database.require_writable()
+    assert caught.value.part == "damaged", "the next trial sees it as well"
 
 
 def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import os
 import sys
 
@@ -60,6 +61,7 @@ def _told_in_a_sentence(command: click.Command) -> click.Command:
 
     def invoke(ctx: click.Context) -> object:
         take_any_text()
+        tell_no_log_lines()
         try:
             return run(ctx)
         except SwitchboardError as error:
@@ -74,6 +76,14 @@ def take_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")
+
+
+def tell_no_log_lines() -> None:
+    """A person at a terminal is told in sentences. Without any handler `logging` would put the
+    bare names of events between them; where handlers are set, they get the lines as before."""
+    logger = logging.getLogger("switchboard")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 @click.command(

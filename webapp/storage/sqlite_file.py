@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from webapp.errors import StorageUnavailable
+from webapp.storage.schema import require_ours, schema_state
 
 Result = TypeVar("Result")
 
@@ -37,6 +38,8 @@ def identity(path: Path) -> FileIdentity:
 
 
 def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
+    if not create:
+        require_not_emptied(path)
     mode = "rwc" if create else "rw"
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
@@ -47,8 +50,7 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         cached_statements=256,
     )
     try:
-        # Whoever comes first makes the file, and SQLite does not let the others wait for that.
-        patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+        _use_log(connection, path)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
@@ -64,6 +66,31 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _use_log(connection: sqlite3.Connection, path: Path) -> None:
+    """The mode is kept in the file, so another application's file is asked about it only."""
+    # Whoever comes first makes the file, and SQLite does not let the others wait for that.
+    mode = patiently(lambda: connection.execute("PRAGMA journal_mode").fetchone()[0])
+    if mode != "wal":
+        require_ours(patiently(lambda: schema_state(connection)), path)
+        patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+
+
+def require_not_emptied(path: Path) -> None:
+    """Raises SQLite's error for a file that was cut to nothing while it was in use.
+
+    SQLite takes it for a new one, and then waits for whoever is still connected to the old one.
+    The index of the log is made after the first page, so a file that is just being made has none.
+    """
+    try:
+        emptied = path.stat().st_size == 0 and path.with_name(path.name + "-shm").exists()
+    except OSError:
+        return
+    if emptied:
+        error = sqlite3.DatabaseError("the file is empty and the index of its log is not")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
 
 
 def begin_immediate(connection: sqlite3.Connection, patience: float) -> None:
@@ -133,6 +160,7 @@ def require_whole_file(path: Path) -> None:
     The connections that are kept go on with what they remember of it, so a new one looks, and at
     the file alone. Another process that is writing pages at its end may be in between.
     """
+    require_not_emptied(path)
     for attempt in range(3):
         try:
             with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
