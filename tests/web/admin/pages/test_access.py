@@ -162,6 +162,8 @@ def test_the_settings_page_says_where_from_and_shows_no_secret(make_app: MakeApp
     assert "set, not shown" in page
     assert "some-model" in page
     assert "Environment" in page
+    for text in ("<code>35d</code>", "<code>30m</code>", "<code>1h</code>", "<code>3m</code>"):
+        assert text in page  # 3m: three times MODEL_TIMEOUT
     assert forms_of(page)
 
 

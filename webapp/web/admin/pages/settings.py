@@ -23,8 +23,7 @@ def settings() -> ResponseReturnValue:
         settings=[
             {
                 "name": variable_name(name),
-                "value": _text(name, getattr(loaded.values, name))
-                or _in_force(loaded.values, name),
+                "value": _in_force(loaded.values, name),
                 "secret": name in SECRET_NAMES,
                 "source": loaded.source_of(name),
             }
@@ -39,8 +38,9 @@ def settings() -> ResponseReturnValue:
 
 
 def _in_force(values: Settings, name: str) -> str:
-    """What holds although nothing was set; the default of one setting follows from another."""
-    return in_units(values.turn_seconds) if name == "turn_timeout" else ""
+    """What holds, set or not: one setting's default follows from another."""
+    value = values.turn_seconds if name == "turn_timeout" else getattr(values, name)
+    return _text(name, value)
 
 
 def _text(name: str, value: Any) -> str:
