@@ -169,6 +169,57 @@ def test_rights_are_taken_away_after_a_question_on_a_terminal(env: dict[str, str
     assert set(states().values()) == {"revoked"}
 
 
+@pytest.mark.parametrize("stream", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("--version", 0),
+        ("tenants list", 0),
+        ("tenants clear-all", 2),
+        ("admins create carol", 1),
+        ("tenants import carol -", 1),
+        ("chat alice --url http://127.0.0.1:9", 0),
+    ],
+)
+def test_a_closed_stream_is_an_empty_one(
+    env: dict[str, str], command: str, status: int, stream: str
+) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"{SWITCHBOARD} {command} {stream}"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=env,
+    )
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert bool(done.stderr) == (bool(status) and "2>&-" not in stream)
+
+
+@pytest.mark.parametrize("command", [("--version",), ("tenants", "list", "--json")])
+def test_output_that_has_no_room_is_one_sentence(
+    env: dict[str, str], command: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [SWITCHBOARD, *command], stdout=full, stderr=subprocess.PIPE, text=True, env=env
+        )
+    assert done.returncode == 1
+    assert done.stderr == "Error: The output could not be written (No space left on device).\n"
+
+
+def test_a_password_leaves_the_lines_behind_it_to_others(env: dict[str, str]) -> None:
+    script = f"{SWITCHBOARD} admins create dora > /dev/null; cat"
+    done = subprocess.run(
+        ["sh", "-c", script],
+        input="correct horse battery\nnext\n",
+        capture_output=True,
+        text=True,
+        env=env,
+    )
+    assert (done.stdout, done.stderr) == ("next\n", "")
+
+
 def test_a_password_is_asked_for_twice_and_not_shown(env: dict[str, str]) -> None:
     with Terminal("admins", "create", "ada", env=env) as terminal:
         terminal.expect("Password: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import logging
@@ -27,6 +28,8 @@ COMMANDS = {
     "check": "Test the settings and everything they point at.",
 }
 
+# What a full disk or a terminal that is gone answers to what a command writes.
+OUTPUT_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 
 EXAMPLES = """\b
 Examples:
@@ -96,6 +99,7 @@ def switchboard() -> None:
 
 def main() -> None:
     """The console script: a foreseen failure is a sentence on standard error and status 1."""
+    stand_in_for_closed_streams()
     try:
         switchboard.main(standalone_mode=False)
         sys.stdout.flush()
@@ -106,7 +110,30 @@ def main() -> None:
         sys.stderr.write("Aborted.\n")
         sys.exit(1)
     except BrokenPipeError:
-        # The reader of our output went away, as `head` does: nothing more is to be said, and
-        # Python's own last flush must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away, as `head` does: nothing more is to be said.
+        _write_no_more()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in OUTPUT_FAULTS:
+            raise
+        _write_no_more()
+        sys.stderr.write(f"Error: The output could not be written ({error.strerror}).\n")
+        sys.exit(1)
+
+
+def stand_in_for_closed_streams() -> None:
+    """Opens what the caller has closed (`<&-`) as the null device: the next file to be opened, such
+    as a database, would take its number otherwise, and be written into by a message."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            null = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(null, mode, encoding="utf-8"))
+
+
+def _write_no_more() -> None:
+    """Python's own last flush must neither fail nor complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -130,7 +130,9 @@ def _new_password(name: str) -> str:
 
 
 def _first_line() -> str:
-    line: bytes = sys.stdin.buffer.readline(MAX_PASSWORD_BYTES)
+    """Read byte by byte, so that the lines behind it are left to whoever reads them next."""
+    source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    line: bytes = source.readline(MAX_PASSWORD_BYTES)
     try:
         return line.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:

@@ -16,7 +16,10 @@ from webapp.errors import StorageUnavailable
 PROOF_SECONDS = 1.0
 # Behind a write that failed, a try that does not come back at once has failed as well.
 SUSPECT_SECONDS = 0.25
-STALLED = "The disk of the database does not answer; nothing was stored."
+STALLED = (
+    "The database takes no writes now: its disk does not answer, or another program holds it;"
+    " nothing was stored."
+)
 
 
 class Writability:
