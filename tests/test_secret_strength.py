@@ -34,6 +34,17 @@ WEAK = [
 ]
 
 
+PHRASES = [
+    "a-long-enough-secret-for-tests-0123456789",
+    "seven ordinary lanterns hum beside the copper gate",
+]
+
+
+@pytest.mark.parametrize("text", PHRASES)
+def test_a_long_phrase_of_other_words_passes(text: str) -> None:
+    assert bits_of(text) >= ENOUGH_BITS
+
+
 @pytest.mark.parametrize("text", WEAK)
 def test_what_people_make_up_is_weak(text: str) -> None:
     assert bits_of(text) < ENOUGH_BITS
