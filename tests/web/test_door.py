@@ -16,6 +16,7 @@ from webapp.web.admin.door import CONSOLE, FILES
 from webapp.web.api.door import REST
 from webapp.web.context import context
 from webapp.web.door import Door, Doors
+from webapp.web.sse import NamedEvents
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,7 @@ def test_a_door_decides_caller_errors_headers_and_origins(
         prefix="/v1",
         find_caller=find,
         write_error=write,
+        events=NamedEvents(),
         headers={"Content-Security-Policy": "sandbox", "X-Door": "other"},
         cross_origin=False,
         documented=False,

@@ -1,4 +1,4 @@
-"""Binds a request's body or query to a declared shape; says which field is wrong and why."""
+"""Binds a request's body or query to a declared shape; names the field that is wrong."""
 
 from __future__ import annotations
 

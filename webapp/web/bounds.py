@@ -1,7 +1,7 @@
 """How many fields a request may have, counted before anything is taken apart.
 
-A field costs a thousand times its bytes: half a million of them in a form of one mebibyte would
-hold up everybody for seconds. Nothing is parsed here; sizes are bounded in middleware.py.
+Parsing a field costs a thousand times as much as reading its bytes: half a million fields in a form
+of one mebibyte would block the process for seconds. Sizes are bounded in middleware.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sends style sheets, scripts and drawings gzipped; pages are not, and why is said below."""
+"""Compresses style sheets, scripts and drawings with gzip, and no pages: see `compression`."""
 
 from __future__ import annotations
 

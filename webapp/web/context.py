@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import socket
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -21,13 +19,11 @@ if TYPE_CHECKING:
 
 EXTENSION = "switchboard"
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
-_TCP_ESTABLISHED = 1
-FRESH_SECONDS = 0.003
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """Filled by the middleware in its order; `tenant` by whoever learns it.
+    """Filled by the middleware in its order; `tenant` by the view that binds it.
 
     `outcome` is the status that an answer would have had if its end had been known at its head:
     a stream begins with 200, whatever becomes of it.
@@ -68,39 +64,8 @@ def begin(started: float) -> RequestContext:
 
 
 def caller() -> Principal:
-    """Who is asking; raises `Unauthenticated` when nobody known is."""
+    """The caller of this request; raises `Unauthenticated` without one."""
     principal = context().principal
     if principal is None:
         raise Unauthenticated("A credential is needed: Authorization: Bearer …")
     return principal
-
-
-class HangUp:
-    """Set once the client's connection is no longer whole; a `Cancellation` of the agent.
-
-    Asks the kernel for the connection's state, which takes nothing from the socket, and not again
-    within `FRESH_SECONDS`: a turn asks at each of its steps. Where there is no TCP socket or no
-    such question, nobody ever hangs up.
-    """
-
-    def __init__(self, connection: object) -> None:
-        self._ask = getattr(connection, "getsockopt", None)
-        self._whole_until = 0.0
-
-    @classmethod
-    def of_request(cls) -> HangUp:
-        environ = request.environ
-        return cls(environ.get("gunicorn.socket") or environ.get("werkzeug.socket"))
-
-    def is_set(self) -> bool:
-        info = getattr(socket, "TCP_INFO", None)
-        now = time.monotonic()
-        if self._ask is None or info is None or now < self._whole_until:
-            return False
-        try:
-            state: bytes = self._ask(socket.IPPROTO_TCP, info, 1)
-        except OSError as error:
-            return error.errno == 9  # the descriptor is closed; other faults mean "not TCP"
-        gone = state[0] != _TCP_ESTABLISHED
-        self._whole_until = 0.0 if gone else now + FRESH_SECONDS
-        return gone

@@ -20,7 +20,7 @@ Origin = Literal["same", "foreign", "unknown"]
 
 
 def token_for(secret: bytes, bound_to: str) -> str:
-    """The token of whoever holds this cookie; it tells nothing about the cookie."""
+    """The token for the holder of this cookie; it does not reveal the cookie."""
     return hmac.digest(secret, b"csrf:" + bound_to.encode("utf-8", "replace"), "sha256").hex()
 
 

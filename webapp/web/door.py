@@ -8,12 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from flask import Flask, Response
 
+from webapp.chat.service import ChatEvent
 from webapp.errors import SwitchboardError
 
 EXTENSION = "switchboard-doors"
+
+
+class EventWriter(Protocol):
+    """Writes the events of a streamed turn as bytes for the client."""
+
+    def event(self, item: ChatEvent) -> bytes:
+        """One event of the turn; nothing for one that the client is not told of."""
+        ...
+
+    def error(self, error: SwitchboardError, request_id: str) -> bytes:
+        """The last event of a turn that failed after the head of its answer was sent."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +35,8 @@ class Door:
     """One door; the one with the empty prefix holds what no other holds.
 
     `find_caller` notes in the request's context who asks, and refuses nobody. `write_error` gives
-    the answer to a failure. `headers` are set on every answer that does not have them yet.
+    the answer to a failure, `events` writes a streamed turn. `headers` are set on every answer
+    that does not have them yet.
     `cross_origin` says whether pages of the origins in CORS_ORIGINS may call it, `documented`
     whether its routes stand in the OpenAPI document.
     """
@@ -30,6 +45,7 @@ class Door:
     prefix: str
     find_caller: Callable[[], None]
     write_error: Callable[[SwitchboardError], Response]
+    events: EventWriter
     headers: Mapping[str, str]
     cross_origin: bool
     documented: bool

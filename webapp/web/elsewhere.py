@@ -1,4 +1,4 @@
-"""Whether a request came from elsewhere than it seems: another site's page, or through a proxy."""
+"""Whether another site's page made a request, or a proxy passed it on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from flask import Request
 
 from webapp.this_machine import is_loopback
 
-# Whatever stands between the network and this port says so in one of these, or in one of the
-# many that begin with X-Forwarded-.
+# Proxies add at least one of these, or one of the many that begin with X-Forwarded-.
 FORWARDING_HEADERS = (
     *("Forwarded", "Via", "X-Real-IP", "X-Client-IP", "X-Original-Host", "CF-Ray"),
     *("True-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Envoy-External-Address"),
@@ -36,7 +35,7 @@ def is_of_another_page(request: Request, allowed: Collection[str] = ()) -> bool:
 
 
 def came_through_a_proxy(request: Request) -> bool:
-    """Whether somebody stands between, or it came over the network: then it may be anybody's."""
+    """Whether a proxy passed it on or it came over the network: then anybody may have sent it."""
     if any(name in request.headers for name in FORWARDING_HEADERS):
         return True
     if any(name.startswith("X-Forwarded-") for name, _ in request.headers):

@@ -1,4 +1,4 @@
-"""When a request is over: its answer is closed, and whatever goes on beside it has ended too."""
+"""The end of a request: its answer is closed, and its turn in another thread has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Ending:
-    """Of one request. What is to be done at its end is done once, by whoever ends last."""
+    """The end of one request. Its parts end in any order; the last one runs the functions."""
 
     __slots__ = ("_lock", "_open", "_then", "closed")
 
@@ -19,7 +19,7 @@ class Ending:
         """To be called when the answer is closed."""
 
     def part(self) -> Callable[[], None]:
-        """One more thing whose end is waited for; what it gives back is called at that end."""
+        """Adds a part; the function that is returned ends it."""
         self._open += 1
         ended = False
 
@@ -38,5 +38,5 @@ class Ending:
         return end
 
     def then(self, act: Callable[[], None]) -> None:
-        """Does it at the end."""
+        """Runs the function at the end."""
         self._then.append(act)

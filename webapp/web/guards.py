@@ -1,4 +1,4 @@
-"""Finds who is asking, and refuses later: two steps, so that bad credentials are limited too."""
+"""Finds the caller by the credential, and refuses in a second step: bad credentials are limited."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def find_caller() -> None:
 
 
 def _find_this_machine() -> None:
-    """Without a key, only what somebody at this machine does on purpose is answered."""
+    """Without a key, only requests that a person at this machine meant to make are answered."""
     here = context()
     if came_through_a_proxy(request):
         here.credential_fault = Unauthenticated(
@@ -75,7 +75,7 @@ def _principal(header: str) -> Principal:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Refuses whoever does not have the permission; the OpenAPI document reads which one it is."""
+    """Refuses callers without the permission, which the OpenAPI document reads here."""
 
     permission: Permission
 

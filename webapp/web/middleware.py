@@ -99,7 +99,7 @@ def access_log(app: Flask) -> None:
 
 
 def hosts(app: Flask) -> None:
-    """Answers only under the hosts that are meant: against DNS rebinding."""
+    """Answers only under the allowed host names, against DNS rebinding."""
     settings = services_of(app).settings
     allowed = frozenset(host.lower() for host in settings.allowed_hosts)
     loopback_only = services_of(app).open_to_this_machine
@@ -112,9 +112,9 @@ def hosts(app: Flask) -> None:
 
 
 def relative_redirects(app: Flask) -> None:
-    """Sends nobody to another host: the router would build an address of the client's own Host.
+    """Redirects within this host only: the router builds addresses from the client's Host header.
 
-    Two slashes in a path are two, and no reason to send anybody anywhere.
+    Two slashes in a path stay two, without a redirect.
     """
     app.url_map.merge_slashes = False
 
@@ -131,7 +131,7 @@ def relative_redirects(app: Flask) -> None:
 
 
 def addresses(app: Flask) -> None:
-    """Refuses addresses that are no UTF-8: decoded with a stand-in they would name another id."""
+    """Refuses addresses that are not UTF-8: with replaced bytes they would name another id."""
 
     @app.before_request
     def check() -> None:
@@ -171,7 +171,7 @@ def security_headers(app: Flask) -> None:
 
         return inner(environ, start)
 
-    app.wsgi_app = with_headers  # type: ignore[method-assign]  # how Flask says it is wrapped
+    app.wsgi_app = with_headers  # type: ignore[method-assign]  # Flask's own way to wrap it
 
 
 def callers(app: Flask) -> None:

@@ -1,7 +1,7 @@
 """Long work in small pieces: lines out of blocks of bytes and back, with pauses for the others.
 
-Under the event loop whoever computes stops everybody else; what takes seconds is done in slices
-of milliseconds, between which the others get their turns.
+Under the event loop a computation stops every other request; long work is done in slices of
+milliseconds, with pauses for the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PAUSE_SECONDS = 0.0001
 
 
 def paced(items: Iterable[Item]) -> Iterator[Item]:
-    """The same items; whoever consumes them pauses for the others every few milliseconds."""
+    """The same items; the consumer pauses for other requests every few milliseconds."""
     began = time.monotonic()
     for item in items:
         yield item

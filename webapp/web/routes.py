@@ -84,7 +84,7 @@ def register(app: Flask) -> None:
 
 
 def group(name: str, permission: Permission | None = None, prefix: str = "") -> Blueprint:
-    """A group of routes; with a permission, its guard refuses whoever does not have it."""
+    """A group of routes; with a permission, its guard refuses callers without it."""
     blueprint = Blueprint(name, __name__, url_prefix=prefix or None)
     if permission is not None:
         blueprint.before_request(require(permission))

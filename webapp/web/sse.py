@@ -1,4 +1,4 @@
-"""Writes a turn as server-sent events, with comments that keep the line alive in between.
+"""Writes a turn as server-sent events, with comments that keep the connection open.
 
 Source of the format: the HTML standard, "Server-sent events".
 """
@@ -20,6 +20,7 @@ from webapp.chat.service import ChatEvent
 from webapp.chat.values import ChatAnswer
 from webapp.errors import SwitchboardError
 from webapp.web.context import RequestContext
+from webapp.web.door import EventWriter
 
 logger = logging.getLogger("switchboard.errors")
 
@@ -33,6 +34,29 @@ def event(name: str, data: dict[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
+class NamedEvents:
+    """The events `delta`, `tool`, `done` and `error`, each with a JSON object."""
+
+    def event(self, item: ChatEvent) -> bytes:
+        if isinstance(item, TextDelta):
+            return event("delta", {"text": item.text})
+        if isinstance(item, ToolStarted):
+            return event("tool", {"name": item.name, "status": "started"})
+        if isinstance(item, ToolFinished):
+            return event("tool", {"name": item.name, "status": item.status})
+        if isinstance(item, ChatAnswer):
+            return event("done", item.as_dict())
+        return b""
+
+    def error(self, error: SwitchboardError, request_id: str) -> bytes:
+        return event(
+            "error", {"error": error.message, "code": error.code, "request_id": request_id}
+        )
+
+
+NAMED_EVENTS = NamedEvents()
+
+
 def stream_response(
     events: Iterator[ChatEvent],
     hang_up: threading.Event,
@@ -40,21 +64,22 @@ def stream_response(
     *,
     inside: Context | None = None,
     here: RequestContext | None = None,
+    writer: EventWriter = NAMED_EVENTS,
     keep_alive: float = KEEP_ALIVE_SECONDS,
 ) -> Response:
     """An answer that sends the turn's events as they come; `inside` is the turn's context, `here`
-    the request's, which is over when the turn is and learns how that ended.
+    the request's, which is over when the turn is and learns how that ended; `writer` the door's.
 
     The turn runs in a thread of its own, so that this one can send a comment when the model was
-    silent for `keep_alive` seconds: proxies close a line on which nothing moves, and only in
-    sending does a server notice that nobody listens. Then `hang_up` is set.
+    silent for `keep_alive` seconds: proxies close an idle connection, and a server notices only
+    when it sends that the client is gone. Then `hang_up` is set.
     """
     lines: queue.Queue[bytes | None] = queue.Queue()
-    # It begins now: a response that is never read would never begin it, and so keep the tenant's
-    # place. From here on the turn comes to its end, whatever becomes of the response.
+    # It starts now and ends whatever happens to the response: a response that is never read would
+    # never start the turn, which would keep the tenant's place in the queue.
     pump = threading.Thread(
         target=(inside or Context()).run,
-        args=(_pump, events, lines, request_id, here, here.ending.part() if here else None),
+        args=(_pump, events, lines, request_id, writer, here, here.ending.part() if here else None),
         name="turn",
         daemon=True,
     )
@@ -72,22 +97,28 @@ def _pump(
     events: Iterator[ChatEvent],
     lines: queue.Queue[bytes | None],
     request_id: str,
+    writer: EventWriter,
     here: RequestContext | None,
     over: Callable[[], None] | None,
 ) -> None:
+    def failed(error: SwitchboardError) -> None:
+        if here is not None:
+            here.ended(error)
+        lines.put(writer.error(error, request_id))
+
     try:
         for item in events:
-            line = _line(item)
+            line = writer.event(item)
             if line:
                 lines.put(line)
     except SwitchboardError as error:
-        lines.put(_error(error, request_id, here))
+        failed(error)
     except Exception as error:  # noqa: BLE001  # no handler is left once the head is sent
         logger.error(
             "unhandled_error",
             extra={"request_id": request_id, "exception": type(error).__name__},
         )
-        lines.put(_error(SwitchboardError("Something went wrong here."), request_id, here))
+        failed(SwitchboardError("Something went wrong here."))
     finally:
         lines.put(END)
         if over is not None:
@@ -108,21 +139,3 @@ def _sent(
             yield line
     finally:
         hang_up.set()
-
-
-def _line(item: ChatEvent) -> bytes:
-    if isinstance(item, TextDelta):
-        return event("delta", {"text": item.text})
-    if isinstance(item, ToolStarted):
-        return event("tool", {"name": item.name, "status": "started"})
-    if isinstance(item, ToolFinished):
-        return event("tool", {"name": item.name, "status": item.status})
-    if isinstance(item, ChatAnswer):
-        return event("done", item.as_dict())
-    return b""
-
-
-def _error(error: SwitchboardError, request_id: str, here: RequestContext | None) -> bytes:
-    if here is not None:
-        here.ended(error)
-    return event("error", {"error": error.message, "code": error.code, "request_id": request_id})

@@ -7,6 +7,7 @@ from webapp.web.admin.paths import PREFIX
 from webapp.web.admin.session.visitor import find_visitor
 from webapp.web.door import Door, nobody
 from webapp.web.errors import json_error
+from webapp.web.sse import NamedEvents
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
@@ -28,6 +29,7 @@ CONSOLE = Door(
     prefix=PREFIX,
     find_caller=find_visitor,
     write_error=error_page,
+    events=NamedEvents(),
     headers=PAGE_HEADERS | NOT_STORED,
     cross_origin=False,
     documented=False,
@@ -37,6 +39,7 @@ FILES = Door(
     prefix="/static",
     find_caller=nobody,
     write_error=json_error,
+    events=NamedEvents(),
     headers=PAGE_HEADERS | NOT_STORED,
     cross_origin=True,
     documented=False,

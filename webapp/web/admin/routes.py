@@ -1,4 +1,4 @@
-"""The console's table of contents: every address, what it does, and what it needs to be allowed."""
+"""The console's table of contents: every address, its view, and the permission it needs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from webapp.web.figures import settle_figures
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one address; with no permission it is open to whoever comes."""
+    """One method of one address; without a permission, nobody has to be signed in."""
 
     method: str
     path: str
@@ -128,7 +128,7 @@ ROUTES: tuple[Route, ...] = (
 
 
 def register(app: Flask) -> None:
-    """Registers the console: its pages, each behind its gate, and what they share."""
+    """Registers the console: its pages, each behind its guard, and what they share."""
     console = Blueprint("admin", __name__, url_prefix=CONSOLE.prefix)
     console.before_request(settle_figures)
     by_endpoint: defaultdict[tuple[str, str], dict[str, View]] = defaultdict(dict)

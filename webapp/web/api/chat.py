@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextvars import copy_context
 
 from flask import Response, request
 from pydantic import Field
 
-from webapp.chat.service import ChatEvent, Started
 from webapp.chat.values import ChatTurn
-from webapp.errors import InvalidInput, RateLimited
+from webapp.errors import InvalidInput
 from webapp.ids import DEFAULT_SESSION
 from webapp.web.binding import (
     MESSAGE_PATTERN,
@@ -22,9 +18,9 @@ from webapp.web.binding import (
     bind_json,
     require_no_query,
 )
-from webapp.web.context import HangUp, caller, context, services
-from webapp.web.limits import limits
-from webapp.web.sse import stream_response
+from webapp.web.context import caller, context, services
+from webapp.web.hang_up import HangUp
+from webapp.web.turn import admit, stream_turn
 
 
 class ChatRequest(Shape):
@@ -36,17 +32,6 @@ class ChatRequest(Shape):
     stream: bool = False
 
 
-class Listener:
-    """Set when the client is gone, whichever way that was noticed."""
-
-    def __init__(self) -> None:
-        self.closed = threading.Event()
-        self._hang_up = HangUp.of_request()
-
-    def is_set(self) -> bool:
-        return self.closed.is_set() or self._hang_up.is_set()
-
-
 def chat() -> Response:
     """Runs one turn of the tenant and answers with the reply."""
     require_no_query()
@@ -55,7 +40,7 @@ def chat() -> Response:
     if user_id is None:
         raise InvalidInput("user_id is required", fields={"user_id": "user_id is required"})
     caller().speaks_for(user_id)
-    listener = Listener()
+    hang_up = HangUp.of_request()
     turn = ChatTurn(
         user_id=user_id,
         message=body.message,
@@ -63,43 +48,14 @@ def chat() -> Response:
         started=context().started,
         session_id=body.session_id or DEFAULT_SESSION,
         idempotency_key=request.headers.get("Idempotency-Key"),
-        cancel=listener,
+        cancel=hang_up,
     )
     admit(turn)
     if not body.stream:
         return json_answer(services().chat.reply(turn).as_dict())
-    return stream_turn(turn, listener.closed)
-
-
-def admit(turn: ChatTurn) -> None:
-    """The tenant's rate limit, on every way in; a refusal counts in the tenant's metrics."""
-    context().tenant = turn.user_id
-    chat_service, user_ids = services().chat, services().user_ids
-    chat_service.check(turn)
-    own_limit = chat_service.admission(turn)
-    try:
-        limits().require_turn(user_ids.reference(turn.user_id), own_limit)
-    except RateLimited as error:
-        chat_service.record_refusal(turn, status=error.status, code=error.code)
-        raise
+    return stream_turn(turn, hang_up.closed)
 
 
 def json_answer(body: dict[str, object]) -> Response:
     """The same as Flask's `jsonify`, for a tenth of its cost on the way of every turn."""
     return Response(json.dumps(body), content_type="application/json")
-
-
-def stream_turn(turn: ChatTurn, closed: threading.Event) -> Response:
-    """Waits for the tenant's place, so that a refusal has its own status; then streams."""
-    events = services().chat.stream(turn)
-    # The turn takes its place in the context in which it goes on, and not in the request's: that
-    # would look, to the connection's next request, as if it were inside this turn.
-    inside = copy_context()
-    first = inside.run(next, events)
-
-    def all_events() -> Iterator[ChatEvent]:
-        if not isinstance(first, Started):
-            yield first
-        yield from events
-
-    return stream_response(all_events(), closed, turn.request_id, inside=inside, here=context())

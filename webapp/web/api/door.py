@@ -5,6 +5,7 @@ from __future__ import annotations
 from webapp.web.door import Door
 from webapp.web.errors import json_error
 from webapp.web.guards import find_caller
+from webapp.web.sse import NamedEvents
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -24,6 +25,7 @@ REST = Door(
     prefix="",
     find_caller=find_caller,
     write_error=json_error,
+    events=NamedEvents(),
     headers=HEADERS,
     cross_origin=True,
     documented=True,

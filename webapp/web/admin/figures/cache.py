@@ -1,4 +1,4 @@
-"""Figures that are dear to count: kept for some seconds, counted anew behind the reader's back."""
+"""A cache for figures that take long to count; an old one is counted again in the background."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXTENSION = "switchboard-console"
 MAX_ENTRIES = 200
 PATIENCE_SECONDS = 2.0
 STALE = 4
-# What takes long to count is counted seldom: a tenth of one core at most goes into a figure.
+# A figure that takes long is counted less often: at most a tenth of one core goes into it.
 REST_FOR_WORK = 10
 
 Value = TypeVar("Value")
@@ -35,7 +35,7 @@ class _Entry:
 
 
 class FigureCache:
-    """One for each process. Two readers of one figure count it once."""
+    """The cache of one process. Two readers of one figure count it once."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -63,14 +63,14 @@ class FigureCache:
             start = not entry.counting and (not entry.ready.is_set() or age >= seconds)
             if start:
                 entry.counting, entry.began_at = True, now
-            # What is much older than it should be is waited for: nobody has looked for a while.
+            # A figure that is far too old is not shown; the reader waits for the new one.
             if start and age >= seconds * STALE:
                 entry.ready.clear()
         if start:
             threading.Thread(
                 target=self._count, args=(entry, count), name="figures", daemon=True
             ).start()
-        # Only the first reader waits that long: who comes while it is counted has waited already.
+        # Patience counts from the start of the counting, so a later reader waits for less time.
         if not entry.ready.wait(max(0.0, entry.began_at + patience - self._clock.monotonic())):
             return None
         if entry.fault is not None:
@@ -86,7 +86,7 @@ class FigureCache:
         finally:
             with self._lock:
                 entry.value, entry.fault = value, fault
-                # A failure is asked again at once.
+                # After a failure the next reader counts again.
                 now = self._clock.monotonic()
                 entry.counted_at, entry.took = 0.0 if fault else now, now - entry.began_at
                 entry.counting = False
@@ -94,5 +94,5 @@ class FigureCache:
 
 
 def figure_cache() -> FigureCache:
-    """The current application's."""
+    """The cache of the current application."""
     return cast("FigureCache", current_app.extensions[EXTENSION])

@@ -1,4 +1,4 @@
-"""Binds the console's forms and queries to declared shapes; what is not declared is left alone."""
+"""Binds the console's forms and queries to declared shapes; other fields are ignored."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MAX_SELECTED = 200
 
 
 class FormShape(BaseModel):
-    """A form or a query: texts, of which some are converted. Unknown fields are no fault here:
-    a form brings its token along, and a link may have been decorated on its way."""
+    """A form or a query: texts, of which some are converted. Unknown fields are ignored: a form
+    has its token as well, and other programs add fields to links."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What somebody had typed into a form that could not be taken, so that nothing of it is lost."""
+"""What was typed into a form that was refused, so that the person can send it again."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class DraftField:
-    """One field; a hidden one goes with the form without being shown."""
+    """One field; a hidden one is sent with the form and not shown."""
 
     name: str
     label: str
@@ -47,13 +47,13 @@ class Draft:
 
     @property
     def as_hidden(self) -> tuple[tuple[str, str], ...]:
-        """For the sign-in form, which carries them through."""
+        """The fields as the sign-in form carries them, hidden."""
         pairs = tuple((CARRIED + field.name, field.value) for field in self.fields)
         return ((ACTION, self.action), *pairs)
 
 
 def draft_of_request() -> Draft | None:
-    """The form of this request; None when it held nothing worth keeping."""
+    """The form of this request; None when it has no field that may be sent again."""
     pairs = [
         (name, value) for name, value in request.form.items(multi=True) if name not in NEVER_KEPT
     ]
@@ -61,7 +61,7 @@ def draft_of_request() -> Draft | None:
 
 
 def draft_from_sign_in() -> Draft | None:
-    """The form that came through the sign-in form of this request."""
+    """The refused form that the sign-in form of this request carries; None without one."""
     action = request.form.get(ACTION, "")
     if not is_own_path(action):
         return None

@@ -1,4 +1,4 @@
-"""Failures under /admin, as pages that say what happened and what to do."""
+"""The console's error pages: what happened, and what to do."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ TITLES = {
 
 
 def error_page(error: SwitchboardError) -> Response:
-    """The page of a failure. It needs neither a database nor anybody signed in.
+    """The page of a failure. It needs no database and no signed-in admin.
 
-    The page that is streamed to gets the API's error object instead, and who is not signed in
-    the sign-in page, with what was typed.
+    Scripts get the API's error object instead. Without a session the answer is the sign-in page,
+    which carries what was typed.
     """
     try:
         return _page(error)
@@ -50,7 +50,7 @@ def _page(error: SwitchboardError) -> Response:
     if isinstance(error, Unauthenticated):
         return _sign_in_first()
     retry_after = error.retry_after if isinstance(error, Refused) else None
-    # What another site put into a form is not offered to be sent again.
+    # A form that another site filled in is not offered to be sent again.
     keep = isinstance(error, StaleForm) and origin_of(request) == "same"
     page = render_template(
         "errors/page.html",
@@ -66,7 +66,7 @@ def _page(error: SwitchboardError) -> Response:
 
 
 def _kept() -> Draft | None:
-    """Who has signed in in another tab meanwhile gets back what the sign-in form carried."""
+    """At the sign-in address: what its form carries, for an admin who signed in in another tab."""
     return draft_from_sign_in() if request.endpoint == "admin.login" else draft_of_request()
 
 
@@ -89,7 +89,7 @@ def _sign_in_first() -> Response:
     if request.method in ("GET", "HEAD"):
         wanted = request.full_path if request.query_string else request.path
         return make_response(redirect(url_for("admin.login", next=wanted), HTTPStatus.SEE_OTHER))
-    # Only a page of ours may have its fields kept; see above.
+    # As above: only forms of this site.
     kept = draft_of_request() if origin_of(request) == "same" else None
     page = render_template(
         "admin/login.html",

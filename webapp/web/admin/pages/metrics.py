@@ -19,12 +19,11 @@ from webapp.web.admin.display.charts import latency_chart, traffic_chart
 from webapp.web.admin.display.downloads import csv_download
 from webapp.web.admin.display.list_view import ListView, Pages
 from webapp.web.admin.figures.cache import figure_cache
+from webapp.web.admin.figures.windows import FRESH_SECONDS, WindowName, everyone
 from webapp.web.admin.forms.binding import FormShape, bind_page
-from webapp.web.admin.pages.overview import WindowName, everyone
 from webapp.web.context import services
 
 ROWS = 50
-FRESH_SECONDS = 3.0
 RANKING_SECONDS = 30.0
 RANKING_PATIENCE_SECONDS = 0.5
 MAX_DOWNLOADED = 2000
@@ -93,7 +92,7 @@ def metrics() -> ResponseReturnValue:
 
 
 def metrics_csv() -> ResponseReturnValue:
-    """The first two thousand of the ranking, or whom the search finds."""
+    """The first two thousand of the ranking, or the tenants that the search finds."""
     query = bind_page(MetricsQuery)
     window = WINDOWS[query.window]
     rows = _found(query, window)[0] if query.search.strip() else _all_ranked(query, window)
@@ -147,7 +146,7 @@ def _all_ranked(query: MetricsQuery, window: Window) -> Iterator[Named]:
 
 
 def _counter(query: MetricsQuery, window: Window) -> Callable[[str | None, int], RankingPage]:
-    """What counts one page, wherever it is called from."""
+    """The function that counts one page; it runs in any thread."""
     database, clock, sort = services().database, services().clock, query.sort
 
     def count(cursor: str | None, limit: int) -> RankingPage:

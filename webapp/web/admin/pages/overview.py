@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from flask import render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.errors import SwitchboardError
 from webapp.tenants.directory import Census
-from webapp.usage.figures import UsageSummary
 from webapp.usage.periods import DAY_MS
 from webapp.usage.ranking import RankedTenant, top_tenants
-from webapp.usage.store import EVERYONE
-from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS, Window
 from webapp.web.admin.display.charts import latency_chart, traffic_chart
 from webapp.web.admin.figures.cache import figure_cache
+from webapp.web.admin.figures.windows import FRESH_SECONDS, WindowName, everyone
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.context import services
 from webapp.web.limits import limits
 
-WindowName = Literal["1h", "24h", "7d", "30d"]
-FRESH_SECONDS = 3.0
 RANKING_SECONDS = 30.0
 RANKING_PATIENCE_SECONDS = 0.25
 MODEL_CODES = ("model_error", "model_timeout")
@@ -35,7 +30,7 @@ class OverviewQuery(FormShape):
 
 def overview() -> ResponseReturnValue:
     window = WINDOWS[bind_page(OverviewQuery).window]
-    # Both are begun before either is waited for.
+    # Both countings start before the page waits for one.
     _top(window, "errors", patience=0)
     most_active, most_failing = _top(window, "requests"), _top(window, "errors")
     usage, census = everyone(window), _census()
@@ -52,18 +47,6 @@ def overview() -> ResponseReturnValue:
         health=_health(),
         refreshed_at=services().clock.now_ms(),
     )
-
-
-def everyone(window: Window) -> UsageSummary:
-    """The window's figures over all tenants."""
-    database, clock = services().database, services().clock
-
-    def count() -> UsageSummary:
-        now = clock.now_ms()
-        return database.read_long(lambda connection: summary(connection, EVERYONE, window, now))
-
-    found = figure_cache().get(("everyone", window.name), count, seconds=FRESH_SECONDS)
-    return found if found is not None else count()
 
 
 def _census() -> Census:
@@ -124,7 +107,7 @@ def _health() -> list[Mapping[str, object]]:
 
 
 def _model() -> Mapping[str, object]:
-    """What the last hour's turns say of it: to ask the model itself would cost tokens."""
+    """The model's state by the last hour's turns: asking the model itself would cost tokens."""
     hour = everyone(WINDOWS["1h"])
     failed = sum(hour.errors_by_code.get(code, 0) for code in MODEL_CODES)
     answered = hour.totals.requests - hour.totals.errors - hour.totals.rate_limited

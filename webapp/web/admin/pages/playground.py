@@ -1,7 +1,7 @@
 """The playground: talk to the agent as a tenant, through the same service as everybody.
 
-A turn here is a real one: queue, limits, budget and metrics hold, and the audit log says whose
-it was. It is written down before the turn, so that a turn that fails leaves its trace too.
+A turn here is a real one: queue, limits, budget and metrics hold, and the audit log says who
+ran it. The entry is written before the turn, so that a failed turn has one too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from webapp.tenants.conversation import conversation
 from webapp.turns import Cancellation
 from webapp.usage.requests import StoredRequest, latest_requests
 from webapp.web.admin.session.visitor import actor
-from webapp.web.api.chat import Listener, admit, stream_turn
 from webapp.web.context import context, services
+from webapp.web.hang_up import HangUp
+from webapp.web.turn import admit, stream_turn
 
 ROUTE = "playground"
 MESSAGES = 30
@@ -34,7 +35,7 @@ def playground() -> ResponseReturnValue:
 
 
 def send() -> ResponseReturnValue:
-    """A whole turn, for who has no script; a failed one keeps what was typed."""
+    """A whole turn, for browsers without scripts; a failed one shows what was typed again."""
     form = request.form
     try:
         turn = _turn()
@@ -60,11 +61,11 @@ def send() -> ResponseReturnValue:
 
 def stream() -> ResponseReturnValue:
     """The same turn as server-sent events."""
-    listener = Listener()
-    turn = _turn(listener)
+    hang_up = HangUp.of_request()
+    turn = _turn(hang_up)
     _write_down(turn)
     admit(turn)
-    return stream_turn(turn, listener.closed)
+    return stream_turn(turn, hang_up.closed)
 
 
 def _turn(cancel: Cancellation | None = None) -> ChatTurn:

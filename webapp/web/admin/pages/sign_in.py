@@ -1,4 +1,4 @@
-"""The console's door: signing in by password or one-time link, signing out, the theme."""
+"""Signing in by password or one-time link, signing out, and the choice of theme."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ THEME_SECONDS = 365 * 86_400
 
 
 def login_page() -> ResponseReturnValue:
-    """The form; who is signed in already goes on to where they wanted."""
+    """The form; an admin who is signed in already is sent on."""
     wanted = _own(request.args.get("next"))
     if visitor().signed_in is not None:
         return redirect(wanted or url_for("admin.overview"), HTTPStatus.SEE_OTHER)
@@ -35,7 +35,7 @@ def login_page() -> ResponseReturnValue:
 
 
 def login() -> ResponseReturnValue:
-    """Signs in and goes on; a form that was waiting comes back filled in."""
+    """Signs in and sends on; a form that was refused without a session is shown again."""
     name, password = request.form.get("name", ""), request.form.get("password", "")
     wanted = _own(request.form.get("next"))
     try:
@@ -73,12 +73,12 @@ def login() -> ResponseReturnValue:
 
 
 def link_page() -> ResponseReturnValue:
-    """A button, because programs that preview links follow them too."""
+    """A page with a button: programs that preview links must not use the link up."""
     return render_template("admin/login_link.html", token=request.args.get("token", "")[:100])
 
 
 def link() -> ResponseReturnValue:
-    """Uses the link up."""
+    """Signs in by the link, which works once."""
     try:
         session = services().sign_in.with_link(
             request.form.get("token", ""), address=_address(), request_id=context().request_id
@@ -123,7 +123,7 @@ def _enter(session: NewSession) -> None:
     before = visitor().signed_in
     start_session(found, session.token, session.browser)
     if before is not None:
-        # The cookie is overwritten: the session that it held would be nobody's and go on.
+        # The cookie is overwritten, so nobody could end the session that it named.
         services().sign_in.end_session(before.admin, before.session.id, by=actor())
 
 
@@ -139,5 +139,5 @@ def _address() -> str:
 
 
 def _own(path: str | None) -> str | None:
-    """A path of this console, or nothing: a sign-in must not lead to another site."""
+    """The path if it is the console's own: a sign-in must not redirect to another site."""
     return path if path and len(path) <= 2000 and is_own_path(path) else None

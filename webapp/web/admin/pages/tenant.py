@@ -23,9 +23,9 @@ from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS
 from webapp.web.admin.display.charts import latency_chart, traffic_chart
 from webapp.web.admin.display.downloads import download
+from webapp.web.admin.figures.windows import WindowName
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.admin.pages.audit import readable
-from webapp.web.admin.pages.overview import WindowName
 from webapp.web.admin.session.visitor import actor, visitor
 from webapp.web.context import services
 

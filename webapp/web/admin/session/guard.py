@@ -1,4 +1,4 @@
-"""What stands before each page: is the form ours, is somebody signed in, may they do this."""
+"""The guard of each page: the form's origin and CSRF token, sign-in, and the permission."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from webapp.web.context import services
 from webapp.web.csrf import FIELD, is_token_of, origin_of
 from webapp.web.elsewhere import is_of_another_page
 
-# To look is written down as well: a page of another site must not fill the audit log with it.
-WRITTEN_DOWN = frozenset({Permission.EXPORT_TENANT})
+# Reading these is audited too: a page of another site must not fill the audit log.
+AUDITED_READS = frozenset({Permission.EXPORT_TENANT})
 
 View = Callable[..., ResponseReturnValue]
 
@@ -35,13 +35,13 @@ class StaleForm(Forbidden):
 
 
 def guarded(view: View, permission: Permission | None) -> View:
-    """The view behind its gate; without a permission it is open to whoever has the address."""
+    """The view behind its guard; without a permission, nobody has to be signed in."""
 
-    def enter(**arguments: Any) -> ResponseReturnValue:
+    def checked(**arguments: Any) -> ResponseReturnValue:
         changes = request.method not in ("GET", "HEAD", "OPTIONS")
         if changes and origin_of(request) == "foreign":
             raise ForeignForm("This form was sent from another site, so nothing was done.")
-        if permission in WRITTEN_DOWN and is_of_another_page(request):
+        if permission in AUDITED_READS and is_of_another_page(request):
             raise ForeignForm("Another site asked for this, so nothing was done; open it here.")
         if permission is not None:
             signed_in()
@@ -56,7 +56,7 @@ def guarded(view: View, permission: Permission | None) -> View:
             require(permission)
         return view(**arguments)
 
-    return enter
+    return checked
 
 
 def require(permission: Permission) -> None:

@@ -1,4 +1,4 @@
-"""Who is at the console in this request, and the cookies that say so; what they may do follows."""
+"""Who is signed in to the console in this request, and the cookies of the console."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ MAX_COOKIE_CHARS = 64
 
 @dataclass(slots=True)
 class Visitor:
-    """One request of a browser. `bound_to` is the cookie that its form tokens hang on."""
+    """The browser of one request. CSRF tokens are made from `bound_to`, the value of its cookie.
+
+    The `set_…` fields are cookies that the answer sets; an empty one is deleted.
+    """
 
     signed_in: SignedIn | None = None
     bound_to: str = ""
@@ -42,14 +45,14 @@ class Visitor:
 
 
 def visitor() -> Visitor:
-    """The current request's; an empty one when it failed before anybody was looked for."""
+    """The current request's; an empty one when the request failed before `find_visitor`."""
     if "visitor" not in g:
         g.visitor = Visitor()
     return cast("Visitor", g.visitor)
 
 
 def find_visitor() -> None:
-    """Looks for the session in the cookie; refuses nobody."""
+    """Finds the session that the cookie names; refuses nobody."""
     here = visitor()
     token = request.cookies.get(SESSION_COOKIE, "")
     here.signed_in = services().sign_in.find(token, active=LIVE_HEADER not in request.headers)
@@ -64,20 +67,23 @@ def find_visitor() -> None:
 
 
 def start_session(signed_in: SignedIn, token: str, browser: str) -> None:
-    """From here on the request is this admin's; the answer carries the session's cookie, and the
-    one by which this browser is known when the account signs in again."""
+    """Makes this admin the request's. The answer sets the session's cookie, and the cookie by
+    which this browser is recognised at the account's next sign-in."""
     here = visitor()
     here.signed_in, here.bound_to, here.set_session = signed_in, token, token
     here.set_browser = (cookie_name(signed_in.admin.name), browser)
 
 
 def close_session() -> None:
-    """The answer takes the cookie back."""
+    """The answer deletes the session's cookie."""
     visitor().set_session = ""
 
 
 def send_cookies(response: Response) -> Response:
-    """SameSite=Lax, not Strict: who follows a link in a ticket to a tenant's page is signed in."""
+    """Sets the cookies on the answer.
+
+    SameSite=Lax, not Strict: a link from another site to a tenant's page must find the session.
+    """
     here = visitor()
     if here.set_browser is not None:
         name, mark = here.set_browser
@@ -114,7 +120,7 @@ def signed_in() -> SignedIn:
 
 
 def actor() -> Actor:
-    """How the audit log calls the admin of this request."""
+    """The admin of this request, for the audit log."""
     return Actor.of(
         signed_in().principal,
         address=request.remote_addr or "",
