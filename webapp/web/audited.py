@@ -11,7 +11,7 @@ from webapp.web.context import caller, context, services
 
 
 def audited() -> Audit:
-    """What an act on a tenant calls in its own transaction, for the caller of this request."""
+    """A function that writes the audit entry in the transaction of an act on a tenant."""
     actor = Actor.of(caller(), address=request.remote_addr or "", request_id=context().request_id)
     log = services().audit
 

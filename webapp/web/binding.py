@@ -105,7 +105,7 @@ def require_plain_body() -> None:
 
 
 def _whole_body() -> bytes:
-    """The body, when it is within the limit: werkzeug cuts one without a length off there."""
+    """The whole body. Werkzeug cuts a body without a length at the limit: that is a 413 too."""
     body = request.get_data(cache=False)
     if (
         request.content_length is None
@@ -133,7 +133,7 @@ def bind_query(shape: type[BoundShape]) -> BoundShape:
 
 
 def require_no_query() -> None:
-    """A query string says nothing here: a `user_id` in it must not seem to count."""
+    """Refuses a query string: a `user_id` in it must not seem to have an effect."""
     if request.query_string:
         bind_query(_NoQuery)
 

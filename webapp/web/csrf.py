@@ -1,4 +1,4 @@
-"""Against forged forms: a token bound to the visitor's cookie, and where a request came from.
+"""Protection from forged forms (CSRF): a token bound to a cookie, and the request's origin.
 
 What a browser says of a request's origin is believed (Fetch standard, `Sec-Fetch-Site` and
 `Origin`): a page elsewhere can set neither. The token is the second lock, and the only one in

@@ -127,5 +127,5 @@ def _parsed(text: str) -> tuple[RateLimitItem, ...]:
 
 
 def _no_key() -> str:
-    """The limiter insists on one; every check here names its own."""
+    """The package requires a key function; every check here passes its own key."""
     return ""

@@ -183,7 +183,7 @@ def callers(app: Flask) -> None:
 
 
 def recovery(app: Flask) -> None:
-    """Error handlers, the last line of defence among them."""
+    """Registers the error handlers, also the one for exceptions that nothing else handles."""
     errors.register(app)
 
 

@@ -18,9 +18,9 @@ from webapp.web.api import (
     welcome,
 )
 from webapp.web.api.door import REST
-from webapp.web.figures import settle_figures
 from webapp.web.guards import require
 from webapp.web.openapi import views as openapi
+from webapp.web.pending_counts import write_pending_counts
 
 # Held against a path in this order; REST holds what is left.
 DOORS = (CONSOLE, FILES, REST)
@@ -88,5 +88,5 @@ def group(name: str, permission: Permission | None = None, prefix: str = "") -> 
     blueprint = Blueprint(name, __name__, url_prefix=prefix or None)
     if permission is not None:
         blueprint.before_request(require(permission))
-        blueprint.before_request(settle_figures)
+        blueprint.before_request(write_pending_counts)
     return blueprint

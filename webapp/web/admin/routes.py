@@ -12,8 +12,7 @@ from flask.typing import ResponseReturnValue
 from webapp.accounts.roles import Permission
 from webapp.web.admin.door import CONSOLE
 from webapp.web.admin.figures.cache import EXTENSION, FigureCache
-from webapp.web.admin.layout import context as template_context
-from webapp.web.admin.layout import flash_cookie, static_files
+from webapp.web.admin.layout import flash_cookie, static_files, template_context
 from webapp.web.admin.pages import (
     account,
     admins,
@@ -33,7 +32,7 @@ from webapp.web.admin.pages import (
 from webapp.web.admin.session.guard import View, guarded
 from webapp.web.admin.session.visitor import send_cookies
 from webapp.web.context import context, services
-from webapp.web.figures import settle_figures
+from webapp.web.pending_counts import write_pending_counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ ROUTES: tuple[Route, ...] = (
 def register(app: Flask) -> None:
     """Registers the console: its pages, each behind its guard, and what they share."""
     console = Blueprint("admin", __name__, url_prefix=CONSOLE.prefix)
-    console.before_request(settle_figures)
+    console.before_request(write_pending_counts)
     by_endpoint: defaultdict[tuple[str, str], dict[str, View]] = defaultdict(dict)
     for route in ROUTES:
         views = by_endpoint[route.path, route.endpoint]

@@ -1,4 +1,4 @@
-"""GET /healthz: the process lives. GET /readyz: what it depends on answers."""
+"""GET /healthz: whether the process answers. GET /readyz: whether it can run turns."""
 
 from __future__ import annotations
 

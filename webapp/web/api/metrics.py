@@ -1,4 +1,4 @@
-"""What happened in a window of time, for one tenant or for all, as JSON."""
+"""Figures of a window of time, for one tenant or for all, as JSON."""
 
 from __future__ import annotations
 

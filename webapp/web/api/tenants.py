@@ -67,7 +67,7 @@ class MessagesQuery(QueryShape):
 
 
 class ClearAll(Shape):
-    """The body of DELETE /api/tenants/messages: it is not done by accident."""
+    """The body of DELETE /api/tenants/messages; its words confirm that it is meant."""
 
     confirm: Literal["clear all tenants"]
 
@@ -124,7 +124,7 @@ def change_tenant(user_id: str) -> Response:
 
 
 def forget_tenant(user_id: str) -> Response:
-    """Deletes the tenant and all that is its; answers with what went."""
+    """Deletes the tenant and all its data; answers with what was deleted."""
     gone = services().directory.forget(tenant_of_path(user_id), audit=audited())
     return jsonify(gone.as_dict())
 

@@ -1,4 +1,4 @@
-"""A tenant's data out of here and into here, as JSON Lines."""
+"""Export and import of a tenant's data, as JSON Lines."""
 
 from __future__ import annotations
 

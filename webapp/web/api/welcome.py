@@ -1,4 +1,4 @@
-"""GET /: what this is and where to go on, as a page for people and as JSON for programs."""
+"""GET /: the name, the version and links, as a page for people and as JSON for programs."""
 
 from __future__ import annotations
 

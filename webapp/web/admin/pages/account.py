@@ -19,7 +19,7 @@ def account() -> ResponseReturnValue:
 
 
 def change_password() -> ResponseReturnValue:
-    """Signs out every other place; this one stays."""
+    """Changes the password and ends every other session of the account."""
     here = signed_in()
     admin, form = here.admin, request.form
     password, faults = form.get("password", ""), {}
@@ -49,7 +49,7 @@ def change_password() -> ResponseReturnValue:
 
 
 def end_session(session_id: int) -> ResponseReturnValue:
-    """Signs one other place out."""
+    """Ends another session of the account."""
     if not services().sign_in.end_session(signed_in().admin, session_id, by=actor()):
         raise NotFound("This session is over already.")
     flash("That place is signed out.", "success")

@@ -1,4 +1,4 @@
-"""The agent's page: what is in force, changed for the next turn, with a history and a way back."""
+"""The agent's page: its configuration, changes to it, and earlier versions to restore."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFLICT = (
 
 
 class TypedAgent(FormShape):
-    """The form as it was typed: what is wrong with it is said at its fields."""
+    """The form as it was typed, in texts; faults are shown at the fields."""
 
     version: int
     name: str = ""
@@ -36,7 +36,7 @@ class TypedAgent(FormShape):
 
 
 class Version(FormShape):
-    """Which state the page was made from."""
+    """The version that the page showed."""
 
     version: int
 
@@ -62,7 +62,7 @@ def change() -> ResponseReturnValue:
 
 
 def restore(version: int) -> ResponseReturnValue:
-    """Puts an earlier state in force again, as a new version."""
+    """Makes an earlier version the current one, as a new version."""
     seen, earlier = bind_form(Version), services().configurations.find(version)
     services().configurations.change(
         replace(earlier, restored_from=version),

@@ -1,4 +1,4 @@
-"""The audit log: filtered, paged, taken out, and whether its chain is whole."""
+"""The audit log: filtered, in pages, as a download, and whether its hash chain is intact."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ CSV_HEAD = (
 
 
 class AuditQuery(FormShape):
-    """What the page's address says; `until` is a day that still counts."""
+    """The query of the page; `until` is the last day that is shown."""
 
     tenant: str = Field(default="", max_length=255)
     actor: str = Field(default="", max_length=255)
@@ -133,7 +133,7 @@ def audit_json() -> ResponseReturnValue:
 
 
 def readable(entry: AuditRecord) -> dict[str, Any]:
-    """The entry for people: moments written as such, and no figure that there was none of."""
+    """The entry as it is shown: times as text, and no empty figures."""
     return {**asdict(entry), "before": _figures(entry.before), "after": _figures(entry.after)}
 
 
@@ -193,7 +193,7 @@ def _chain() -> Mapping[str, object]:
 
 
 def _actor(typed: str) -> str | None:
-    """An admin's name, or whatever the log calls somebody: `key:…`, `cli`."""
+    """An actor as the log names it: an admin's name gets its prefix; `key:…` and `cli` stay."""
     if not typed or ":" in typed or typed in ("cli", "local"):
         return typed or None
     return f"admin:{typed.lower()}"

@@ -39,7 +39,7 @@ def keys() -> ResponseReturnValue:
 
 
 def create() -> ResponseReturnValue:
-    """Answers with the secret itself: it goes into no address, no cookie and no store."""
+    """Answers with the secret itself, which is in no address and no cookie, and is not stored."""
     form = bind_form(KeyForm)
     if services().settings.hide_conversations:
         require_mintable(form.role)

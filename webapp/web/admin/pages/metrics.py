@@ -52,7 +52,7 @@ _FIGURES: dict[str, Callable[[Totals], int | None]] = {
 
 
 class MetricsQuery(FormShape):
-    """What the page's address says."""
+    """The query of the page."""
 
     window: WindowName = "24h"
     search: str = Field(default="", max_length=255)

@@ -58,7 +58,7 @@ def _census() -> Census:
 def _top(
     window: Window, by: str, patience: float = RANKING_PATIENCE_SECONDS
 ) -> list[Mapping[str, object]] | None:
-    """None while it is still being counted, which takes long on a busy day's millions."""
+    """The first tenants of a ranking; None while it is being counted, which can take long."""
     database, clock, readable = services().database, services().clock, services().user_ids.readable
 
     def count() -> tuple[RankedTenant, ...]:

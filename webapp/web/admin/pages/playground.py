@@ -113,7 +113,7 @@ def _page(user_id: str, session_id: str, *, fault: str = "", message: str = "") 
 
 
 def _conversation(user_id: str, session_id: str) -> tuple[list[Message], StoredRequest | None]:
-    """What was said so far, and what the newest turn cost if it came from here."""
+    """The conversation, and the newest turn's record if it was run here."""
     try:
         number = services().directory.number(check_user_id(user_id)) if user_id else None
     except InvalidInput:

@@ -1,4 +1,4 @@
-"""What is in force in this process and where it came from; a secret is never shown."""
+"""The settings of this process and where each came from; secrets are never shown."""
 
 from __future__ import annotations
 

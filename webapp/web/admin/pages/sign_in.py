@@ -12,7 +12,7 @@ from webapp.accounts.known_browsers import cookie_name
 from webapp.accounts.sign_in import NewSession
 from webapp.errors import RateLimited, Unauthenticated
 from webapp.web.admin.forms.draft import ACTION, CARRIED, draft_from_sign_in
-from webapp.web.admin.layout.context import THEME_COOKIE, THEMES
+from webapp.web.admin.layout.template_context import THEME_COOKIE, THEMES
 from webapp.web.admin.paths import PREFIX, is_own_path
 from webapp.web.admin.session.visitor import (
     actor,

@@ -1,4 +1,4 @@
-"""One tenant's page, its conversation as one scrolls, and the export of all that is its."""
+"""One tenant's page, its conversation page by page, and the export of all its data."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tenant(user_id: str) -> ResponseReturnValue:
 
 
 def tenant_page(user_id: str, **faults: str) -> str:
-    """The page; `faults` are what was wrong with a form of it, and what had been typed there."""
+    """The page; `faults` are a refused form's sentences, and what was typed."""
     query = bind_page(TenantQuery)
     row, window, now = services().directory.get(user_id), WINDOWS[query.window], _now()
     with services().database.read() as connection:
@@ -91,7 +91,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
 
 
 def conversation_page(user_id: str) -> ResponseReturnValue:
-    """Earlier messages; a page by itself, of which the script takes the messages alone."""
+    """Earlier messages as a page; the script takes only the messages from it."""
     query = bind_page(ConversationQuery)
     row = services().directory.get(user_id)
     with services().database.read() as connection:
@@ -107,7 +107,7 @@ def conversation_page(user_id: str) -> ResponseReturnValue:
 
 
 def export(user_id: str) -> ResponseReturnValue:
-    """All that is known of the tenant, as JSON Lines; that it was taken out is written down."""
+    """All the tenant's data as JSON Lines; the audit log notes the export."""
     row = services().directory.get(user_id)
     hidden = services().settings.hide_conversations
     entry = AuditEntry(actor(), "export_tenant", row.number, after={"conversations": not hidden})

@@ -41,7 +41,7 @@ CSV_HEAD = (
 
 
 class TenantsQuery(FormShape):
-    """What the list's address says."""
+    """The query of the list."""
 
     search: str = Field(default="", max_length=255)
     state: Literal["", "open", "blocked", "failing"] = ""
@@ -105,7 +105,7 @@ def _cells(row: TenantRow) -> tuple[object, ...]:
 
 
 def _all_rows(query: TenantQuery) -> Iterator[TenantRow]:
-    """Every row of the view from its beginning, a page for each short read."""
+    """Every row of the view, read page by page in short transactions."""
     directory = services().directory
     query = replace(query, limit=MAX_LIMIT, cursor=None)
     # The first page is read at once, so that a fault still has a page of its own.

@@ -33,7 +33,7 @@ class Selection(FormShape):
 
 
 def bulk() -> ResponseReturnValue:
-    """Asks, and acts when the question's own form answers."""
+    """Asks first; acts when the form of that question is sent."""
     form, users = bind_form(Selection), selected_users()
     require(Permission.CLEAR_TENANT if form.action == "clear" else Permission.CHANGE_TENANT)
     if form.confirm != "yes":

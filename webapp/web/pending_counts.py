@@ -7,7 +7,7 @@ from flask import request
 from webapp.web.context import services
 
 
-def settle_figures() -> None:
+def write_pending_counts() -> None:
     """Refused requests are counted together and written later; a reader sees them all."""
     if request.method == "GET":
         services().chat.settle()
