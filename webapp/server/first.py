@@ -77,7 +77,7 @@ class First(Arbiter):
 
 def _fault() -> str:
     """Why a worker could not start now; nothing when it could."""
-    tried = subprocess.run(  # our own program
+    tried = subprocess.run(  # nosec B603  # our own program
         [sys.executable, "-c", "import webapp.wsgi"],
         env={**os.environ, LOG_FORMAT: "console"},  # noqa: TID251  # handed on, not read
         capture_output=True,
