@@ -9,6 +9,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.conftest import services_of
+from webapp.storage import open_database
+from webapp.tenants import blocks, store
+from webapp.tenants.encrypted_user_ids import EncryptedUserIds
+from webapp.tenants.rekey import encrypt_user_ids
 
 USER = "mallory-the-blocked"
 
@@ -82,3 +86,25 @@ def test_the_id_is_in_no_file(forgotten: FlaskClient, app: Flask, tmp_path: Path
     services_of(app).close()
     for file in tmp_path.glob("switchboard.db*"):
         assert USER.encode() not in file.read_bytes(), file
+
+
+def test_it_holds_where_user_ids_were_encrypted_since(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'switchboard.db'}")
+    database.upgrade()
+    ids = EncryptedUserIds("hQ7nWc2xRv5mZt9k-ids-LpYb4GsJd8FuTe3Ea", b"r" * 32)
+    database.write(lambda connection: blocks.keep(connection, USER, 5))
+    encrypt_user_ids(database, ids)
+    stored = ids.stored(USER)
+    with database.read() as connection:
+        standing = store.standing(connection, stored, user_id=USER)
+        assert standing is not None
+        assert standing.blocked
+        other = ids.stored("somebody-else")
+        assert store.standing(connection, other, user_id="somebody-else") is None
+    database.write(lambda connection: store.ensure(connection, stored, 9, user_id=USER))
+    with database.read() as connection:
+        standing = store.standing(connection, stored, user_id=USER)
+        assert standing is not None
+        assert standing.blocked
+        assert blocks.kept_since(connection, stored, USER) is None
+    database.close()

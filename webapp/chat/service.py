@@ -133,7 +133,8 @@ class ChatService:
         Raises `TenantBlocked`, so that a blocked tenant learns that before a limit's refusal.
         """
         with self._database.read() as connection:
-            standing = tenants.standing(connection, self._user_ids.stored(turn.user_id))
+            stored_id = self._user_ids.stored(turn.user_id)
+            standing = tenants.standing(connection, stored_id, user_id=turn.user_id)
         if standing is None:
             return None
         if standing.blocked:
@@ -232,7 +233,7 @@ class ChatService:
         self._database.require_writable()
         with self._database.read() as connection:
             agent = self._configurations.agent(connection)
-            standing = tenants.standing(connection, stored_id)
+            standing = tenants.standing(connection, stored_id, user_id=turn.user_id)
             if standing is not None:
                 if standing.blocked:
                     raise _blocked()
@@ -247,7 +248,9 @@ class ChatService:
                 )
                 return _Ready(standing.number, agent, history)
         number = self._database.write(
-            lambda connection: tenants.ensure(connection, stored_id, self._clock.now_ms())
+            lambda connection: tenants.ensure(
+                connection, stored_id, self._clock.now_ms(), user_id=turn.user_id
+            )
         )
         return _Ready(number, agent, [], is_new=True)
 

@@ -84,7 +84,9 @@ class TurnRecords:
 
         def work(connection: Connection) -> None:
             # A turn that had begun must not bring back a tenant that was forgotten meanwhile.
-            number = spent.tenant or tenants.ensure(connection, stored_id, record.at_ms)
+            number = spent.tenant or tenants.ensure(
+                connection, stored_id, record.at_ms, user_id=turn.user_id
+            )
             usage_store.record(connection, number, record)
 
         try:

@@ -66,7 +66,7 @@ class SQLiteMemory:
         now = self._clock.now_ms()
 
         def work(connection: Connection) -> None:
-            number = tenants.ensure(connection, stored_id, now)
+            number = tenants.ensure(connection, stored_id, now, user_id=user_id)
             store.append(connection, number, session, messages, self.max_size, now)
             tenants.mark_active(connection, number, now)
 

@@ -1,7 +1,8 @@
 """Remembers that a forgotten user is blocked, without remembering the user.
 
 What is kept is a hash of the id under a random key of the database: it can be asked whether an id
-is in it, and nobody can read from it who is.
+is in it, and nobody can read from it who is. It was made of the form of the id that the database
+had then: where ids were encrypted since, it can only be asked with the plain id as well.
 """
 
 from __future__ import annotations
@@ -28,24 +29,27 @@ def keep(connection: Connection, stored_id: str, blocked_at: int) -> None:
     )
 
 
-def kept_since(connection: Connection, stored_id: str) -> int | None:
+def kept_since(connection: Connection, stored_id: str, user_id: str) -> int | None:
     """Since when a user is blocked that is not there any more; None when it is not."""
-    reference = _reference(connection, stored_id)
-    if reference is None:
-        return None
     row = connection.execute(
-        "SELECT blocked_at FROM blocked_users WHERE reference = :reference",
-        {"reference": reference},
+        "SELECT min(blocked_at) FROM blocked_users WHERE reference IN (:stored, :plain)",
+        _references(connection, stored_id, user_id),
     ).fetchone()
-    return None if row is None else int(row[0])
+    return None if row[0] is None else int(row[0])
 
 
-def lift(connection: Connection, stored_id: str) -> None:
+def lift(connection: Connection, stored_id: str, user_id: str) -> None:
     """The user may come again, or is there again with its block in its own row."""
     connection.execute(
-        "DELETE FROM blocked_users WHERE reference = :reference",
-        {"reference": _reference(connection, stored_id)},
+        "DELETE FROM blocked_users WHERE reference IN (:stored, :plain)",
+        _references(connection, stored_id, user_id),
     )
+
+
+def _references(connection: Connection, stored_id: str, user_id: str) -> dict[str, str | None]:
+    stored = _reference(connection, stored_id)
+    plain = stored if user_id == stored_id else _reference(connection, user_id)
+    return {"stored": stored, "plain": plain}
 
 
 def _reference(connection: Connection, stored_id: str) -> str | None:

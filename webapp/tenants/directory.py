@@ -168,6 +168,7 @@ class TenantDirectory:
                 contents,
                 self._clock.now_ms(),
                 cap=self._cap,
+                user_id=user_id,
             )
             if audit is not None:
                 figures = {
@@ -279,7 +280,7 @@ class TenantDirectory:
             if change == TenantChange(blocked=True):
                 return row
             raise _unknown()
-        blocks.lift(connection, self._user_ids.stored(row.user_id))
+        blocks.lift(connection, self._user_ids.stored(row.user_id), row.user_id)
         if audit is not None:
             audit(
                 connection, AuditNote("unblock_tenant", None, {"blocked": True}, {"blocked": False})
@@ -297,7 +298,7 @@ class TenantDirectory:
         row = rows.find(connection, stored)
         if row is not None:
             return replace(row, user_id=user_id)
-        blocked_at = blocks.kept_since(connection, stored)
+        blocked_at = blocks.kept_since(connection, stored, user_id)
         return None if blocked_at is None else rows.only_blocked(user_id, blocked_at)
 
 

@@ -32,7 +32,13 @@ class Imported:
 
 
 def store_import(
-    connection: Connection, stored_id: str, contents: Contents, now_ms: int, *, cap: int
+    connection: Connection,
+    stored_id: str,
+    contents: Contents,
+    now_ms: int,
+    *,
+    cap: int,
+    user_id: str = "",
 ) -> tuple[int, Imported]:
     """Stores it under the tenant; its number and what came.
 
@@ -40,7 +46,7 @@ def store_import(
     Sessions longer than `cap` (0: any length) keep their newest turns.
     """
     known = store.number_of(connection, stored_id) is not None
-    number = store.ensure(connection, stored_id, now_ms)
+    number = store.ensure(connection, stored_id, now_ms, user_id=user_id)
     kept = _put_sessions(connection, number, contents, now_ms, cap)
     if not known:
         transfer_store.put_tenant(connection, number, _tenant_values(contents.tenant, now_ms))

@@ -38,8 +38,11 @@ def number_of(connection: Connection, stored_id: str) -> int | None:
     return None if found is None else int(found[0])
 
 
-def ensure(connection: Connection, stored_id: str, now_ms: int) -> int:
-    """The tenant's number; makes the tenant on first use. A forgotten one gets a new number."""
+def ensure(connection: Connection, stored_id: str, now_ms: int, *, user_id: str = "") -> int:
+    """The tenant's number; makes the tenant on first use. A forgotten one gets a new number.
+
+    `user_id` finds a block from before ids were encrypted; see blocks.py.
+    """
     number = number_of(connection, stored_id)
     if number is not None:
         return number
@@ -50,9 +53,9 @@ def ensure(connection: Connection, stored_id: str, now_ms: int) -> int:
         {"user": stored_id, "now": now_ms},
     )
     number = int(made.fetchone()[0])
-    blocked_at = blocks.kept_since(connection, stored_id)
+    blocked_at = blocks.kept_since(connection, stored_id, user_id)
     if blocked_at is not None:
-        blocks.lift(connection, stored_id)
+        blocks.lift(connection, stored_id, user_id)
         connection.execute(
             "UPDATE tenants SET blocked_at = :at WHERE id = :number",
             {"at": blocked_at, "number": number},
@@ -68,7 +71,7 @@ def mark_active(connection: Connection, number: int, now_ms: int) -> None:
     )
 
 
-def standing(connection: Connection, stored_id: str) -> Standing | None:
+def standing(connection: Connection, stored_id: str, *, user_id: str = "") -> Standing | None:
     """One indexed read for each turn; None when there is no such tenant.
 
     One that was forgotten while it was blocked has the number `NOBODY` and is blocked still.
@@ -80,7 +83,7 @@ def standing(connection: Connection, stored_id: str) -> Standing | None:
         {"user": stored_id},
     ).fetchone()
     if row is None:
-        if blocks.kept_since(connection, stored_id) is None:
+        if blocks.kept_since(connection, stored_id, user_id) is None:
             return None
         return Standing(NOBODY, True, None, None, 0, 0, 0, 0)
     return Standing(int(row[0]), bool(row[1]), *row[2:])

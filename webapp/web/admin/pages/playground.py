@@ -88,7 +88,7 @@ def _write_down(turn: ChatTurn) -> None:
     log = services().audit
 
     def work(connection: Connection) -> None:
-        number = tenants.ensure(connection, stored_id, clock.now_ms())
+        number = tenants.ensure(connection, stored_id, clock.now_ms(), user_id=turn.user_id)
         log.record(connection, AuditEntry(by, "playground_turn", number))
 
     services().database.write(work)
