@@ -188,7 +188,7 @@ Spoil = Callable[[list[Line]], object]
         (lambda lines: lines[2].update(last_active_at="soon"), "wrong at last_active_at"),
         (lambda lines: lines[-4].update(status="fine"), "wrong at status"),
         (lambda lines: lines[-4].update(latency_ms=None), "wrong at latency_ms"),
-        (lambda lines: lines[-2].update(period="minute"), "wrong at period"),
+        (lambda lines: lines[-2].update(period="week"), "wrong at period"),
         (lambda lines: lines[-2].update(bucket=10**6), "wrong at bucket"),
         (lambda lines: lines[-3].update(lines[-2]), "second time"),
         (lambda lines: lines.pop(-4), "other numbers"),
