@@ -47,6 +47,18 @@ def test_no_page_is_wider_than_the_window(site: Site, tenant: str, width: int) -
             assert wide <= width, f"{path} is {wide} wide in {width}"
 
 
+@pytest.mark.parametrize("width", [1280, 1440, 1920])
+def test_no_id_of_a_request_is_cut_off(site: Site, tenant: str, width: int) -> None:
+    """At the widths of desks no table of a tenant's page hides a part of itself."""
+    hidden = "box => box.scrollWidth - box.clientWidth"
+    with site.visitor(width=width) as alice:
+        alice.sign_in(site.services)
+        alice.open(f"/admin/tenants/{tenant}")
+        boxes = alice.page.locator(".scroll:has(.request-id)")
+        assert boxes.count() > 0
+        assert [box.evaluate(hidden) for box in boxes.all()] == [0] * boxes.count()
+
+
 def test_a_first_visit_weighs_little_and_asks_nobody_else(site: Site, tenant: str) -> None:
     with site.visitor() as alice:
         weights: list[int] = []
