@@ -15,6 +15,16 @@ FORWARDING_HEADERS = (
     *("True-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "X-Envoy-External-Address"),
     *("X-Envoy-Original-Path", "X-Original-URL", "X-Rewrite-URL", "X-Amzn-Trace-Id"),
 )
+# What names a person says nothing of the way: programs that imitate such a proxy set it alone.
+NAMES_A_PERSON = frozenset(
+    {
+        "X-Forwarded-User",
+        "X-Forwarded-Email",
+        "X-Forwarded-Groups",
+        "X-Forwarded-Preferred-Username",
+        "X-Forwarded-Access-Token",
+    }
+)
 
 
 def is_of_another_page(request: Request, allowed: Collection[str] = ()) -> bool:
@@ -38,7 +48,8 @@ def came_through_a_proxy(request: Request) -> bool:
     """Whether a proxy passed it on or it came over the network: then anybody may have sent it."""
     if any(name in request.headers for name in FORWARDING_HEADERS):
         return True
-    if any(name.startswith("X-Forwarded-") for name, _ in request.headers):
+    names = (name.title() for name, _ in request.headers)
+    if any(name.startswith("X-Forwarded-") and name not in NAMES_A_PERSON for name in names):
         return True
     return not is_loopback(request.remote_addr or "")
 
