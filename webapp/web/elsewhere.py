@@ -16,15 +16,20 @@ FORWARDING_HEADERS = (
     *("X-Envoy-Original-Path", "X-Original-URL", "X-Rewrite-URL", "X-Amzn-Trace-Id"),
 )
 # What names a person says nothing of the way: programs that imitate such a proxy set it alone.
-NAMES_A_PERSON = frozenset(
-    {
-        "X-Forwarded-User",
-        "X-Forwarded-Email",
-        "X-Forwarded-Groups",
-        "X-Forwarded-Preferred-Username",
-        "X-Forwarded-Access-Token",
-    }
+PERSON_HEADERS = (
+    *("X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups"),
+    *("X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token"),
 )
+
+
+def _variable(header: str) -> str:
+    """The name of a header field in WSGI's environment, where looking for one is cheapest."""
+    return "HTTP_" + header.upper().replace("-", "_")
+
+
+_FORWARDING = frozenset(map(_variable, FORWARDING_HEADERS))
+_PERSONS = frozenset(map(_variable, PERSON_HEADERS))
+_FORWARDED = _variable("X-Forwarded-")
 
 
 def is_of_another_page(request: Request, allowed: Collection[str] = ()) -> bool:
@@ -46,11 +51,9 @@ def is_of_another_page(request: Request, allowed: Collection[str] = ()) -> bool:
 
 def came_through_a_proxy(request: Request) -> bool:
     """Whether a proxy passed it on or it came over the network: then anybody may have sent it."""
-    if any(name in request.headers for name in FORWARDING_HEADERS):
-        return True
-    names = (name.title() for name, _ in request.headers)
-    if any(name.startswith("X-Forwarded-") and name not in NAMES_A_PERSON for name in names):
-        return True
+    for name in request.environ:
+        if name in _FORWARDING or (name.startswith(_FORWARDED) and name not in _PERSONS):
+            return True
     return not is_loopback(request.remote_addr or "")
 
 
