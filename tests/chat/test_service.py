@@ -189,7 +189,7 @@ def test_a_stream_closed_early_leaves_nothing_and_frees_the_place(app: Flask) ->
     events = chat_of(app).stream(turn("alice"))
     assert isinstance(next(events), Started)
     next(events)
-    events.close()  # type: ignore[attr-defined]
+    events.close()  # type: ignore[attr-defined]  # it is a generator
     assert contents(app, "alice") == []
     assert chat_of(app).reply(turn("alice")).reply
     assert row(app, "alice", "request_count, error_count") == (2, 0)
@@ -201,7 +201,7 @@ def test_a_budget_is_used_up_by_streams_that_are_left_before_the_bill(make_app: 
         events = chat_of(app).stream(turn("alice", "a question of some words"))
         for _ in range(150):
             next(events)
-        events.close()  # type: ignore[attr-defined]
+        events.close()  # type: ignore[attr-defined]  # it is a generator
         used = row(app, "alice", "input_tokens, output_tokens, day_tokens")
         assert used[2] == used[0] + used[1] > 180 * (number + 1)
     for _ in range(3):
@@ -224,7 +224,7 @@ def test_a_stream_closed_after_its_answer_is_counted_once(app: Flask) -> None:
     events = chat_of(app).stream(turn("alice"))
     while not isinstance(next(events), ChatAnswer):
         pass
-    events.close()  # type: ignore[attr-defined]
+    events.close()  # type: ignore[attr-defined]  # it is a generator
     assert row(app, "alice", "request_count, message_count") == (1, 2)
 
 

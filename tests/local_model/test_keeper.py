@@ -105,11 +105,11 @@ def test_readiness_says_that_it_is_away(make_app: MakeApp, path: str) -> None:
     settings = {"MODEL": "smollm2-135m-instruct"}
     app = make_app(**settings, OPENAI_BASE_URL=model.base_url)
     answer = app.test_client().get(path)
-    assert (answer.status_code, answer.json["checks"]["model"]) == (200, "ok")  # type: ignore[index]
+    assert (answer.status_code, answer.json["checks"]["model"]) == (200, "ok")  # type: ignore[index]  # JSON
     os.kill(model.pid, signal.SIGKILL)
     until(lambda: not _runs(model.pid))
     answer = app.test_client().get(path)
-    assert (answer.status_code, answer.json["checks"]["model"]) == (503, "away")  # type: ignore[index]
+    assert (answer.status_code, answer.json["checks"]["model"]) == (503, "away")  # type: ignore[index]  # JSON
     model.stop()
 
 

@@ -101,7 +101,7 @@ def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None
 
     for index in range(40):
         database.write(
-            lambda connection, index=index: day(  # type: ignore[misc]
+            lambda connection, index=index: day(  # type: ignore[misc]  # bound now, not later
                 connection, store.ensure(connection, stored_id, clock.now_ms()), index
             )
         )
