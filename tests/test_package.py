@@ -13,7 +13,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.parser import Parser
 from pathlib import Path
 
@@ -51,6 +51,12 @@ class Installed:
 
     command: Path
     folder: Path
+
+    def elsewhere(self, name: str) -> Installed:
+        """The same command in a folder, and so with a database, of its own."""
+        folder = self.folder / name
+        folder.mkdir()
+        return replace(self, folder=folder)
 
     def environment(self, **settings: str) -> dict[str, str]:
         kept = {
@@ -135,7 +141,7 @@ def test_the_installed_command_says_its_version(installed: Installed) -> None:
 
 
 def test_without_the_embedded_model_dev_says_what_to_do(installed: Installed) -> None:
-    refused = installed.run("dev", "--port", str(free_port()))
+    refused = installed.elsewhere("no-model").run("dev", "--port", str(free_port()))
     assert refused.returncode == 1
     assert "the package xllamacpp is not installed" in refused.stderr
     assert "Set OPENAI_API_KEY" in refused.stderr
@@ -145,6 +151,7 @@ def test_without_the_embedded_model_dev_says_what_to_do(installed: Installed) ->
 @pytest.fixture(scope="module", params=["serve", "dev"])
 def served(installed: Installed, request: pytest.FixtureRequest) -> Iterator[tuple[int, str]]:
     """The port of a server made of the wheel alone, and a key for it."""
+    installed = installed.elsewhere(request.param)
     with upstream() as model:
         settings = {"OPENAI_BASE_URL": model.base_url}
         port, key = free_port(), ""

@@ -31,7 +31,7 @@ def export_of(messages: int, server: Server) -> bytes:
 def test_turns_are_answered_during_a_large_import_and_export(server: Server) -> None:
     body = export_of(MESSAGES, server)
     head = (
-        "POST /api/tenants/large/import HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        "POST /api/tenants/imported/import HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
         f"Content-Type: application/x-ndjson\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     half = len(body) // 2
@@ -48,10 +48,10 @@ def test_turns_are_answered_during_a_large_import_and_export(server: Server) -> 
         assert answer is not None
         assert answer.status == 200, answer.body
         assert answered > 0
-    exported = server.request("GET", "/api/tenants/large/export").body.splitlines()
+    exported = server.request("GET", "/api/tenants/imported/export").body.splitlines()
     kept = json.loads(exported[-1])["messages"]
     assert kept == sum(json.loads(line)["type"] == "message" for line in exported)
-    server.request("DELETE", "/api/tenants/large")
+    server.request("DELETE", "/api/tenants/imported")
 
 
 def send_and_read(connection: socket.socket, rest: bytes, done: threading.Event) -> bytes:
