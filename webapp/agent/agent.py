@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from webapp.agent.context import Context
+from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.guardrails import Guardrail, Guardrails
 from webapp.agent.loop import Turn
@@ -140,14 +140,14 @@ class Agent:
         `GuardrailRefused`, `ModelTimeout` when `turn_timeout` has passed since this call, and the
         model's own errors.
         """
-        context = Context.of(self.instructions, history, question, self.context_max_messages)
+        window = ContextWindow.of(self.instructions, history, question, self.context_max_messages)
         return Turn(
             model=self._model,
             tools=self._tools,
             specs=self._specs,
             guardrails=self._guards,
             max_loops=self.max_loops,
-            context=context,
+            window=window,
             messages=[question],
             streaming=streaming,
             cancel=cancel,

@@ -76,4 +76,4 @@ def _names(function: Callable[..., object]) -> frozenset[str]:
     try:
         return frozenset(inspect.signature(function).parameters)
     except (TypeError, ValueError):
-        return frozenset()  # a tool's arguments are refused with a sentence in arguments.py
+        return frozenset()  # a tool's arguments are refused with a sentence in tool_arguments.py

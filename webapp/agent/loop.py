@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from webapp.agent.context import Context
+from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import (
     Event,
     Finished,
@@ -45,7 +45,7 @@ class Turn:
     specs: tuple[ToolSpec, ...]
     guardrails: Guardrails
     max_loops: int
-    context: Context
+    window: ContextWindow
     messages: list[Message]
     streaming: bool
     cancel: Cancellation | None
@@ -111,7 +111,7 @@ class Turn:
         reply = None
         pieces: list[str] = []
         request = ModelRequest(
-            self.context.messages(self.messages),
+            self.window.messages(self.messages),
             self.specs,
             self.cancel,
             self.deadline,
@@ -163,7 +163,7 @@ class Turn:
         """Leaves the older half of the history out; raises when that cannot help."""
         if self.shown:
             raise ModelError("The model's answer broke off.") from overflow
-        shorter = self.context.shorter()
+        shorter = self.window.shorter()
         if shorter is None and not overflow.certain:
             raise ModelError("The model's server failed.") from overflow
         if shorter is None:
@@ -172,7 +172,7 @@ class Turn:
                 if len(self.messages) == 1
                 else "This message and what its tools gave are longer than the model can read."
             ) from overflow
-        self.context = shorter
+        self.window = shorter
 
     def _run_tools(self, calls: tuple[ToolCall, ...]) -> Iterator[Event]:
         for call in calls:

@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import replace
 from uuid import uuid4
 
-from webapp.agent.call_arguments import BadArgumentsText, sound_arguments
+from webapp.agent.argument_json import BadArgumentsText, sound_arguments
 from webapp.agent.model import ModelReply
 from webapp.agent.text import storable
 from webapp.agent.tools import NAME

@@ -13,9 +13,9 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from pydantic_core import PydanticSerializationError, to_json
 
 from webapp.agent import docstrings
-from webapp.agent.arguments import Arguments, BadArguments
 from webapp.agent.model import ToolSpec
 from webapp.agent.text import storable
+from webapp.agent.tool_arguments import BadArguments, ToolArguments
 from webapp.errors import ConfigurationError, TurnUnderWay
 
 P = ParamSpec("P")
@@ -49,7 +49,7 @@ class Tool(Generic[P, R]):
     name: str
     description: str
     function: Callable[P, R]
-    arguments: Arguments = field(repr=False)
+    arguments: ToolArguments = field(repr=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
@@ -128,7 +128,7 @@ def tool(
                 f"The tool name '{chosen}' is not 1 to 64 letters, digits, '_' and '-'."
             )
         told = description if description is not None else docstrings.summary(function)
-        return Tool(chosen, told, function, Arguments.of(function, chosen))
+        return Tool(chosen, told, function, ToolArguments.of(function, chosen))
 
     return make if function is None else make(function)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fakes import FakeModel, calls, count_model
 from webapp.agent import Agent, ModelRequest
-from webapp.agent.context import Context
+from webapp.agent.context_window import ContextWindow
 from webapp.errors import ContextOverflow, MessageTooLong, ModelError
 from webapp.memory import InMemory
 from webapp.messages import Message, ToolCall
@@ -81,10 +81,10 @@ def test_system_messages_in_odd_places_become_one_in_front() -> None:
     history = [*turns(1), Message.system("first"), Message.system(" "), *turns(1)]
     history.append(Message.system("second"))
     question = Message.user("now")
-    sent = Context.of("", history, question, 100).messages([question])
+    sent = ContextWindow.of("", history, question, 100).messages([question])
     assert told(sent) == ["first\n\nsecond", "u0", "a0", "u0", "a0", "now"]
     assert [message.role for message in sent].count("system") == 1
-    assert told(Context.of("", history, question, 1).messages([question])) == ["now"]
+    assert told(ContextWindow.of("", history, question, 1).messages([question])) == ["now"]
 
 
 def test_a_refusal_without_a_word_is_no_message_that_is_too_long() -> None:
@@ -138,7 +138,7 @@ def test_calls_without_a_result_are_not_sent() -> None:
         Message.assistant("a1"),
     ]
     question = Message.user("now")
-    sent = Context.of("", history, question, 100).messages([question])
+    sent = ContextWindow.of("", history, question, 100).messages([question])
     assert told(sent) == ["u0", "thinking", "u1", "", "1", "2", "a1", "now"]
     assert [len(message.tool_calls) for message in sent] == [0, 0, 0, 2, 0, 0, 0, 0]
 
@@ -157,7 +157,7 @@ def test_a_result_that_does_not_follow_its_call_at_once_is_not_sent() -> None:
         Message.assistant("a1"),
     ]
     question = Message.user("now")
-    sent = Context.of("", history, question, 100).messages([question])
+    sent = ContextWindow.of("", history, question, 100).messages([question])
     assert told(sent) == ["between", "u0", "u1", "", "1", "a1", "now"]
 
 
@@ -186,7 +186,7 @@ def test_the_context_never_exceeds_its_cap_and_never_sends_half_a_call(
     for n in range(rounds):
         turn.append(Message.assistant("", tool_calls=(ToolCall(f"now-{n}", "add", "{}"),)))
         turn.append(Message.tool("2", tool_call_id=f"now-{n}"))
-    context: Context | None = Context.of(instructions, history, question, cap)
+    context: ContextWindow | None = ContextWindow.of(instructions, history, question, cap)
     lengths = []
     while context is not None:
         sent = context.messages(turn)

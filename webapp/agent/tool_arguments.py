@@ -24,7 +24,7 @@ class BadArguments(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments:
+class ToolArguments:
     """The arguments of one tool. `schema` is a JSON Schema object."""
 
     tool: str
@@ -33,7 +33,7 @@ class Arguments:
     shape: type[BaseModel]
 
     @classmethod
-    def of(cls, function: Callable[..., object], tool: str) -> Arguments:
+    def of(cls, function: Callable[..., object], tool: str) -> ToolArguments:
         """Raises `ConfigurationError` for a function that a model cannot call by named values."""
         names, fields = [], {}
         told = docstrings.parameters(function)

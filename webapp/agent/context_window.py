@@ -15,7 +15,7 @@ from webapp.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ContextWindow:
     """The part before the turn under way. `cap` counts all messages sent, instructions too.
 
     `instructions` is the system message that always stays, if there is one; it holds the stored
@@ -30,7 +30,7 @@ class Context:
     @classmethod
     def of(
         cls, instructions: str, history: Sequence[Message], question: Message, cap: int
-    ) -> Context:
+    ) -> ContextWindow:
         """The history that fits beside the instructions and the question."""
         answered = _answered(history)
         stored = [message.content for message in answered if message.role == "system"]
@@ -49,7 +49,7 @@ class Context:
             *recent((*self.history, *turn), self.cap - len(self.instructions)),
         )
 
-    def shorter(self) -> Context | None:
+    def shorter(self) -> ContextWindow | None:
         """Without the older half of the turns, or at last without the stored system messages.
 
         None when nothing is left that could be left out.
