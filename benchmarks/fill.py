@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.story import Request, Story, stories
+from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS, day_number, month_number
 from webapp.storage import open_database
 from webapp.usage.histogram import halved, percentile
-from webapp.usage.periods import DAY_MS, HOUR_MS, MINUTE_MS, day_number, month_number
 from webapp.usage.retention import KEPT_MS
 
 BATCH = 2000

@@ -17,13 +17,13 @@ from benchmarks.figures import Latency, latency_of
 from benchmarks.fill import fill
 from webapp.errors import StorageUnavailable
 from webapp.memory import store as conversations
-from webapp.memory.pages import message_page
+from webapp.memory.paging.store import message_page
 from webapp.messages import Message, Usage
+from webapp.periods import DAY_MS
 from webapp.storage import Connection, Database, open_database
-from webapp.tenants.listing import page
-from webapp.tenants.query import SORTS, TenantFilter, TenantQuery
+from webapp.tenants.listing.query import SORTS, TenantFilter, TenantQuery
+from webapp.tenants.listing.store import page
 from webapp.usage import store as usage_store
-from webapp.usage.periods import DAY_MS
 from webapp.usage.records import RequestRecord
 from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary

@@ -9,8 +9,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from webapp.periods import DAY_MS, MINUTE_MS
 from webapp.usage.histogram import bucket_of
-from webapp.usage.periods import DAY_MS, MINUTE_MS
 
 USUAL_CAP = 50  # turns of a full memory of 100 messages
 DAYS = 90

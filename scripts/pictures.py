@@ -25,11 +25,11 @@ from tests.browser.people import OWNER, PAGES, Site, Visitor, launch, services_b
 from tests.server.running import Server
 from tests.upstream import Answer, saying, upstream
 from webapp.accounts.audit import Actor, AuditEntry
+from webapp.periods import DAY_MS
 from webapp.storage import Connection
 from webapp.tenants.directory import TenantChange
+from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.tenants.notes import AuditNote
-from webapp.tenants.query import TenantFilter, TenantQuery
-from webapp.usage.periods import DAY_MS
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "screenshots"

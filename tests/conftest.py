@@ -16,6 +16,7 @@ from webapp import create_app
 from webapp.agent import Model
 from webapp.services import Services
 from webapp.settings import LoadedSettings, load_settings, variable_name
+from webapp.storage import Database, open_database
 from webapp.web.context import EXTENSION
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -54,6 +55,20 @@ def services_of(app: Flask) -> Services:
     services = app.extensions[EXTENSION]
     assert isinstance(services, Services)
     return services
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty one, for those who need no application."""
+    opened = open_database(f"sqlite:///{tmp_path / 'switchboard.db'}")
+    opened.upgrade()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from webapp.errors import SwitchboardError
 from webapp.services import Services
 from webapp.storage import Connection
 from webapp.storage.slices import ROWS, in_slices
-from webapp.tenants.wiping import merge_noted_search
+from webapp.tenant_data.wiping import merge_noted_search
 from webapp.usage.retention import prune
 
 logger = logging.getLogger("switchboard.housekeeping")

@@ -26,7 +26,7 @@ from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
 from webapp.storage import Database, open_database
 from webapp.tenants.directory import TenantDirectory
-from webapp.tenants.user_ids import PlainUserIds, UserIds
+from webapp.tenants.user_ids.forms import PlainUserIds, UserIds
 from webapp.turn_room import TurnRoom
 from webapp.turns import LocalTurnQueue
 
@@ -79,7 +79,7 @@ class Services:
     def require_sound_database(self) -> None:
         """Raises `StorageUnavailable`, `SchemaOutOfDate`, or `ConfigurationError` when the user
         ids in it are not those of `USER_ID_KEY`."""
-        from webapp.tenants.rekey import check_user_id_key
+        from webapp.tenant_data.encryption import check_user_id_key
 
         self.database.check()
         check_user_id_key(self.database, self.user_ids)
@@ -192,7 +192,7 @@ def _user_ids(settings: Settings, secret: str) -> UserIds:
     reference_key = derived_secret(secret, "user references")
     if not settings.user_id_key:
         return PlainUserIds(reference_key)
-    from webapp.tenants.encrypted_user_ids import EncryptedUserIds
+    from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 
     return EncryptedUserIds(settings.user_id_key, reference_key)
 

@@ -10,7 +10,7 @@ import pytest
 
 from webapp.accounts.audit import Actor, AuditLog
 from webapp.storage import Database, open_database
-from webapp.tenants.user_ids import PlainUserIds
+from webapp.tenants.user_ids.forms import PlainUserIds
 
 AUDIT_KEY = b"a key of the tests for the audit"
 

@@ -17,7 +17,7 @@ from webapp.accounts.keys import Keys, forget_user
 from webapp.accounts.user_pattern import UserPattern
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Database
-from webapp.tenants.user_ids import PlainUserIds
+from webapp.tenants.user_ids.forms import PlainUserIds
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from webapp.accounts.tokens import AHEAD_SECONDS, LEEWAY_SECONDS, Tokens
 from webapp.accounts.user_pattern import UserPattern
 from webapp.errors import ConfigurationError, Conflict, Forbidden, InvalidInput
 from webapp.storage import Database
-from webapp.tenants.user_ids import PlainUserIds
+from webapp.tenants.user_ids.forms import PlainUserIds
 
 SECRET = "correct horse battery staple 0123456789"
 

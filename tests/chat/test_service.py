@@ -26,8 +26,8 @@ from webapp.errors import (
     TenantBlocked,
     TenantBusy,
 )
-from webapp.memory.clearing import clear
-from webapp.memory.history import history
+from webapp.memory.clearing.store import clear
+from webapp.memory.history.store import history
 from webapp.storage import Connection
 from webapp.tenants.store import ensure, number_of, standing
 from webapp.turns import LocalTurnQueue

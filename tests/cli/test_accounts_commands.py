@@ -21,7 +21,7 @@ from webapp.services import AUDIT_PURPOSE, build_services, derived_secret
 from webapp.settings import load_settings
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store
-from webapp.tenants.user_ids import PlainUserIds
+from webapp.tenants.user_ids.forms import PlainUserIds
 
 PASSWORD = "correct horse battery"
 SECRET = "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K"

@@ -14,7 +14,7 @@ from tests.cli.terminal import SWITCHBOARD
 from tests.conftest import SECRET, MakeApp, services_of
 from tests.server.running import running
 from tests.upstream import Upstream, streaming, upstream
-from webapp.tenants.consistency import Mismatch, compare
+from webapp.tenant_data.consistency.store import Mismatch, compare
 
 
 @pytest.fixture(scope="module")

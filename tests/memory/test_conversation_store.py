@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from webapp.errors import InvalidInput
 from webapp.memory import store
-from webapp.memory.clearing import clear
-from webapp.memory.history import history
-from webapp.memory.pages import Position, StoredMessage, message_page, sessions_of
+from webapp.memory.clearing.store import clear
+from webapp.memory.history.store import history
+from webapp.memory.paging.store import Position, StoredMessage, message_page, sessions_of
 from webapp.messages import Message
-from webapp.storage import Connection, Database, open_database
+from webapp.storage import Connection, Database
+from webapp.tenant_data import wiping
 from webapp.tenants import store as tenants
-from webapp.tenants import wiping
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:///{tmp_path}/store.db")
-    database.upgrade()
-    yield database
-    database.close()
 
 
 def turn(name: object) -> list[Message]:

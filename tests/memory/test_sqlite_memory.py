@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from webapp.errors import ConfigurationError, StorageUnavailable
 from webapp.memory import InMemory, SQLiteMemory, store
 from webapp.memory.capacity import fit
-from webapp.memory.history import history
+from webapp.memory.history.store import history
 from webapp.messages import Message, ToolCall
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store as tenants

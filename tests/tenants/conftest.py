@@ -1,30 +1,14 @@
-"""A database of its own for each test, a clock moved by hand, and a directory over both."""
+"""A directory over a test's database."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.fakes import HandClock
 from webapp.allowances import parse_budget
-from webapp.storage import Database, open_database
+from webapp.storage import Database
 from webapp.tenants.directory import TenantDirectory
-from webapp.tenants.user_ids import PlainUserIds
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(f"sqlite:///{tmp_path / 'switchboard.db'}")
-    opened.upgrade()
-    yield opened
-    opened.close()
+from webapp.tenants.user_ids.forms import PlainUserIds
 
 
 @pytest.fixture

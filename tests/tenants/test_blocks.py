@@ -10,9 +10,10 @@ from flask.testing import FlaskClient
 
 from tests.conftest import services_of
 from webapp.storage import open_database
-from webapp.tenants import blocks, store
-from webapp.tenants.encrypted_user_ids import EncryptedUserIds
-from webapp.tenants.rekey import encrypt_user_ids
+from webapp.tenant_data.encryption import encrypt_user_ids
+from webapp.tenants import store
+from webapp.tenants.restrictions import blocks
+from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 
 USER = "mallory-the-blocked"
 

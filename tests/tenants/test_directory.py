@@ -14,11 +14,12 @@ from webapp.errors import InvalidInput, NotFound
 from webapp.memory import store as conversations
 from webapp.messages import Message, Usage
 from webapp.storage import Connection, Database
-from webapp.tenants import changes, cleanup, store
+from webapp.tenant_data import cleanup
+from webapp.tenants import changes, store
 from webapp.tenants.directory import TenantChange, TenantDirectory
-from webapp.tenants.encrypted_user_ids import EncryptedUserIds
+from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.tenants.notes import AuditNote
-from webapp.tenants.query import TenantFilter, TenantQuery
+from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 

@@ -15,10 +15,10 @@ from webapp.accounts.keys import Keys
 from webapp.clock import SystemClock
 from webapp.errors import ConfigurationError, StorageUnavailable
 from webapp.storage import Connection, Database, open_database
+from webapp.tenant_data.encryption import check_user_id_key, encrypt_user_ids
 from webapp.tenants import store
-from webapp.tenants.encrypted_user_ids import MARK, EncryptedUserIds
-from webapp.tenants.rekey import check_user_id_key, encrypt_user_ids
-from webapp.tenants.user_ids import PlainUserIds, UserIds
+from webapp.tenants.user_ids.encrypted import MARK, EncryptedUserIds
+from webapp.tenants.user_ids.forms import PlainUserIds, UserIds
 
 REFERENCE_KEY = b"r" * 32
 KEY = "hQ7nWc2xRv5mZt9k-ids-LpYb4GsJd8FuTe3Ea"

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from webapp.errors import InvalidInput
 from webapp.storage import Connection, Database, open_database
-from webapp.tenants import listing, narrowing
-from webapp.tenants.query import SORTS, TenantFilter, TenantQuery, key_of
+from webapp.tenants.listing import narrowing
+from webapp.tenants.listing import store as listing
+from webapp.tenants.listing.query import SORTS, TenantFilter, TenantQuery, key_of
 from webapp.tenants.rows import TenantRow
 
 NOW = 1_700_000_000_000

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from webapp.errors import InvalidInput
 from webapp.messages import Usage
+from webapp.periods import DAY_MS, HOUR_MS
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store
 from webapp.usage import store as usage_store
 from webapp.usage.figures import Totals
-from webapp.usage.periods import DAY_MS, HOUR_MS
 from webapp.usage.ranking import SORTS, RankedTenant, per_tenant, top_tenants
 from webapp.usage.records import RequestRecord
 from webapp.usage.requests import first_since

@@ -9,11 +9,11 @@ import pytest
 
 from webapp.chat import budget
 from webapp.messages import Usage
+from webapp.periods import DAY_MS, day_number, iso_utc, month_number, month_span
 from webapp.storage import Connection, Database
 from webapp.tenants import changes, rows, store
 from webapp.tenants.rows import TenantRow
 from webapp.usage import store as usage_store
-from webapp.usage.periods import DAY_MS, day_number, iso_utc, month_number, month_span
 from webapp.usage.records import RequestRecord
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from webapp.periods import DAY_MS, HOUR_MS
 from webapp.storage import Connection, Database
 from webapp.tenants import store
 from webapp.usage import retention
 from webapp.usage import store as usage_store
-from webapp.usage.periods import DAY_MS, HOUR_MS
 from webapp.usage.records import RequestRecord
 from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from webapp.errors import InvalidInput
 from webapp.messages import Usage
+from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store
 from webapp.usage import store as usage_store
 from webapp.usage.figures import Percentiles, UsageSummary
 from webapp.usage.histogram import bucket_of, value_of
-from webapp.usage.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.usage.records import RequestRecord
 from webapp.usage.requests import latest_requests
 from webapp.usage.store import EVERYONE

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
-from webapp.tenants.query import TenantFilter, TenantQuery
+from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.tenants.store import number_of
 
 TURN = {"user_id": "alice", "message": "Hello"}

@@ -18,7 +18,7 @@ from tests.fakes import FakeModel, calls, said
 from webapp.accounts.roles import PERMISSIONS
 from webapp.errors import InvalidInput, ModelError, ModelTimeout, SwitchboardError
 from webapp.ids import check_user_id
-from webapp.tenants.query import SORTS
+from webapp.tenants.listing.query import SORTS
 from webapp.usage.windows import WINDOWS
 from webapp.web.binding import IDENTIFIER_SCHEMA, MESSAGE_PATTERN
 from webapp.web.openapi.document import guard_of, rest_routes

@@ -15,7 +15,7 @@ from webapp.accounts.user_pattern import UserPattern
 from webapp.clock import Clock, SystemClock
 from webapp.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
 from webapp.storage import Connection, Database
-from webapp.tenants.user_ids import UserIds
+from webapp.tenants.user_ids.forms import UserIds
 
 LAST_USED_EVERY_MS = 60_000
 DEFAULT_OVERLAP_SECONDS = 86_400.0

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from webapp.allowances import TokenBudget, parse_budget
 from webapp.errors import QuotaExhausted
+from webapp.periods import DAY_MS, day_number, month_number, month_span
 from webapp.storage import Connection
 from webapp.tenants.store import Standing
-from webapp.usage.periods import DAY_MS, day_number, month_number, month_span
 from webapp.usage.store import tokens_between
 
 

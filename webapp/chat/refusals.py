@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from webapp.clock import Clock
 from webapp.errors import SwitchboardError
+from webapp.periods import MINUTE_MS
 from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
 from webapp.usage import store as usage_store
-from webapp.usage.periods import MINUTE_MS
 from webapp.usage.records import Refusal
 from webapp.usage.store import EVERYONE
 

@@ -29,12 +29,12 @@ from webapp.errors import (
     TenantBlocked,
 )
 from webapp.memory import store as conversations
-from webapp.memory.history import history as read_history
+from webapp.memory.history.store import history as read_history
 from webapp.messages import Message
 from webapp.stopping import Stopping
 from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
-from webapp.tenants.user_ids import UserIds
+from webapp.tenants.user_ids.forms import UserIds
 from webapp.turn_room import TurnRoom
 from webapp.turns import Load, TurnQueue
 from webapp.usage import store as usage_store

@@ -13,7 +13,7 @@ from webapp.clock import Clock
 from webapp.errors import StorageUnavailable, SwitchboardError
 from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
-from webapp.tenants.user_ids import UserIds
+from webapp.tenants.user_ids.forms import UserIds
 from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 

@@ -22,8 +22,8 @@ from webapp.cli.output import (
     write_table,
 )
 from webapp.cli.parameters import CLI, USER_ID
+from webapp.periods import DAY_MS, iso_utc
 from webapp.services import Services
-from webapp.usage.periods import DAY_MS, iso_utc
 
 ENTRIES = (
     Column("ID", right=True, dispensable=5),

@@ -13,7 +13,7 @@ from webapp.services import audit_log, build_services
 from webapp.settings import LoadedSettings
 from webapp.storage import Database, open_database
 from webapp.storage.sqlite_file import fault_with_several_processes, processes_that_use
-from webapp.tenants.consistency import compare, described
+from webapp.tenant_data.consistency.store import compare, described
 from webapp.tenants.rows import count
 
 

@@ -13,9 +13,9 @@ from webapp.cli.parameters import DURATION, audited
 from webapp.clock_watch import JUMP_SECONDS
 from webapp.errors import Conflict
 from webapp.housekeeping import last_run
+from webapp.periods import iso_utc
 from webapp.services import Services
-from webapp.tenants.cleanup import Cleanup
-from webapp.usage.periods import iso_utc
+from webapp.tenant_data.cleanup import Cleanup
 
 
 @click.command(

@@ -9,7 +9,7 @@ from webapp.cli.opened import opened_services
 from webapp.cli.output import examples
 from webapp.cli.parameters import USER_ID, audited
 from webapp.cli.text import visible
-from webapp.tenants import figures
+from webapp.tenant_data import figures
 from webapp.tenants.directory import TenantChange
 
 WORDS = "clear all tenants"

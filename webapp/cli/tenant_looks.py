@@ -25,12 +25,12 @@ from webapp.cli.output import (
 from webapp.cli.parameters import SESSION_ID, USER_ID
 from webapp.cli.text import readable, visible, wrapped
 from webapp.errors import Forbidden
-from webapp.memory.pages import StoredMessage, sessions_of
+from webapp.memory.paging.conversation import MAX_LIMIT as MESSAGES_AT_ONCE
+from webapp.memory.paging.conversation import conversation
+from webapp.memory.paging.store import StoredMessage, sessions_of
 from webapp.services import Services
-from webapp.tenants.conversation import MAX_LIMIT as MESSAGES_AT_ONCE
-from webapp.tenants.conversation import conversation
-from webapp.tenants.export import message_fields, session_fields, tenant_fields
-from webapp.tenants.query import DEFAULT_SORT, MAX_LIMIT, SORTS, TenantFilter, TenantQuery
+from webapp.tenant_data.transfer.export import message_fields, session_fields, tenant_fields
+from webapp.tenants.listing.query import DEFAULT_SORT, MAX_LIMIT, SORTS, TenantFilter, TenantQuery
 from webapp.tenants.rows import TenantRow
 
 LIMIT = click.option(

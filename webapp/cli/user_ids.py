@@ -23,8 +23,8 @@ def command(yes: bool) -> None:
 
     Stop every server of this database first. It can be interrupted and run again.
     """
-    from webapp.tenants.encrypted_user_ids import EncryptedUserIds
-    from webapp.tenants.rekey import encrypt_user_ids
+    from webapp.tenant_data.encryption import encrypt_user_ids
+    from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 
     services = build_services(load_settings())
     try:

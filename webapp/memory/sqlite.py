@@ -16,14 +16,14 @@ from webapp.memory.arguments import (
     file_url,
     user_or_default,
 )
-from webapp.memory.clearing import ClearedPart, clear_all_part, clear_part
-from webapp.memory.history import history
+from webapp.memory.clearing.store import ClearedPart, clear_all_part, clear_part
+from webapp.memory.history.store import history
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
 from webapp.storage import Connection, Database, open_database
 from webapp.storage.slices import in_slices
 from webapp.tenants import store as tenants
-from webapp.tenants.user_ids import PlainUserIds, UserIds
+from webapp.tenants.user_ids.forms import PlainUserIds, UserIds
 
 DEFAULT_SIZE = 100
 USERS_AT_ONCE = 500

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from webapp.memory.arguments import not_unicode
 from webapp.memory.capacity import without_orphans
-from webapp.memory.clearing import clear
+from webapp.memory.clearing.store import clear
 from webapp.memory.rows import calls_of, row_of
-from webapp.memory.trimming import trim
+from webapp.memory.trimming.store import trim
 from webapp.messages import Message
 from webapp.storage import Connection
 

@@ -1,7 +1,7 @@
 """The schema, as numbered steps never changed once released; sqlite-utils keeps the record.
 
 Times are milliseconds since 1970-01-01 UTC. `tenants.user_id` and `audit.target` hold what
-`tenants/user_ids.py` makes of a user id: the id itself, or its encrypted form.
+`tenants/user_ids/` makes of a user id: the id itself, or its encrypted form.
 """
 
 from __future__ import annotations
@@ -344,7 +344,7 @@ def m012_audit_head(db: Database) -> None:
 
 @migrations()
 def m013_blocked_users(db: Database) -> None:
-    """Who stays blocked after being forgotten, as hashes; see tenants/blocks.py."""
+    """Who stays blocked after being forgotten, as hashes; see tenants/restrictions/blocks.py."""
     db.execute("""
         CREATE TABLE blocked_users (
             reference TEXT PRIMARY KEY, blocked_at INTEGER NOT NULL

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from webapp.memory.clearing import clear_part
+from webapp.memory.clearing.store import clear_part
 from webapp.storage import Connection
 from webapp.storage.slices import ROWS
-from webapp.tenants import blocks
+from webapp.tenants.restrictions import blocks
 
 # Above so many tenants the search's index is not merged behind each act, but by housekeeping.
 FEW_TO_MERGE = 50_000

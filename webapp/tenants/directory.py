@@ -15,18 +15,20 @@ from webapp.allowances import check_rate_limit
 from webapp.clock import Clock
 from webapp.errors import NotFound
 from webapp.storage import Connection, Database
-from webapp.tenants import blocks, changes, rows, store, wiping
+from webapp.tenant_data import wiping
+from webapp.tenant_data.cleanup import Cleanup, forget_inactive
+from webapp.tenant_data.transfer.export import export_lines
+from webapp.tenant_data.transfer.reading import read_export
+from webapp.tenant_data.transfer.restoring import Imported, store_import
+from webapp.tenants import changes, rows, store
 from webapp.tenants.changes import Forgotten
-from webapp.tenants.cleanup import Cleanup, forget_inactive
-from webapp.tenants.export import export_lines
-from webapp.tenants.importing import read_export
-from webapp.tenants.listing import Page
+from webapp.tenants.listing.query import TenantQuery
+from webapp.tenants.listing.readable import ReadableListing
+from webapp.tenants.listing.store import Page
 from webapp.tenants.notes import Audit, AuditNote
-from webapp.tenants.query import TenantQuery
-from webapp.tenants.readable_listing import ReadableListing
-from webapp.tenants.restoring import Imported, store_import
+from webapp.tenants.restrictions import blocks
 from webapp.tenants.rows import TenantRow
-from webapp.tenants.user_ids import UserIds
+from webapp.tenants.user_ids.forms import UserIds
 
 
 class Unset:

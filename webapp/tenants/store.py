@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from webapp.storage import Connection
-from webapp.tenants import blocks
+from webapp.tenants.restrictions import blocks
 
 NOBODY = -1  # no tenant's number, nor that of everyone together
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from webapp.periods import iso_utc
 from webapp.usage.figures import UsageSummary
-from webapp.usage.periods import iso_utc
 
 
 def metrics_fields(figures: UsageSummary) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""Forgets old requests and old fine-grained sums; tenants are forgotten in tenants/cleanup.py."""
+"""Drops old requests and old fine-grained sums; tenant_data/cleanup.py forgets tenants."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 
+from webapp.periods import DAY_MS, HOUR_MS
 from webapp.storage import Connection, Database
 from webapp.storage.slices import in_slices
-from webapp.usage.periods import DAY_MS, HOUR_MS
 from webapp.usage.requests import first_since
 
 BATCH = 2000

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 
-from webapp.storage import Connection
-from webapp.usage import histogram
-from webapp.usage.periods import (
+from webapp.periods import (
     DAY_MS,
     HOUR_MS,
     MINUTE_MS,
     day_number,
     month_span,
 )
+from webapp.storage import Connection
+from webapp.usage import histogram
 from webapp.usage.records import Refusal, RequestRecord
 
 EVERYONE = 0  # the tenant number of the sums over all tenants

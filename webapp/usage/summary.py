@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
+from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import Connection
 from webapp.usage import histogram
 from webapp.usage.figures import Point, Row, Tally, Totals, UsageSummary
-from webapp.usage.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.usage.store import EVERYONE, TTFT
 from webapp.usage.windows import Window
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from webapp.errors import InvalidInput
-from webapp.usage.periods import DAY_MS, HOUR_MS, MINUTE_MS
+from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 
 Period = Literal["minute", "hour", "day"]
 

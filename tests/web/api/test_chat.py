@@ -13,7 +13,7 @@ from tests.conftest import MakeApp, services_of
 from tests.fakes import FakeModel, calls, said
 from webapp.agent import ModelReply
 from webapp.errors import ContextOverflow, ModelError, ModelTimeout
-from webapp.memory.history import history
+from webapp.memory.history.store import history
 from webapp.messages import Message
 from webapp.tenants.store import number_of
 

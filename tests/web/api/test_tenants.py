@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
-from webapp.tenants.query import SORTS
+from webapp.tenants.listing.query import SORTS
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NDJSON = "application/x-ndjson"

@@ -10,11 +10,17 @@ from pydantic import ConfigDict, Field, StringConstraints
 from webapp.allowances import MAX_LIMIT_CHARS
 from webapp.errors import InvalidInput
 from webapp.ids import check_user_id
-from webapp.memory.pages import sessions_of
-from webapp.tenants.conversation import ConversationPage, conversation
+from webapp.memory.paging.conversation import ConversationPage, conversation
+from webapp.memory.paging.store import sessions_of
+from webapp.tenant_data.transfer.export import message_fields, session_fields, tenant_fields
 from webapp.tenants.directory import UNSET, TenantChange
-from webapp.tenants.export import message_fields, session_fields, tenant_fields
-from webapp.tenants.query import COLUMN_SORTS, DEFAULT_SORT, SORTS, TenantFilter, TenantQuery
+from webapp.tenants.listing.query import (
+    COLUMN_SORTS,
+    DEFAULT_SORT,
+    SORTS,
+    TenantFilter,
+    TenantQuery,
+)
 from webapp.tenants.rows import TenantRow
 from webapp.web.audited import audited
 from webapp.web.binding import QueryShape, SessionId, Shape, bind_json, bind_query

@@ -11,7 +11,7 @@ from flask import Response, jsonify, request
 from webapp.chat.service import ClientGone
 from webapp.errors import SwitchboardError
 from webapp.storage import Connection
-from webapp.tenants.importing import MAX_LINE_BYTES
+from webapp.tenant_data.transfer.reading import MAX_LINE_BYTES
 from webapp.tenants.notes import AuditNote
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from webapp.accounts.key import Key, NewKey
 from webapp.accounts.privacy import require_mintable
 from webapp.errors import InvalidInput
-from webapp.usage.periods import DAY_MS
+from webapp.periods import DAY_MS
 from webapp.web.admin.forms.binding import FormShape, bind_form
 from webapp.web.admin.forms.double_submit import claim, submission_id
 from webapp.web.admin.session.visitor import actor

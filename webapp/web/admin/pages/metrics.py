@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from webapp.storage import Connection
-from webapp.tenants.query import TenantFilter, TenantQuery
+from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.usage.figures import Totals
 from webapp.usage.ranking import MAX_LIMIT, RankingPage, per_tenant
 from webapp.usage.summary import totals

@@ -8,8 +8,8 @@ from flask import render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.errors import SwitchboardError
+from webapp.periods import DAY_MS
 from webapp.tenants.directory import Census
-from webapp.usage.periods import DAY_MS
 from webapp.usage.ranking import RankedTenant, top_tenants
 from webapp.usage.windows import WINDOWS, Window
 from webapp.web.admin.display.charts import latency_chart, traffic_chart

@@ -15,10 +15,10 @@ from webapp.accounts.audit import AuditEntry
 from webapp.chat.values import ChatTurn
 from webapp.errors import InvalidInput, Refused, SwitchboardError
 from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
+from webapp.memory.paging.conversation import conversation
 from webapp.messages import Message
 from webapp.storage import Connection
 from webapp.tenants import store as tenants
-from webapp.tenants.conversation import conversation
 from webapp.turns import Cancellation
 from webapp.usage.requests import StoredRequest, latest_requests
 from webapp.web.admin.session.visitor import actor

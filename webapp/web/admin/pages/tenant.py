@@ -11,12 +11,12 @@ from pydantic import Field
 from webapp.accounts import audit
 from webapp.accounts.audit import AuditEntry, AuditFilter
 from webapp.accounts.roles import Permission
-from webapp.memory.pages import sessions_of
+from webapp.memory.paging.conversation import ConversationPage, conversation
+from webapp.memory.paging.store import sessions_of
+from webapp.periods import DAY_MS, month_span
 from webapp.storage import Connection
-from webapp.tenants.conversation import ConversationPage, conversation
-from webapp.tenants.export import export_lines
+from webapp.tenant_data.transfer.export import export_lines
 from webapp.tenants.rows import TenantRow
-from webapp.usage.periods import DAY_MS, month_span
 from webapp.usage.requests import latest_requests
 from webapp.usage.store import tokens_between
 from webapp.usage.summary import summary

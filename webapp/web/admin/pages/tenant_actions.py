@@ -8,8 +8,8 @@ from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.errors import InvalidInput, NotFound
+from webapp.tenant_data.figures import Figures, of_tenant
 from webapp.tenants.directory import TenantChange
-from webapp.tenants.figures import Figures, of_tenant
 from webapp.tenants.notes import AuditNote
 from webapp.tenants.rows import TenantRow
 from webapp.web.admin.display.format import number, plural

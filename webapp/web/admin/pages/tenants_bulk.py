@@ -9,7 +9,7 @@ from flask import flash, make_response, redirect, render_template, request, url_
 from flask.typing import ResponseReturnValue
 
 from webapp.accounts.roles import Permission
-from webapp.tenants.figures import of_all
+from webapp.tenant_data.figures import of_all
 from webapp.tenants.notes import AuditNote
 from webapp.web.admin.display.format import plural
 from webapp.web.admin.forms.binding import FormShape, bind_form, selected_users

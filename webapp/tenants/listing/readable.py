@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from webapp.clock import Clock
 from webapp.storage import Connection, Database
-from webapp.tenants import listing
-from webapp.tenants.listing import Page
-from webapp.tenants.narrowing import TRIGRAM
-from webapp.tenants.query import MAX_LIMIT, TenantQuery, cursor_at
+from webapp.tenants.listing import store as listing
+from webapp.tenants.listing.narrowing import TRIGRAM
+from webapp.tenants.listing.query import MAX_LIMIT, TenantQuery, cursor_at
+from webapp.tenants.listing.store import Page
 from webapp.tenants.rows import TenantRow
-from webapp.tenants.user_ids import UserIds
+from webapp.tenants.user_ids.forms import UserIds
 
 MAX_PAGES_READ = 25
 

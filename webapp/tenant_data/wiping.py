@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from webapp.memory.clearing import ClearedPart, clear_all_part, clear_part
+from webapp.memory.clearing.store import ClearedPart, clear_all_part, clear_part
 from webapp.storage import Connection, Database
 from webapp.storage.slices import in_slices
 from webapp.tenants import changes

@@ -1,4 +1,4 @@
-"""Pages through what a tenant and the agent said, for people; the agent reads memory/history.py."""
+"""Pages through what a tenant and the agent said, for people; the agent reads memory/history/."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 
 from webapp.errors import InvalidInput
-from webapp.memory.pages import Position, StoredMessage, message_page
+from webapp.memory.paging.store import Position, StoredMessage, message_page
 from webapp.storage import Connection
 
 MAX_LIMIT = 200

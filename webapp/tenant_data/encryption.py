@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from webapp.errors import ConfigurationError
 from webapp.storage import Connection, Database
-from webapp.tenants import rekey_store as store
-from webapp.tenants.user_ids import UserIds
+from webapp.tenants.user_ids import store
+from webapp.tenants.user_ids.forms import UserIds
 
 if TYPE_CHECKING:
-    from webapp.tenants.encrypted_user_ids import EncryptedUserIds
+    from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 
 BATCH = 500
 ENCRYPTING = "encrypting"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from webapp.storage import Connection, Database
 from webapp.storage.slices import ROWS
-from webapp.tenants import changes, wiping
+from webapp.tenant_data import wiping
+from webapp.tenants import changes
 from webapp.tenants.changes import NOTHING, Forgotten, Inactive
 from webapp.tenants.notes import Audit, AuditNote
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from webapp.storage import Connection
-from webapp.tenants.query import TenantFilter, TenantQuery
+from webapp.tenants.listing.query import TenantFilter, TenantQuery
 
 FEW = 5000
 TRIGRAM = 3

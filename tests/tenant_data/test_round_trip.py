@@ -16,8 +16,8 @@ from webapp.messages import Message, ToolCall, Usage
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store
 from webapp.tenants.directory import TenantChange, TenantDirectory
-from webapp.tenants.encrypted_user_ids import EncryptedUserIds
-from webapp.tenants.user_ids import PlainUserIds
+from webapp.tenants.user_ids.encrypted import EncryptedUserIds
+from webapp.tenants.user_ids.forms import PlainUserIds
 from webapp.usage import store as usage_store
 from webapp.usage.records import Refusal, RequestRecord
 from webapp.usage.requests import first_since, latest_requests

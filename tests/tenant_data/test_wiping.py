@@ -15,7 +15,8 @@ from webapp.memory import store as conversations
 from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.storage.slices import ROWS
-from webapp.tenants import store, wiping
+from webapp.tenant_data import wiping
+from webapp.tenants import store
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.notes import AuditNote
 

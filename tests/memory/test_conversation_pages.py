@@ -7,10 +7,10 @@ import pytest
 from tests.fakes import HandClock
 from webapp.errors import InvalidInput
 from webapp.memory import store as conversations
+from webapp.memory.paging.conversation import ConversationPage, conversation
 from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.tenants import store
-from webapp.tenants.conversation import ConversationPage, conversation
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from webapp.errors import ConfigurationError, StorageUnavailable
-from webapp.tenants.user_ids import PlainUserIds
+from webapp.tenants.user_ids.forms import PlainUserIds
 
 MIN_KEY_CHARS = 32
 KEY_BYTES = 64

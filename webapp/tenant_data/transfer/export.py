@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from webapp.errors import NotFound
-from webapp.memory.pages import Position, SessionSummary, StoredMessage, message_page
+from webapp.memory.paging.store import Position, SessionSummary, StoredMessage, message_page
+from webapp.periods import iso_utc
 from webapp.storage import Connection, Database
-from webapp.tenants import transfer_store
+from webapp.tenant_data.transfer import store as transfer_store
+from webapp.tenant_data.transfer.store import FIRST_ID, REQUEST_COLUMNS, USAGE_COLUMNS
 from webapp.tenants.rows import TenantRow, find_number
-from webapp.tenants.transfer_store import FIRST_ID, REQUEST_COLUMNS, USAGE_COLUMNS
-from webapp.usage.periods import iso_utc
 
 FORMAT = "switchboard-tenant"
 VERSION = 2

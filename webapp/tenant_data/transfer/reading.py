@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from webapp.errors import InvalidInput
 from webapp.messages import Message, ToolCall
-from webapp.tenants import transfer_shapes as shapes
-from webapp.tenants.export import FORMAT, VERSION
+from webapp.tenant_data.transfer import shapes
+from webapp.tenant_data.transfer.export import FORMAT, VERSION
 from webapp.usage.histogram import NO_LATENCY
 from webapp.usage.store import REQUEST
 

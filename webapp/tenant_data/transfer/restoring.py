@@ -14,9 +14,10 @@ from typing import Any
 from webapp.errors import Conflict
 from webapp.memory import store as conversations
 from webapp.storage import Connection
-from webapp.tenants import store, transfer_store
-from webapp.tenants.importing import Contents, ms
-from webapp.tenants.transfer_shapes import Session, Tenant
+from webapp.tenant_data.transfer import store as transfer_store
+from webapp.tenant_data.transfer.reading import Contents, ms
+from webapp.tenant_data.transfer.shapes import Session, Tenant
+from webapp.tenants import store
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from webapp.storage import Connection
-from webapp.tenants.narrowing import conditions, few_of
-from webapp.tenants.query import Position, TenantQuery, cursor_at, position_of
+from webapp.tenants.listing.narrowing import conditions, few_of
+from webapp.tenants.listing.query import Position, TenantQuery, cursor_at, position_of
 from webapp.tenants.rows import COLUMNS, TenantRow, row_of
 
 # Where a sort's name and its column are not the same.

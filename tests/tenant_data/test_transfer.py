@@ -12,10 +12,11 @@ import pytest
 from tests.fakes import HandClock
 from webapp.errors import Conflict, InvalidInput
 from webapp.memory import store as conversations
-from webapp.memory.history import history
+from webapp.memory.history.store import history
 from webapp.messages import Message, ToolCall, Usage
 from webapp.storage import Connection, Database
-from webapp.tenants import export, store
+from webapp.tenant_data.transfer import export
+from webapp.tenants import store
 from webapp.tenants.directory import TenantChange, TenantDirectory
 from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
@@ -215,6 +216,6 @@ def test_a_line_that_is_no_object_is_refused(directory: TenantDirectory, line: b
 
 
 def test_a_line_that_is_too_long_is_refused(directory: TenantDirectory, monkeypatch: Any) -> None:
-    monkeypatch.setattr("webapp.tenants.importing.MAX_LINE_BYTES", 10)
+    monkeypatch.setattr("webapp.tenant_data.transfer.reading.MAX_LINE_BYTES", 10)
     with pytest.raises(InvalidInput, match="longer than 10 bytes"):
         directory.import_("bob", [b'{"type": "switchboard-tenant"}\n'])

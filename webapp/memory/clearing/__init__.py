@@ -1,0 +1,1 @@
+"""Removes conversations, in parts."""

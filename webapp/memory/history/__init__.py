@@ -1,0 +1,1 @@
+"""What an agent reads of a session before a turn."""

@@ -1,0 +1,1 @@
+"""A tenant's conversations page by page, for people and exports."""

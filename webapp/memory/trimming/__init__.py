@@ -1,0 +1,1 @@
+"""The cap applied to a stored session."""

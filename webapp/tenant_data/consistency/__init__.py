@@ -1,0 +1,1 @@
+"""Compares counters and sums with their rows."""

@@ -1,0 +1,1 @@
+"""Exports of one tenant, and reading them back."""

@@ -1,0 +1,1 @@
+"""The list of tenants: what may be asked for, and its pages."""

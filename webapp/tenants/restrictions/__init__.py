@@ -1,0 +1,1 @@
+"""What operators restrict: blocks and a tenant's own limits."""

@@ -1,0 +1,1 @@
+"""How user ids are written in the database and in log lines."""
