@@ -16,14 +16,13 @@ from pathlib import Path
 from benchmarks.figures import Latency, latency_of
 from benchmarks.fill import fill
 from webapp.errors import StorageUnavailable
-from webapp.memory import store as conversations
 from webapp.memory.paging.store import message_page
 from webapp.messages import Message, Usage
 from webapp.periods import DAY_MS
 from webapp.storage import Connection, Database, open_database
+from webapp.tenant_data.storing import store_messages, store_request
 from webapp.tenants.listing.query import SORTS, TenantFilter, TenantQuery
 from webapp.tenants.listing.store import page
-from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary
@@ -124,8 +123,8 @@ class Scale:
             record = RequestRecord(self._now, "/chat", 200, 812, "req-scale", usage=Usage(500, 50))
 
             def work(connection: Connection) -> None:
-                conversations.append(connection, tenant, "default", messages, 100, self._now)
-                usage_store.record(connection, tenant, record)
+                store_messages(connection, tenant, "default", messages, 100, self._now)
+                store_request(connection, tenant, record)
 
             self._database.write(work)
 

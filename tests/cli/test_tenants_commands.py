@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from tests.cli.terminal import Terminal
 from webapp.cli import switchboard
 from webapp.errors import SwitchboardError
-from webapp.memory import store as conversations
 from webapp.messages import Message
 from webapp.storage import Connection, Database, open_database
+from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store
 
 NOW = 1_700_000_000_000
@@ -68,7 +68,7 @@ def database(url: str) -> Iterator[Database]:
         for user_id, at in (("alice", NOW), ("bob", 2 * NOW)):
             number = store.ensure(connection, user_id, at)
             said = [Message.user(f"I am {user_id}"), Message.assistant("Hello")]
-            conversations.append(connection, number, "default", said, 0, at)
+            store_messages(connection, number, "default", said, 0, at)
 
     opened.write(work)
     yield opened

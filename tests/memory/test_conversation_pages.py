@@ -6,10 +6,10 @@ import pytest
 
 from tests.fakes import HandClock
 from webapp.errors import InvalidInput
-from webapp.memory import store as conversations
 from webapp.memory.paging.conversation import ConversationPage, conversation
 from webapp.messages import Message
 from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store
 
 
@@ -20,7 +20,7 @@ def alice(database: Database, clock: HandClock) -> int:
             number = store.ensure(connection, user, clock.now_ms())
             for session in ("one", "two"):
                 said = [Message.user(f"{user} {session} {count}") for count in range(5)]
-                conversations.append(connection, number, session, said, 0, clock.now_ms())
+                store_messages(connection, number, session, said, 0, clock.now_ms())
         return number
 
     return database.write(work)

@@ -16,6 +16,7 @@ from webapp.memory.paging.store import Position, StoredMessage, message_page, se
 from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.tenant_data import wiping
+from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store as tenants
 
 
@@ -30,7 +31,7 @@ def fill(database: Database, user: str, sessions: dict[str, int]) -> int:
         tenant = tenants.ensure(connection, user, 0)
         for session, turns in sessions.items():
             for index in range(turns):
-                store.append(connection, tenant, session, turn(f"{session}{index}"), 0, index)
+                store_messages(connection, tenant, session, turn(f"{session}{index}"), 0, index)
         return tenant
 
     return database.write(work)
@@ -48,8 +49,8 @@ def test_a_forgotten_tenant_is_not_brought_back_by_a_turn(database: Database) ->
     )
 
     def work(connection: Connection) -> None:
-        assert store.append(connection, alice, "default", turn("late"), 100, 0) is None
-        assert store.append(connection, alice, "default", [], 100, 0) is None
+        assert store_messages(connection, alice, "default", turn("late"), 100, 0) is None
+        assert store_messages(connection, alice, "default", [], 100, 0) is None
 
     database.write(work)
     for table in ("tenants", "sessions", "messages"):
@@ -62,7 +63,7 @@ def test_a_turn_that_began_before_a_clear_does_not_bring_the_history_back(
     alice = fill(database, "alice", {"default": 3})
     assert database.write(lambda connection: clear(connection, alice)) == 6
     database.write(
-        lambda connection: store.append(connection, alice, "default", turn("new"), 100, 0)
+        lambda connection: store_messages(connection, alice, "default", turn("new"), 100, 0)
     )
     with database.read() as connection:
         messages = history(connection, alice, "default")
@@ -91,7 +92,7 @@ def test_after_a_clear_a_kept_session_does_not_give_a_place_twice(database: Data
         lambda connection: connection.execute("UPDATE sessions SET state = '{}', state_version = 1")
     )
     database.write(lambda connection: clear(connection, alice))
-    database.write(lambda connection: store.append(connection, alice, "default", turn(1), 0, 0))
+    database.write(lambda connection: store_messages(connection, alice, "default", turn(1), 0, 0))
     assert column(database, "SELECT seq FROM messages") == [5, 6]
 
 
@@ -109,7 +110,7 @@ def test_a_lone_surrogate_takes_the_whole_turn_back(database: Database) -> None:
     alice = fill(database, "alice", {"default": 1})
     with pytest.raises(InvalidInput, match="surrogate"):
         database.write(
-            lambda connection: store.append(
+            lambda connection: store_messages(
                 connection,
                 alice,
                 "default",
@@ -188,7 +189,7 @@ def test_paging_goes_on_when_the_cap_took_messages_away(database: Database) -> N
     alice = fill(database, "alice", {"default": 3})
     with database.read() as connection:
         first = message_page(connection, alice, "default", 2)
-    database.write(lambda connection: store.append(connection, alice, "default", turn(9), 2, 0))
+    database.write(lambda connection: store_messages(connection, alice, "default", turn(9), 2, 0))
     with database.read() as connection:
         rest = message_page(connection, alice, "default", 9, after=first[-1].position)
     assert [stored.message.content for stored in rest] == ["u9", "a9"]
@@ -212,7 +213,7 @@ def test_the_cost_of_a_turn_does_not_grow_with_the_session(database: Database) -
 
             def one_turn(session: str = session, cap: int = cap) -> None:
                 history(connection, alice, session, 100)
-                store.append(connection, alice, session, turn("x"), cap, 0)
+                store_messages(connection, alice, session, turn("x"), cap, 0)
 
             costs[session] = best_of(50, one_turn)
         # The factor is generous: a scan of the session would make it several dozen.

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from webapp.errors import ConfigurationError, StorageUnavailable
-from webapp.memory import InMemory, SQLiteMemory, store
+from webapp.memory import InMemory, SQLiteMemory
 from webapp.memory.capacity import fit
 from webapp.memory.history.store import history
 from webapp.messages import Message, ToolCall
 from webapp.storage import Connection, Database, open_database
+from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store as tenants
 
 CALL_IDS = ("c1", "c2")
@@ -74,7 +75,8 @@ def test_rows_are_cut_as_the_rule_cuts_messages(
         expected: tuple[Message, ...] = ()
         for messages in adds:
             expected = fit((*expected, *messages), cap)
-            size = store.append(connection, tenant, "default", messages, cap, 0)
+            growth = store_messages(connection, tenant, "default", messages, cap, 0)
+            size = growth.size if growth else None
             assert size == len(expected)
             assert tuple(history(connection, tenant, "default", None)) == expected
         rows_match_counters(connection)
@@ -94,12 +96,12 @@ def test_a_cap_that_was_lowered_cuts_what_was_kept_before(
         said: tuple[Message, ...] = ()
         for messages in adds:
             said = fit((*said, *messages), 10_000)
-            store.append(connection, tenant, "default", messages, 0, 0)
+            store_messages(connection, tenant, "default", messages, 0, 0)
         assert tuple(history(connection, tenant, "default", None)) == said
         question = Message.user("?")
         for now in (cap, min(cap, lower)):
             said = fit((*said, question), now)
-            store.append(connection, tenant, "default", [question], now, 0)
+            store_messages(connection, tenant, "default", [question], now, 0)
             assert tuple(history(connection, tenant, "default", None)) == said
         rows_match_counters(connection)
         raise _Undo
@@ -119,7 +121,7 @@ def test_the_newest_turns_are_enough_for_the_next_one(
     def work(connection: Connection) -> None:
         tenant = tenants.ensure(connection, "alice", 0)
         for messages in adds:
-            store.append(connection, tenant, "default", messages, 0, 0)
+            store_messages(connection, tenant, "default", messages, 0, 0)
         whole = history(connection, tenant, "default", None)
         read = history(connection, tenant, "default", newest)
         turn = [Message.user("?")]

@@ -11,14 +11,13 @@ import pytest
 
 from tests.fakes import HandClock
 from webapp.allowances import parse_budget
-from webapp.memory import store as conversations
 from webapp.messages import Message, ToolCall, Usage
 from webapp.storage import Connection, Database, open_database
+from webapp.tenant_data.storing import store_messages, store_refusals, store_request
 from webapp.tenants import store
 from webapp.tenants.directory import TenantChange, TenantDirectory
 from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 from webapp.tenants.user_ids.forms import PlainUserIds
-from webapp.usage import store as usage_store
 from webapp.usage.records import Refusal, RequestRecord
 from webapp.usage.requests import first_since, latest_requests
 from webapp.usage.retention import prune
@@ -65,7 +64,7 @@ def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None
 
     def day(connection: Connection, number: int, index: int) -> None:
         call = ToolCall(f"call-{index}", "add", '{"a": 5}')
-        conversations.append(
+        store_messages(
             connection,
             number,
             "default" if index % 2 else f"session {index}",
@@ -84,7 +83,7 @@ def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None
             (502, "model_error", None),
             (429, "rate_limited", None),
         ):
-            usage_store.record(
+            store_request(
                 connection,
                 number,
                 RequestRecord(
@@ -123,7 +122,7 @@ def refuse(database: Database, clock: HandClock) -> None:
             [("tenant_blocked", False), ("rate_limited", True), ("tenant_busy", True)]
         ):
             minute = clock.now_ms() - clock.now_ms() % 60_000 - 60_000 * number
-            usage_store.count_refusals(connection, 1, Refusal(minute, code, limited), 3 + number)
+            store_refusals(connection, 1, Refusal(minute, code, limited), 3 + number)
 
     database.write(work)
 

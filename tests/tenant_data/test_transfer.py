@@ -11,14 +11,13 @@ import pytest
 
 from tests.fakes import HandClock
 from webapp.errors import Conflict, InvalidInput
-from webapp.memory import store as conversations
 from webapp.memory.history.store import history
 from webapp.messages import Message, ToolCall, Usage
 from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_messages, store_request
 from webapp.tenant_data.transfer import export
 from webapp.tenants import store
 from webapp.tenants.directory import TenantChange, TenantDirectory
-from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
 Line = dict[str, Any]
@@ -36,9 +35,9 @@ def tell(database: Database, clock: HandClock, user_id: str = "alice", turns: in
                 Message.assistant("The result is 8"),
             ]
             for session in ("default", "second"):
-                conversations.append(connection, number, session, messages, 0, clock.now_ms())
+                store_messages(connection, number, session, messages, 0, clock.now_ms())
             record = RequestRecord(clock.now_ms(), "chat", 200, 10, "req", usage=Usage(1, 2))
-            usage_store.record(connection, number, record)
+            store_request(connection, number, record)
         connection.execute(
             "UPDATE sessions SET state = :state, state_version = 3 WHERE session_id = 'second'",
             {"state": '{"step": 1}'},

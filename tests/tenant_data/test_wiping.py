@@ -11,11 +11,11 @@ from flask.testing import FlaskClient
 from tests.conftest import MakeApp, services_of
 from tests.fakes import HandClock
 from tests.server.stored import opened, rows
-from webapp.memory import store as conversations
 from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.storage.slices import ROWS
 from webapp.tenant_data import wiping
+from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.notes import AuditNote
@@ -31,7 +31,7 @@ def talk(database: Database, user_id: str, turns: int, session: str = "default")
             for turn in range(turns)
             for message in (Message.user(f"question {turn}"), Message.assistant(f"answer {turn}"))
         ]
-        conversations.append(connection, number, session, messages, 0, 1)
+        store_messages(connection, number, session, messages, 0, 1)
         return number
 
     return database.write(work)

@@ -11,16 +11,15 @@ import pytest
 from tests.fakes import HandClock
 from webapp.allowances import parse_budget
 from webapp.errors import InvalidInput, NotFound
-from webapp.memory import store as conversations
 from webapp.messages import Message, Usage
 from webapp.storage import Connection, Database
 from webapp.tenant_data import cleanup
+from webapp.tenant_data.storing import store_messages, store_request
 from webapp.tenants import changes, store
 from webapp.tenants.directory import TenantChange, TenantDirectory
 from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.tenants.notes import AuditNote
 from webapp.tenants.user_ids.encrypted import EncryptedUserIds
-from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
 DAY = 86_400
@@ -48,9 +47,9 @@ def speak(database: Database, clock: HandClock, user_id: str, turns: int = 1) ->
         number = store.ensure(connection, user_id, clock.now_ms())
         for turn in range(turns):
             messages = [Message.user(f"question {turn}"), Message.assistant("answer")]
-            conversations.append(connection, number, "default", messages, 0, clock.now_ms())
+            store_messages(connection, number, "default", messages, 0, clock.now_ms())
             record = RequestRecord(clock.now_ms(), "chat", 200, 10, "req", usage=Usage(1, 2))
-            usage_store.record(connection, number, record)
+            store_request(connection, number, record)
         return number
 
     return database.write(work)

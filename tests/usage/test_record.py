@@ -11,9 +11,9 @@ from webapp.chat import budget
 from webapp.messages import Usage
 from webapp.periods import DAY_MS, day_number, iso_utc, month_number, month_span
 from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_request
 from webapp.tenants import changes, rows, store
 from webapp.tenants.rows import TenantRow
-from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
 
@@ -31,7 +31,7 @@ def recorded(database: Database, records: Sequence[RequestRecord]) -> TenantRow:
     def work(connection: Connection) -> TenantRow | None:
         number = store.ensure(connection, "alice", records[0].at_ms)
         for one in records:
-            assert usage_store.record(connection, number, one)
+            assert store_request(connection, number, one)
         return rows.find(connection, "alice")
 
     row = database.write(work)
@@ -69,7 +69,7 @@ def test_nothing_is_recorded_for_a_tenant_that_is_gone(database: Database) -> No
     def work(connection: Connection) -> bool:
         number = store.ensure(connection, "alice", NOON)
         changes.forget_part(connection, number)
-        return usage_store.record(connection, number, request(NOON))
+        return store_request(connection, number, request(NOON))
 
     assert database.write(work) is False
     with database.read() as connection:

@@ -6,9 +6,9 @@ import pytest
 
 from webapp.periods import DAY_MS, HOUR_MS
 from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_request
 from webapp.tenants import store
 from webapp.usage import retention
-from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary
@@ -27,7 +27,7 @@ def test_old_requests_and_sums_go_and_the_windows_stay(
         for step in range(0, 62 * 24, 5):
             at = NOW - (62 * 24 - step) * HOUR_MS
             for number in numbers:
-                usage_store.record(connection, number, RequestRecord(at, "chat", 200, 5, "req"))
+                store_request(connection, number, RequestRecord(at, "chat", 200, 5, "req"))
 
     database.write(work)
 

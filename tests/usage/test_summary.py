@@ -14,8 +14,8 @@ from webapp.errors import InvalidInput
 from webapp.messages import Usage
 from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import Connection, Database, open_database
+from webapp.tenant_data.storing import store_request
 from webapp.tenants import store
-from webapp.usage import store as usage_store
 from webapp.usage.figures import Percentiles, UsageSummary
 from webapp.usage.histogram import bucket_of, value_of
 from webapp.usage.records import RequestRecord
@@ -43,7 +43,7 @@ def record_all(database: Database, records: list[tuple[int, RequestRecord]]) -> 
         for table in ("requests", "usage"):
             connection.execute(f"DELETE FROM {table}", {})
         for tenant, one in sorted(records, key=lambda pair: pair[1].at_ms):
-            usage_store.record(connection, tenant, one)
+            store_request(connection, tenant, one)
 
     database.write(work)
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from webapp.errors import SwitchboardError
 from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_request
 from webapp.tenants import store as tenants
-from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
 MOST = 10_000
@@ -51,7 +51,7 @@ class LateRecords:
             for stored_id, record in late:
                 number = tenants.number_of(connection, stored_id)
                 if number is not None and record.at_ms > now_ms - HOUR_MS:
-                    usage_store.record(connection, number, record)
+                    store_request(connection, number, record)
 
         try:
             self._database.write(work)

@@ -14,6 +14,7 @@ from webapp.clock import Clock
 from webapp.errors import SwitchboardError
 from webapp.periods import MINUTE_MS
 from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_refusals
 from webapp.tenants import store as tenants
 from webapp.usage import store as usage_store
 from webapp.usage.records import Refusal
@@ -85,7 +86,7 @@ class Refusals:
                 # A refused request makes no tenant, nor brings a forgotten one back.
                 tenant = tenants.number_of(connection, kind.stored_id)
                 if tenant is not None:
-                    usage_store.count_refusals(connection, tenant, kind.refusal, number)
+                    store_refusals(connection, tenant, kind.refusal, number)
                 elif kind.refusal.minute_ms >= oldest and len(unknown) < MOST:
                     unknown[kind] = number
             return unknown

@@ -22,22 +22,20 @@ from webapp.chat.turn_records import CLIENT_GONE, Spent, TurnRecords
 from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.clock import Clock
 from webapp.errors import (
-    Conflict,
     InvalidInput,
     ModelError,
     SwitchboardError,
     TenantBlocked,
 )
-from webapp.memory import store as conversations
 from webapp.memory.history.store import history as read_history
 from webapp.messages import Message
 from webapp.stopping import Stopping
 from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_turn
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids.forms import UserIds
 from webapp.turn_room import TurnRoom
 from webapp.turns import Load, TurnQueue
-from webapp.usage import store as usage_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,20 +275,14 @@ class ChatService:
         record = self._records.of(turn, spent)
 
         def work(connection: Connection) -> None:
-            size = conversations.append(
+            store_turn(
                 connection,
                 ready.tenant,
                 turn.session_id,
                 output.messages,
                 self._limits.memory_max_messages,
-                record.at_ms,
+                record,
             )
-            if size is None:
-                raise Conflict(
-                    "This user was forgotten while the turn was running; nothing was stored.",
-                    code="tenant_forgotten",
-                )
-            usage_store.record(connection, ready.tenant, record)
             if mark is not None:
                 keep(connection, ready.tenant, mark, answer, record.at_ms)
 

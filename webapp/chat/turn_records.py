@@ -12,9 +12,9 @@ from webapp.chat.values import ChatTurn
 from webapp.clock import Clock
 from webapp.errors import StorageUnavailable, SwitchboardError
 from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_request
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids.forms import UserIds
-from webapp.usage import store as usage_store
 from webapp.usage.records import RequestRecord
 
 CLIENT_GONE = 499
@@ -87,7 +87,7 @@ class TurnRecords:
             number = spent.tenant or tenants.ensure(
                 connection, stored_id, record.at_ms, user_id=turn.user_id
             )
-            usage_store.record(connection, number, record)
+            store_request(connection, number, record)
 
         try:
             self._database.write(work)

@@ -23,6 +23,7 @@ from webapp.messages import Message
 from webapp.storage import Connection, Database, open_database
 from webapp.storage.slices import in_slices
 from webapp.tenants import store as tenants
+from webapp.tenants.counters import store as counters
 from webapp.tenants.user_ids.forms import PlainUserIds, UserIds
 
 DEFAULT_SIZE = 100
@@ -67,8 +68,8 @@ class SQLiteMemory:
 
         def work(connection: Connection) -> None:
             number = tenants.ensure(connection, stored_id, now, user_id=user_id)
-            store.append(connection, number, session, messages, self.max_size, now)
-            tenants.mark_active(connection, number, now)
+            growth = store.append(connection, number, session, messages, self.max_size, now)
+            counters.count_messages(connection, number, growth.added if growth else 0, now)
 
         self._database.write(work)
 

@@ -1,12 +1,13 @@
 """The SQL of conversations: append a turn. Clearing is in clearing.py, reading in history.py.
 
 A tenant is its number, a session its name. Nothing here looks at another tenant's rows, and
-every write keeps the counters of `sessions` and `tenants` in step with the rows.
+every write keeps the counters of `sessions` in step with the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from webapp.memory.arguments import not_unicode
 from webapp.memory.capacity import without_orphans
@@ -17,6 +18,14 @@ from webapp.messages import Message
 from webapp.storage import Connection
 
 
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """The size of a session after an append, and how many messages it has more, or fewer."""
+
+    size: int
+    added: int
+
+
 def append(
     connection: Connection,
     tenant: int,
@@ -24,11 +33,12 @@ def append(
     messages: Sequence[Message],
     cap: int,
     now_ms: int,
-) -> int | None:
+) -> Growth | None:
     """Stores messages at the end of a session and cuts it to `cap` (0 keeps all) as `fit` does.
 
-    Returns the session's new size, or None when the tenant has been forgotten: then nothing is
-    stored. The cost does not grow with the session. Raises `InvalidInput` for a lone surrogate.
+    None when the tenant has been forgotten: then nothing is stored. The caller counts what was
+    added in the tenant's row. The cost does not grow with the session. Raises `InvalidInput` for
+    a lone surrogate.
     """
     if messages and messages[0].role != "user" and any(m.role == "tool" for m in messages):
         calls = _calls_under_way(connection, tenant, session_id)
@@ -36,7 +46,7 @@ def append(
     elif any(m.role == "tool" for m in messages):
         messages = without_orphans(messages)
     if not messages:
-        return _size_if_known(connection, tenant, session_id)
+        return _as_it_is(connection, tenant, session_id)
     arriving = {
         "tenant": tenant,
         "session": session_id,
@@ -61,9 +71,7 @@ def append(
     if 0 < cap < size:
         gone = trim(connection, session, size, cap)
         connection.execute(_SHRINK_SESSION, {"id": session, "gone": gone})
-    if gone != len(messages):
-        connection.execute(_COUNT, {"tenant": tenant, "more": len(messages) - gone})
-    return int(size) - gone
+    return Growth(int(size) - gone, len(messages) - gone)
 
 
 def size(connection: Connection, tenant: int, session_id: str) -> int:
@@ -89,9 +97,9 @@ def clear_inactive(connection: Connection, before_ms: int, limit: int) -> int:
     return len(tenants)
 
 
-def _size_if_known(connection: Connection, tenant: int, session_id: str) -> int | None:
+def _as_it_is(connection: Connection, tenant: int, session_id: str) -> Growth | None:
     known = connection.execute("SELECT 1 FROM tenants WHERE id = :tenant", {"tenant": tenant})
-    return None if known.fetchone() is None else size(connection, tenant, session_id)
+    return None if known.fetchone() is None else Growth(size(connection, tenant, session_id), 0)
 
 
 def _calls_under_way(connection: Connection, tenant: int, session_id: str) -> list[str]:
@@ -132,8 +140,6 @@ _INSERT = """
 """
 
 _SHRINK_SESSION = "UPDATE sessions SET message_count = message_count - :gone WHERE id = :id"
-
-_COUNT = "UPDATE tenants SET message_count = message_count + :more WHERE id = :tenant"
 
 _USERS = """
     SELECT id, user_id, message_count, last_active_at FROM tenants

@@ -63,14 +63,6 @@ def ensure(connection: Connection, stored_id: str, now_ms: int, *, user_id: str 
     return number
 
 
-def mark_active(connection: Connection, number: int, now_ms: int) -> None:
-    """Says that the tenant is in use; recording a request does so by itself."""
-    connection.execute(
-        "UPDATE tenants SET last_active_at = :now WHERE id = :tenant AND last_active_at < :now",
-        {"tenant": number, "now": now_ms},
-    )
-
-
 def standing(connection: Connection, stored_id: str, *, user_id: str = "") -> Standing | None:
     """One indexed read for each turn; None when there is no such tenant.
 

@@ -35,6 +35,12 @@ class RequestRecord:
         return self.status >= 500
 
     @property
+    def timed(self) -> bool:
+        """Whether it has a latency: only what reached the agent does. A request that ended 4xx
+        would make the percentiles look better than what users wait for."""
+        return not 400 <= self.status < 500
+
+    @property
     def refused(self) -> bool:
         """A limit or the queue refused it."""
         return self.status == 429

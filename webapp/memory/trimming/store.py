@@ -22,22 +22,18 @@ def trim(connection: Connection, session: int, size: int, cap: int) -> int:
         while systems < len(rows) and rows[systems][1] == "system":
             systems += 1
         others = rows[systems:]
-        turns = oldest_turns([role for _, role in others], excess)
+        turns = oldest_turns([role for _, role, _ in others], excess)
         if turns is not None or len(rows) < look["limit"]:
             break
         look["limit"] *= 2
-    if turns is None or _last_system(connection, session) > others[0][0]:
+    # A system message behind the front is moved there.
+    if turns is None or (rows[0][2] is not None and rows[0][2] > others[0][0]):
         return _trim_by_all_roles(connection, session, cap)
     connection.execute(
         "DELETE FROM messages WHERE session = :session AND seq >= :first AND seq < :end",
         {"session": session, "first": others[0][0], "end": others[turns][0]},
     )
     return turns
-
-
-def _last_system(connection: Connection, session: int) -> int:
-    row = connection.execute(_NEWEST_SYSTEM, {"session": session}).fetchone()
-    return -FAR_AWAY if row is None else int(row[0])
 
 
 def _trim_by_all_roles(connection: Connection, session: int, cap: int) -> int:
@@ -69,11 +65,13 @@ def _move_before(connection: Connection, session: int, seqs: list[int], place: i
     connection.executemany(move, [*aside, *back])
 
 
-_OLDEST = "SELECT seq, role FROM messages WHERE session = :session ORDER BY seq LIMIT :limit"
-
-_NEWEST_SYSTEM = """
-    SELECT seq FROM messages WHERE session = :session AND role = 'system'
-    ORDER BY seq DESC LIMIT 1
+# With each row, where the newest system message stands: the database looks for it once.
+_OLDEST = """
+    SELECT seq, role, (
+        SELECT seq FROM messages WHERE session = :session AND role = 'system'
+        ORDER BY seq DESC LIMIT 1
+    )
+    FROM messages WHERE session = :session ORDER BY seq LIMIT :limit
 """
 
 _ROLES = """

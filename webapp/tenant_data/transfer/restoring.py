@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.errors import Conflict
-from webapp.memory import store as conversations
 from webapp.storage import Connection
+from webapp.tenant_data.storing import store_messages
 from webapp.tenant_data.transfer import store as transfer_store
 from webapp.tenant_data.transfer.reading import Contents, ms
 from webapp.tenant_data.transfer.shapes import Session, Tenant
@@ -83,7 +83,8 @@ def _put_sessions(
             )
         messages = contents.messages.get(name, [])
         if messages:
-            kept += conversations.append(connection, tenant, name, messages, cap, now_ms) or 0
+            growth = store_messages(connection, tenant, name, messages, cap, now_ms)
+            kept += growth.size if growth else 0
             transfer_store.put_session_times(connection, tenant, name, created, active)
     return kept
 

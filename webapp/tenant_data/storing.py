@@ -1,0 +1,108 @@
+"""Stores turns and requests: who writes its part when, inside the caller's one transaction.
+
+A turn is its messages (`memory`), the tenant's counters (`tenants`) and the request's record
+(`usage`); an answer that is kept for its idempotency key joins them in `chat`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from webapp.errors import Conflict
+from webapp.memory import store as conversations
+from webapp.memory.store import Growth
+from webapp.messages import Message
+from webapp.periods import DAY_MS, day_number, month_span
+from webapp.storage import Connection
+from webapp.tenants.counters import store as counters
+from webapp.usage import histogram
+from webapp.usage import store as usage
+from webapp.usage.records import Refusal, RequestRecord
+
+
+def store_turn(
+    connection: Connection,
+    tenant: int,
+    session_id: str,
+    messages: Sequence[Message],
+    cap: int,
+    record: RequestRecord,
+) -> None:
+    """The turn whole; `Conflict` and nothing when the tenant was forgotten meanwhile."""
+    growth = conversations.append(connection, tenant, session_id, messages, cap, record.at_ms)
+    if growth is None or not store_request(connection, tenant, record, messages=growth.added):
+        raise Conflict(
+            "This user was forgotten while the turn was running; nothing was stored.",
+            code="tenant_forgotten",
+        )
+
+
+def store_messages(
+    connection: Connection,
+    tenant: int,
+    session_id: str,
+    messages: Sequence[Message],
+    cap: int,
+    now_ms: int,
+) -> Growth | None:
+    """Messages that no request brought; None and nothing when there is no such tenant."""
+    growth = conversations.append(connection, tenant, session_id, messages, cap, now_ms)
+    if growth is not None and growth.added:
+        counters.count_messages(connection, tenant, growth.added)
+    return growth
+
+
+def store_request(
+    connection: Connection, tenant: int, record: RequestRecord, *, messages: int = 0
+) -> bool:
+    """One request and how many messages it brought; False, and nothing, for a gone tenant."""
+    before = counters.latest(connection, tenant)
+    if before is None:
+        return False
+    latencies, p95 = before.latencies, before.p95_ms
+    if record.timed:
+        counts = {int(bucket): count for bucket, count in json.loads(latencies).items()}
+        counts = histogram.with_latency(counts, record.latency_ms)
+        latencies, p95 = json.dumps(counts), histogram.percentile(counts, 0.95) or 0
+    day, month = day_number(record.at_ms), day_number(record.at_ms) // 100
+    counters.count_request(
+        connection,
+        tenant,
+        counters.Request(
+            at_ms=record.at_ms,
+            errors=int(record.failed),
+            refused=int(record.refused),
+            input_tokens=record.usage.input_tokens,
+            output_tokens=record.usage.output_tokens,
+            messages=messages,
+            latencies=latencies,
+            p95_ms=p95,
+            day=day,
+            day_before=0 if before.budget_day == day else _of_day(connection, tenant, record),
+            month=month,
+            month_before=(
+                0 if before.budget_month == month else _of_month(connection, tenant, record)
+            ),
+        ),
+    )
+    usage.record(connection, tenant, record)
+    return True
+
+
+def store_refusals(connection: Connection, tenant: int, refusal: Refusal, number: int) -> None:
+    """So many requests of one tenant that were refused alike; no row for each."""
+    limited = number if refusal.limited else 0
+    counters.count_refusals(connection, tenant, number, limited, refusal.minute_ms)
+    usage.count_refusals(connection, tenant, refusal, number)
+
+
+def _of_day(connection: Connection, tenant: int, record: RequestRecord) -> int:
+    """The counters are those of the newest request's day. Whenever another day comes, over
+    midnight or because a clock was set, they begin anew from the sums of that day."""
+    begin = record.at_ms - record.at_ms % DAY_MS
+    return usage.tokens_between(connection, tenant, begin, begin + DAY_MS)
+
+
+def _of_month(connection: Connection, tenant: int, record: RequestRecord) -> int:
+    return usage.tokens_between(connection, tenant, *month_span(record.at_ms))

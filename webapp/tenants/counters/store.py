@@ -1,0 +1,131 @@
+"""The SQL of a tenant's counters: messages, requests, tokens, latencies; it decides nothing.
+
+Each is written in the transaction that stores what it counts, and by adding, so that two writers
+lose nothing of each other. The latencies alone are read and written back whole: two transactions
+at once would lose one latency of a thousand, and no other figure follows from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from webapp.storage import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """What counting the next request goes on from.
+
+    `latencies` is JSON, the newest latencies by bucket; the UTC day (20261123) and month (202611)
+    are those that the token counters belong to.
+    """
+
+    latencies: str
+    p95_ms: int
+    budget_day: int
+    budget_month: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one request adds, and how many messages came with it.
+
+    `day_before` and `month_before` are the tokens of the day and of the month without it; they
+    hold when the counters belong to another day or month.
+    """
+
+    at_ms: int
+    errors: int
+    refused: int
+    input_tokens: int
+    output_tokens: int
+    messages: int
+    latencies: str
+    p95_ms: int
+    day: int
+    day_before: int
+    month: int
+    month_before: int
+
+
+def latest(connection: Connection, number: int) -> Latest | None:
+    """None when there is no such tenant any more."""
+    row = connection.execute(_LATEST, {"number": number}).fetchone()
+    return None if row is None else Latest(*row)
+
+
+def count_request(connection: Connection, number: int, request: Request) -> None:
+    """Adds one request, and says that the tenant was active."""
+    connection.execute(
+        _COUNT_REQUEST,
+        {
+            "number": number,
+            "at": request.at_ms,
+            "errors": request.errors,
+            "refused": request.refused,
+            "input": request.input_tokens,
+            "output": request.output_tokens,
+            "tokens": request.input_tokens + request.output_tokens,
+            "messages": request.messages,
+            "latencies": request.latencies,
+            "p95": request.p95_ms,
+            "day": request.day,
+            "day_before": request.day_before,
+            "month": request.month,
+            "month_before": request.month_before,
+        },
+    )
+
+
+def count_refusals(
+    connection: Connection, number: int, requests: int, limited: int, at_ms: int
+) -> None:
+    """Adds so many requests that were refused, `limited` of them by a limit."""
+    connection.execute(
+        _COUNT_REFUSALS, {"number": number, "requests": requests, "limited": limited, "at": at_ms}
+    )
+
+
+def count_messages(
+    connection: Connection, number: int, more: int, active_at_ms: int | None = None
+) -> None:
+    """Adds so many messages, or takes them off; with a moment, says that it was active then."""
+    connection.execute(_COUNT_MESSAGES, {"number": number, "more": more, "at": active_at_ms or 0})
+
+
+_LATEST = (
+    "SELECT latency_histogram, p95_ms, budget_day, budget_month FROM tenants WHERE id = :number"
+)
+
+_COUNT_REQUEST = """
+    UPDATE tenants SET
+        last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END,
+        message_count = message_count + :messages,
+        request_count = request_count + 1,
+        error_count = error_count + :errors,
+        refused_count = refused_count + :refused,
+        input_tokens = input_tokens + :input,
+        output_tokens = output_tokens + :output,
+        total_tokens = total_tokens + :tokens,
+        p95_ms = :p95,
+        latency_histogram = :latencies,
+        day_tokens = CASE WHEN budget_day = :day THEN day_tokens ELSE :day_before END + :tokens,
+        budget_day = :day,
+        month_tokens =
+            CASE WHEN budget_month = :month THEN month_tokens ELSE :month_before END + :tokens,
+        budget_month = :month
+    WHERE id = :number
+"""
+
+_COUNT_REFUSALS = """
+    UPDATE tenants SET request_count = request_count + :requests,
+        refused_count = refused_count + :limited,
+        last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END
+    WHERE id = :number
+"""
+
+_COUNT_MESSAGES = """
+    UPDATE tenants SET message_count = message_count + :more,
+        last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END
+    WHERE id = :number
+"""
