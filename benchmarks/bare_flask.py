@@ -33,7 +33,10 @@ class Upstream:
     def complete(self, text: str) -> str:
         """Return the upstream's answer to one message; OSError where there is none."""
         asked = {"model": "stub", "messages": [{"role": "user", "content": text}]}
-        body = json.dumps(asked).encode()
+        return self.ask(json.dumps(asked).encode())
+
+    def ask(self, body: bytes) -> str:
+        """Return the upstream's answer to the body of a request."""
         # A deque's own pop and append are atomic, under threads and under gevent.
         try:
             connection = self._idle.pop()

@@ -1,13 +1,15 @@
 """A model behind any OpenAI-compatible server, through the `openai` package; no agent's logic.
 
-The client's typed `chat.completions.create` walks every message through its parameter types,
-which with a hundred messages costs twenty times what the call costs. Its documented low-level
-`post` keeps its errors and leaves the body to us. What servers make of the dialect is read and
-written in `completions`; connections, time and retries are in `http`.
+The package's client knows the server: its address, credential, fields and limits of time. Only
+the body differs from call to call, so the head that the client describes is written once and our
+transport sends it: the client's own `post` costs four times as much. A client that was handed in
+may do as it likes with each request, and so is asked by `post` for every call. What servers make
+of the dialect is read and written in `completions`; connections, time and retries are in `http`.
 """
 
 from __future__ import annotations
 
+import math
 import time
 import urllib.request
 from collections.abc import Generator, Iterator, Mapping
@@ -23,11 +25,11 @@ from webapp.agent.completions.failures import Refused, refusal
 from webapp.agent.completions.reading import BROKE_OFF, UNREADABLE, Stream, read_whole, whole_of
 from webapp.agent.completions.refusals import Part, Refusals, told
 from webapp.agent.completions.request import RequestBody
-from webapp.agent.http.address import read_timeout, whole_address
+from webapp.agent.http.address import whole_address
 from webapp.agent.http.body import Unusable
 from webapp.agent.http.call import Call
-from webapp.agent.http.client import DirectClient
-from webapp.agent.http.lookout import Lookout
+from webapp.agent.http.head import Head
+from webapp.agent.http.response import Response
 from webapp.agent.http.transport import KeptAliveTransport
 from webapp.agent.http.tries import Refusal, Tries
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta, ToolSpec
@@ -40,6 +42,7 @@ OPENAI_HOST = "api.openai.com"
 TOO_LATE = "The model did not answer in time."
 # What may go to another origin than the one that was set: none of it says who we are.
 HARMLESS_HEADERS = frozenset({"accept", "content-type", "user-agent"})
+KNOWN_HEADS = 64
 PROBE = (Message.system("Answer in one word."), Message.user("Say: ready"))
 PROBE_TOOL = ToolSpec("status", "Not needed here.", {"type": "object", "properties": {}})
 
@@ -72,17 +75,27 @@ class OpenAIModel:
         self._name = name
         self._options = dict(options or {})
         self._tools_required = tools_required
-        self._lookout = Lookout()
         self._refusals = Refusals(time.monotonic)
-        self.client = client or _client(
+        self._transport = KeptAliveTransport() if client is None and not _has_proxies() else None
+        self._heads: dict[tuple[str, str, str, bool], Head] = {}
+        self._client = client or _client(
             api_key=api_key,
             base_url=base_url,
             max_retries=max_retries,
             timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
-            http_client=_http_client(timeout, self._lookout),
+            http_client=_http_client(timeout, self._transport),
         )
-        self._url = whole_address(self.client.base_url, "chat/completions")
+        self._url = whole_address(self._client.base_url, "chat/completions")
         self._body = RequestBody(name, self._options)
+
+    @property
+    def client(self) -> openai.OpenAI:
+        """What knows the server; another one that is put here sends every request itself."""
+        return self._client
+
+    @client.setter
+    def client(self, client: openai.OpenAI) -> None:
+        self._client, self._transport = client, None
 
     @property
     def name(self) -> str:
@@ -96,9 +109,9 @@ class OpenAIModel:
     def named(self, name: str) -> OpenAIModel:
         """The same server and connections, another model of it."""
         other = OpenAIModel(
-            name, options=self._options, tools_required=self._tools_required, client=self.client
+            name, options=self._options, tools_required=self._tools_required, client=self._client
         )
-        other._lookout, other._refusals = self._lookout, self._refusals
+        other._transport, other._refusals = self._transport, self._refusals
         return other
 
     def complete(self, request: ModelRequest) -> ModelReply:
@@ -113,18 +126,18 @@ class OpenAIModel:
 
     def check(self) -> None:
         """Asks the server for its models; raises `ModelError` when it does not answer."""
-        url = whole_address(self.client.base_url, "models")
+        url = whole_address(self._client.base_url, "models")
         tries = Tries(url, retries=0, patience=0.0, reads=True)
         while True:
             try:
-                self.client.get(tries.url, cast_to=httpx2.Response, options=self._sending(tries))
-            except openai.NotFoundError:
-                return  # an answer all the same; some servers have no list
-            except openai.OpenAIError as error:
-                if not tries.again(_refusal(error)):
-                    raise _refused(error).error from error
-            else:
+                response = self._send("GET", tries, b"", Call())
+            except httpx2.TransportError as error:
+                raise _unanswered(error) from error
+            # 404 is an answer all the same; some servers have no list.
+            if response.status < 300 or response.status == 404:
                 return
+            if not tries.again(Refusal(response.status, response.fields)):
+                raise refusal(response.status, response.content).error
 
     def probe(self, *, tools: bool = True) -> list[str]:
         """Asks a short question as turns do; gives the parts of it that the model refuses.
@@ -166,74 +179,118 @@ class OpenAIModel:
 
     def _whole(self, attempt: Attempt) -> Generator[TextDelta | ModelReply, None, None]:
         response, _ = self._post(attempt)
-        reply = read_whole(response.content, response.charset_encoding, _names(attempt.request))
+        reply = read_whole(response.content, response.charset, _names(attempt.request))
         if attempt.wants_pieces and reply.content:
             yield TextDelta(reply.content)
         yield reply
 
     def _streamed(self, attempt: Attempt) -> Generator[TextDelta | ModelReply, None, None]:
         response, call = self._post(attempt)
-        stream = Stream(
-            response.charset_encoding, _names(attempt.request), call, attempt.request.meter
-        )
+        stream = Stream(response.charset, _names(attempt.request), call, attempt.request.meter)
         try:
-            yield from stream.pieces(response.iter_bytes())
+            yield from stream.pieces(response.pieces)
         except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
             if call.was_left or isinstance(error, httpx2.TimeoutException):
                 attempt.request.meter.at_work()
             if call.called_off or not stream.is_finished:
-                raise _transport_failure(error) from error
+                raise _broken_off(error) from error
         finally:
             response.close()
         yield from stream.end()
 
-    def _post(self, attempt: Attempt) -> tuple[httpx2.Response, Call]:
+    def _post(self, attempt: Attempt) -> tuple[Response, Call]:
         """The answer's head and the clock of the rest, after as many tries as it takes."""
         content, request = attempt.content(), attempt.request
         tries = Tries(
             self._url,
-            retries=self.client.max_retries,
-            patience=read_timeout(self.client.timeout),
+            retries=self._client.max_retries,
+            patience=_timeout(self._client).read or math.inf,
             cancel=request.cancel,
             deadline=request.deadline,
         )
         while True:
             call = Call(request.cancel, request.deadline, streaming=attempt.streamed)
+            cause: Exception | None = None
             try:
-                with self._lookout.calling(call):
-                    return self.client.post(
-                        tries.url,
-                        content=content,
-                        options=self._sending(tries),
-                        cast_to=httpx2.Response,
-                        stream=attempt.streamed,
-                    ), call
-            except openai.OpenAIError as error:
-                refused = _refused(error)
-                left = call.was_left or isinstance(error, openai.APITimeoutError)
-                if call.taken or (call.sent and left):
-                    request.meter.at_work()
-                if not attempt.is_final(refused) and tries.again(_refusal(error)):
-                    continue
-                if request.deadline is not None and request.deadline.passed:
-                    raise ModelTimeout(TOO_LATE) from error
-                if refused.status is None:
-                    raise refused.error from error
-                raise refused from error
-            except (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError) as error:
-                raise _transport_failure(error) from error
+                response = self._send("POST", tries, content, call)
+            except httpx2.TransportError as error:
+                cause, refused = error, Refused(None, "", _unanswered(error))
+                again = Refusal(late=_is_late(error))
+            else:
+                if response.status < 300:
+                    return response, call
+                refused = refusal(response.status, response.content)
+                again = Refusal(response.status, response.fields)
+            left = call.was_left or isinstance(cause, httpx2.TimeoutException)
+            if call.taken or (call.sent and left):
+                request.meter.at_work()
+            if not attempt.is_final(refused) and tries.again(again):
+                continue
+            if request.deadline is not None and request.deadline.passed:
+                raise ModelTimeout(TOO_LATE) from cause
+            if refused.status is None:
+                raise refused.error from cause
+            raise refused
 
-    def _sending(self, tries: Tries) -> Any:
-        """The client's options for one try; its own retries would sleep past every deadline."""
-        headers: dict[str, Any] = {"Content-Type": "application/json"}
-        params: dict[str, Any] = {}
+    def _send(self, method: str, tries: Tries, content: bytes, call: Call) -> Response:
+        """One try. Raises the kinds of `httpx2.TransportError`."""
+        if self._transport is None:
+            return self._send_by_client(method, tries, content, streaming=call.streaming)
+        key = (method, tries.url, self._client.api_key, tries.elsewhere)
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= KNOWN_HEADS:
+                self._heads.clear()  # redirects may lead to any number of addresses
+            head = self._heads[key] = self._head(method, tries)
+        return self._transport.send(head, content, call, _timeout(self._client))
+
+    def _head(self, method: str, tries: Tries) -> Head:
+        known = {**self._client.default_headers, **self._client.auth_headers}
+        return Head.of(
+            method,
+            tries.url,
+            {
+                name: value
+                for name, value in known.items()
+                if isinstance(value, str)  # the client marks a field that is left out
+                and not (tries.elsewhere and name.lower() not in HARMLESS_HEADERS)
+                and not (method == "GET" and name.lower() == "content-type")
+            },
+        )
+
+    def _send_by_client(
+        self, method: str, tries: Tries, content: bytes, *, streaming: bool
+    ) -> Response:
+        # The client's own retries would sleep past every deadline.
+        options: Any = {"max_retries": 0, "headers": {"Content-Type": "application/json"}}
         if tries.elsewhere:
-            ours = (*self.client.default_headers, *self.client.auth_headers)
-            headers |= {
+            ours = (*self._client.default_headers, *self._client.auth_headers)
+            options["headers"] |= {
                 name: openai.Omit() for name in ours if name.lower() not in HARMLESS_HEADERS
             }
-            params = dict.fromkeys(self.client.default_query, openai.Omit())
-        return {"headers": headers, "params": params, "max_retries": 0}
+            options["params"] = dict.fromkeys(self._client.default_query, openai.Omit())
+        kind = httpx2.Response
+        try:
+            if method == "GET":
+                found = self._client.get(tries.url, cast_to=kind, options=options)
+            else:
+                found = self._client.post(
+                    tries.url, content=content, cast_to=kind, options=options, stream=streaming
+                )
+        except openai.APIStatusError as error:
+            found = error.response
+        except openai.APIConnectionError as error:
+            if isinstance(error.__cause__, httpx2.TransportError):
+                raise error.__cause__ from error
+            late = isinstance(error, openai.APITimeoutError)
+            raise (httpx2.ReadTimeout if late else httpx2.ReadError)("no answer") from error
+        except (openai.OpenAIError, httpx2.StreamError, httpx2.DecodingError) as error:
+            raise ModelError("The model failed.") from error
+        if streaming and found.is_success:
+            return Response(
+                found.status_code, found.headers, pieces=found.iter_bytes(), close=found.close
+            )
+        return Response(found.status_code, found.headers, found.content)
 
 
 def _client(**given: Any) -> openai.OpenAI:
@@ -256,50 +313,49 @@ def _names(request: ModelRequest) -> frozenset[str]:
     return frozenset([tool.name for tool in request.tools])
 
 
-def _http_client(timeout: float, lookout: Lookout) -> httpx2.Client:
-    """Our transport, unless the environment asks for a proxy: then httpx2's own, which has them.
+def _has_proxies() -> bool:
+    return bool(urllib.request.getproxies().keys() & {"http", "https", "all"})
+
+
+def _http_client(timeout: float, transport: KeptAliveTransport | None) -> httpx2.Client:
+    """For what the package's client sends itself: over our transport, or else, when the
+    environment asks for a proxy, over httpx2's, which knows them.
 
     No cookie is kept: what the server sets for one user's call would go out with everybody's, and
     the cookie of a load balancer would send them all to one of its machines.
     """
     cookies = CookieJar(DefaultCookiePolicy(allowed_domains=()))
-    if urllib.request.getproxies().keys() & {"http", "https", "all"}:
-        return openai.DefaultHttpxClient(
-            timeout=timeout,
-            cookies=cookies,
-            limits=httpx2.Limits(max_connections=2000, max_keepalive_connections=1000),
-            follow_redirects=False,
-        )
-    return DirectClient(KeptAliveTransport(lookout), timeout=timeout)
-
-
-def _refusal(error: openai.OpenAIError) -> Refusal:
-    """What of a failed try says whether to try again."""
-    if isinstance(error, openai.APIStatusError):
-        return Refusal(error.status_code, error.response.headers)
-    late = isinstance(error, openai.APITimeoutError)
-    connecting = isinstance(error.__cause__, httpx2.ConnectTimeout)
-    return Refusal(
-        late=not isinstance(error, openai.APIConnectionError)
-        or (late and not connecting)
-        or isinstance(error.__cause__, Unusable)
+    if transport is not None:
+        return httpx2.Client(transport=transport, timeout=timeout, cookies=cookies)
+    return openai.DefaultHttpxClient(
+        timeout=timeout,
+        cookies=cookies,
+        limits=httpx2.Limits(max_connections=2000, max_keepalive_connections=1000),
+        follow_redirects=False,
     )
 
 
-def _refused(error: openai.OpenAIError) -> Refused:
-    """What the client's error says, with our own for it; the provider's words stay in the cause."""
-    if isinstance(error, openai.APITimeoutError):
-        return Refused(None, "", ModelTimeout(TOO_LATE))
-    if isinstance(error.__cause__, Unusable):
-        return Refused(None, "", ModelError(UNREADABLE))
-    if isinstance(error, openai.APIConnectionError):
-        return Refused(None, "", ModelError("The model's server cannot be reached."))
-    if isinstance(error, openai.APIStatusError):
-        return refusal(error.status_code, error.response.content)
-    return Refused(None, "", ModelError("The model failed."))
+def _timeout(client: openai.OpenAI) -> httpx2.Timeout:
+    timeout: Any = client.timeout
+    return timeout if isinstance(timeout, httpx2.Timeout) else httpx2.Timeout(timeout)
 
 
-def _transport_failure(error: Exception) -> ModelError:
+def _is_late(error: httpx2.TransportError) -> bool:
+    """Whether another try would end the same way: no answer in time, or one of no use."""
+    late = isinstance(error, httpx2.TimeoutException)
+    return isinstance(error, Unusable) or (late and not isinstance(error, httpx2.ConnectTimeout))
+
+
+def _unanswered(error: httpx2.TransportError) -> ModelError:
+    """What a call without an answer ends with."""
+    if isinstance(error, httpx2.TimeoutException):
+        return ModelTimeout(TOO_LATE)
+    if isinstance(error, Unusable):
+        return ModelError(UNREADABLE)
+    return ModelError("The model's server cannot be reached.")
+
+
+def _broken_off(error: Exception) -> ModelError:
     if isinstance(error, httpx2.TimeoutException):
         return ModelTimeout(TOO_LATE)
     return ModelError(BROKE_OFF)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import httpx2
 
 
@@ -15,9 +13,3 @@ def whole_address(base_url: httpx2.URL, path: str) -> str:
     """
     base, mark, query = str(base_url).partition("?")
     return f"{base.rstrip('/')}/{path}" + (f"?{query.removesuffix('/')}" if mark else "")
-
-
-def read_timeout(timeout: object) -> float:
-    """The seconds that a whole answer may take by the client's settings."""
-    seconds = timeout.read if isinstance(timeout, httpx2.Timeout) else timeout
-    return float(seconds) if isinstance(seconds, int | float) else math.inf

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
-import time
 from collections.abc import Callable, Iterator
 
 import httpx2
 
-from webapp.agent.http.answer import Answer
+from webapp.agent.http.answer import Answer, BadAnswer
 from webapp.agent.http.call import Call
 from webapp.agent.http.unpacking import CannotUnpack, unpacked
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 # What is between two line ends of a stream is in memory before anybody can look at it.
 MAX_LINE_BYTES = 8 * 1024 * 1024
-CHUNK = 64 * 1024
 END_SECONDS = 0.05
 
 
@@ -24,34 +21,28 @@ class Unusable(httpx2.RemoteProtocolError):
     """The answer is too large or cannot be unpacked; a second one would be no better."""
 
 
-class Body(httpx2.SyncByteStream):
+class Body:
     """The answer's bytes; `done` is told at its closing whether the connection can be kept.
 
-    Raises `httpx2.ReadTimeout`, `httpx2.ReadError`, `httpx2.RemoteProtocolError` for what breaks
-    off, and `Unusable`.
+    Raises `httpx2.ReadTimeout` and `httpx2.ReadError` for what breaks off, and `Unusable`.
     """
 
     def __init__(
-        self,
-        answer: Answer,
-        sock: socket.socket,
-        call: Call,
-        request: httpx2.Request,
-        done: Callable[[bool], None],
+        self, answer: Answer, sock: socket.socket, call: Call, done: Callable[[bool], None]
     ) -> None:
         self._answer = answer
         self._sock = sock
         self._call = call
-        self._request = request
         self._done = done
-        self._reusable = False
+        self._pieces = answer.pieces()
         self._broken = False
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         total = line = 0
+        coding = self._answer.fields.get("content-encoding", "")
         try:
-            for piece in unpacked(self._chunks(), self._answer.field(b"content-encoding")):
+            for piece in unpacked(self._received(), coding) if coding else self._received():
                 total += len(piece)
                 if total > MAX_ANSWER_BYTES:
                     raise self._unusable("the answer is too large")
@@ -65,53 +56,50 @@ class Body(httpx2.SyncByteStream):
             raise self._unusable(str(error)) from error
 
     def close(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        reusable = self._reusable or self._comes_to_its_end()
-        self._answer.close()
-        self._done(reusable)
+        if not self._closed:
+            self._closed = True
+            self._done(self._comes_to_its_end())
 
-    def _chunks(self) -> Iterator[bytes]:
-        """What the connection brings; it can be kept when all of it was read."""
-        reusable, self._broken = not self._answer.will_close, True
-        began = time.monotonic()
+    def _received(self) -> Iterator[bytes]:
+        """What the connection brings."""
         try:
-            while chunk := self._answer.read1(CHUNK):
-                self._call.came(began)
-                self._broken = False
-                yield chunk
-                self._broken = True
-                began = self._call.give_way()
+            # Not `yield from`: a reader who leaves before the end would end the pieces as well.
+            for piece in self._pieces:  # noqa: UP028
+                yield piece
         except TimeoutError as error:
-            raise self._late() from error
-        except (http.client.HTTPException, OSError, ValueError) as error:
+            self._broken = True
+            raise ended(self._call) from error
+        except (BadAnswer, OSError) as error:
+            self._broken = True
             if self._call.is_over():
-                raise self._late() from error
-            raise httpx2.ReadError("the answer broke off", request=self._request) from error
+                raise ended(self._call) from error
+            raise httpx2.ReadError("the answer broke off") from error
         if self._call.is_over():
             # The lookout has broken the connection, which looks like the end of some answers.
-            raise self._late()
-        if self._answer.length:
             self._broken = True
-            raise httpx2.RemoteProtocolError("the answer broke off", request=self._request)
-        self._reusable, self._broken = reusable, False
-
-    def _late(self) -> httpx2.TransportError:
-        if self._call.called_off:
-            return httpx2.ReadError("the call was called off", request=self._request)
-        return httpx2.ReadTimeout("no whole answer in time", request=self._request)
+            raise ended(self._call)
 
     def _unusable(self, why: str) -> Unusable:
         self._broken = True
-        return Unusable(why, request=self._request)
+        return Unusable(why)
 
     def _comes_to_its_end(self) -> bool:
         """Whether nothing but the end was left to read, as after the last event of a stream."""
-        if self._broken or self._answer.will_close or self._call.is_over():
+        if self._broken or self._answer.will_close:
+            return False
+        if self._answer.ended:
+            return self._answer.is_reusable
+        if self._call.is_over():
             return False
         try:
             self._sock.settimeout(END_SECONDS)
-            return not self._answer.read1(CHUNK) and not self._answer.length
-        except (http.client.HTTPException, OSError, ValueError):
+            return next(self._pieces, None) is None and self._answer.is_reusable
+        except (BadAnswer, OSError):
             return False
+
+
+def ended(call: Call) -> httpx2.TransportError:
+    """The error for a call that is over before its answer."""
+    if call.called_off:
+        return httpx2.ReadError("the call was called off")
+    return httpx2.ReadTimeout("no whole answer in time")

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import socket
-
-from webapp.agent.http.answer import Answer
+from dataclasses import dataclass
 
 Origin = tuple[str, str, int]  # scheme, host, port
 
 
+@dataclass(slots=True, eq=False)
 class Connection:
     """Carries one request and its answer at a time."""
 
-    __slots__ = ("sock",)
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-
-    def answer(self, method: str) -> Answer:
-        """The answer to what was sent, up to its body. Raises `http.client.HTTPException`."""
-        answer = Answer(self.sock, method=method)
-        try:
-            answer.begin()
-        except BaseException:
-            answer.close()
-            raise
-        return answer
+    sock: socket.socket
 
     def close(self) -> None:
         self.sock.close()

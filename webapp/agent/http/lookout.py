@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from webapp.agent.http.call import Call
 
@@ -27,21 +25,6 @@ class Lookout:
         self._lock = threading.Lock()
         self._calls: dict[Call, socket.socket] = {}
         self._looking = False
-        self._local = threading.local()
-
-    @contextmanager
-    def calling(self, call: Call) -> Iterator[None]:
-        """What this thread sends in the block is this call."""
-        self._local.call = call
-        try:
-            yield
-        finally:
-            self._local.call = None
-
-    @property
-    def call(self) -> Call:
-        """The call that this thread makes now; one of its own when nobody said."""
-        return getattr(self._local, "call", None) or Call()
 
     def watch(self, call: Call, connection: socket.socket) -> None:
         """Breaks the connection when the call is over, until `leave`; a later one replaces it."""
