@@ -23,8 +23,8 @@ from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.storing import store_messages, store_request
 from webapp.tenants.listing.query import SORTS, TenantFilter, TenantQuery
 from webapp.tenants.listing.store import page
+from webapp.usage.figures import EVERYONE
 from webapp.usage.records import RequestRecord
-from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS
 

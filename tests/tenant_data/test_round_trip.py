@@ -19,8 +19,8 @@ from webapp.tenants.directory import TenantChange, TenantDirectory
 from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 from webapp.tenants.user_ids.forms import PlainUserIds
 from webapp.usage.records import Refusal, RequestRecord
-from webapp.usage.requests import first_since, latest_requests
 from webapp.usage.retention import prune
+from webapp.usage.store import first_since, latest_requests
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS
 

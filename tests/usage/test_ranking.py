@@ -16,9 +16,9 @@ from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.storing import store_request
 from webapp.tenants import store
 from webapp.usage.figures import Totals
-from webapp.usage.ranking import SORTS, RankedTenant, per_tenant, top_tenants
+from webapp.usage.ranking.store import SORTS, RankedTenant, per_tenant, top_tenants
 from webapp.usage.records import RequestRecord
-from webapp.usage.requests import first_since
+from webapp.usage.store import first_since
 from webapp.usage.summary import totals
 from webapp.usage.windows import WINDOWS, window_named
 

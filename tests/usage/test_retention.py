@@ -9,8 +9,8 @@ from webapp.storage import Connection, Database
 from webapp.tenant_data.storing import store_request
 from webapp.tenants import store
 from webapp.usage import retention
+from webapp.usage.figures import EVERYONE
 from webapp.usage.records import RequestRecord
-from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS
 

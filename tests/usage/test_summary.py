@@ -16,11 +16,10 @@ from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.storing import store_request
 from webapp.tenants import store
-from webapp.usage.figures import Percentiles, UsageSummary
+from webapp.usage.figures import EVERYONE, Percentiles, UsageSummary
 from webapp.usage.histogram import bucket_of, value_of
 from webapp.usage.records import RequestRecord
-from webapp.usage.requests import latest_requests
-from webapp.usage.store import EVERYONE
+from webapp.usage.store import latest_requests
 from webapp.usage.summary import summary, totals
 from webapp.usage.windows import WINDOWS, window_named
 

@@ -9,7 +9,7 @@ from webapp.errors import QuotaExhausted
 from webapp.periods import DAY_MS, day_number, month_number, month_span
 from webapp.storage import Connection
 from webapp.tenants.store import Standing
-from webapp.usage.store import tokens_between
+from webapp.usage.sums.store import tokens_between
 
 
 def require_budget(

@@ -17,8 +17,8 @@ from webapp.storage import Connection, Database
 from webapp.tenant_data.storing import store_refusals
 from webapp.tenants import store as tenants
 from webapp.usage import store as usage_store
+from webapp.usage.figures import EVERYONE
 from webapp.usage.records import Refusal
-from webapp.usage.store import EVERYONE
 
 WAIT_SECONDS = 1.0
 MOST = 5_000

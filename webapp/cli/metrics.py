@@ -7,7 +7,7 @@ import click
 from webapp.cli.figures import WINDOW, write_figures
 from webapp.cli.opened import opened_services
 from webapp.cli.output import AS_JSON, examples
-from webapp.usage.store import EVERYONE
+from webapp.usage.figures import EVERYONE
 
 
 @click.command(

@@ -19,6 +19,7 @@ from webapp.tenants.counters import store as counters
 from webapp.usage import histogram
 from webapp.usage import store as usage
 from webapp.usage.records import Refusal, RequestRecord
+from webapp.usage.sums import store as sums
 
 
 def store_turn(
@@ -101,8 +102,8 @@ def _of_day(connection: Connection, tenant: int, record: RequestRecord) -> int:
     """The counters are those of the newest request's day. Whenever another day comes, over
     midnight or because a clock was set, they begin anew from the sums of that day."""
     begin = record.at_ms - record.at_ms % DAY_MS
-    return usage.tokens_between(connection, tenant, begin, begin + DAY_MS)
+    return sums.tokens_between(connection, tenant, begin, begin + DAY_MS)
 
 
 def _of_month(connection: Connection, tenant: int, record: RequestRecord) -> int:
-    return usage.tokens_between(connection, tenant, *month_span(record.at_ms))
+    return sums.tokens_between(connection, tenant, *month_span(record.at_ms))

@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 from webapp.usage import histogram
 from webapp.usage.windows import Window
 
+EVERYONE = 0  # the tenant number of the sums over all tenants
+REQUEST = "request"
+TTFT = "first_token"  # the time to it, measured on streamed turns
+
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:

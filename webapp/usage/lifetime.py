@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from webapp.storage import Connection
 from webapp.usage import histogram
-from webapp.usage.store import EVERYONE, TTFT
+from webapp.usage.figures import TTFT
+from webapp.usage.sums import store as sums
 
 
 @dataclass(slots=True)
@@ -27,15 +28,10 @@ class Lifetime:
 
 
 def lifetime(connection: Connection) -> Lifetime:
-    """All figures in one read of the sums by day: a few hundred rows for each day of use."""
+    """All figures in one read."""
     found = Lifetime()
-    rows = connection.execute(
-        "SELECT measure, code, bucket, SUM(requests), SUM(errors), SUM(rate_limited),"
-        " SUM(input_tokens), SUM(output_tokens)"
-        " FROM usage WHERE tenant_id = :everyone AND period = 'day' GROUP BY 1, 2, 3",
-        {"everyone": EVERYONE},
-    ).fetchall()
-    for measure, code, bucket, requests, errors, refused, input_tokens, output_tokens in rows:
+    for row in sums.all_time(connection):
+        measure, code, bucket, requests, errors, refused, input_tokens, output_tokens = row
         if measure == TTFT:
             found.first_token[bucket] += requests
             continue
@@ -47,8 +43,3 @@ def lifetime(connection: Connection) -> Lifetime:
         if bucket != histogram.NO_LATENCY:
             found.latency[bucket] += requests
     return found
-
-
-def tenant_count(connection: Connection) -> int:
-    """How many tenants there are; walks one index."""
-    return int(connection.execute("SELECT COUNT(*) FROM tenants", {}).fetchone()[0])

@@ -1,18 +1,19 @@
-"""Writes what a request cost into the list of requests and the sums; counters are tenants'.
-
-Reading is in summary.py, listings in tenants_usage.py, forgetting in retention.py.
-"""
+"""The SQL of requests one by one; their sums by time are read in sums/store.py."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import Connection
 from webapp.usage import histogram
+from webapp.usage.figures import REQUEST, TTFT
 from webapp.usage.records import Refusal, RequestRecord
 
-EVERYONE = 0  # the tenant number of the sums over all tenants
-REQUEST = "request"
-TTFT = "first_token"  # measured on streamed turns
+MAX_ID = 2**63 - 1
+# A request is stored when it ends, and a late one later: the list is out of order by so much.
+LATENESS_MS = HOUR_MS
 _REQUEST = """
     INSERT INTO requests (tenant_id, at, route, status, code, latency_ms, first_token_ms,
         input_tokens, output_tokens, request_id)
@@ -74,17 +75,6 @@ def count_refusals(connection: Connection, tenant: int, refusal: Refusal, number
     )
 
 
-def tokens_between(connection: Connection, tenant: int, since_ms: int, until_ms: int) -> int:
-    """The tenant's tokens of whole UTC days, from the sums."""
-    found = connection.execute(
-        "SELECT COALESCE(SUM(input_tokens + output_tokens), 0) FROM usage"
-        " WHERE tenant_id = :tenant AND period = 'day' AND at >= :since AND at < :until"
-        " AND measure = :measure",
-        {"tenant": tenant, "since": since_ms, "until": until_ms, "measure": REQUEST},
-    )
-    return int(found.fetchone()[0])
-
-
 def record(connection: Connection, tenant: int, record: RequestRecord) -> None:
     """Writes one request of the tenant numbered so, and adds it to the sums."""
     at = record.at_ms
@@ -115,3 +105,77 @@ def record(connection: Connection, tenant: int, record: RequestRecord) -> None:
         nothing = {"code": "", "errors": 0, "refused": 0, "input": 0, "output": 0}
         measured = {"measure": TTFT, "bucket": bucket}
         connection.execute(_SUMS, {**values, **nothing, **measured})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """One request as it was recorded; times are milliseconds, `at_ms` since 1970 UTC."""
+
+    id: int
+    at_ms: int
+    route: str
+    status: int
+    code: str
+    latency_ms: int
+    first_token_ms: int | None
+    input_tokens: int
+    output_tokens: int
+    request_id: str
+
+
+def latest_requests(
+    connection: Connection, tenant: int, limit: int, before: int | None = None
+) -> list[StoredRequest]:
+    """At most `limit` of the tenant's requests, the newest first, older than the one `before`."""
+    found = connection.execute(
+        "SELECT id, at, route, status, code, latency_ms, first_token_ms, input_tokens,"
+        " output_tokens, request_id FROM requests"
+        " WHERE tenant_id = :tenant AND id < :before ORDER BY id DESC LIMIT :limit",
+        {"tenant": tenant, "before": MAX_ID if before is None else before, "limit": limit},
+    )
+    return [StoredRequest(*row) for row in found.fetchall()]
+
+
+def first_since(connection: Connection, at_ms: int) -> int:
+    """The number from which on all requests of that moment and later lie.
+
+    Requests are stored in the order in which they end, so their times grow with their numbers,
+    and the place is found by halving.
+    """
+    low = 0
+    high = connection.execute("SELECT COALESCE(MAX(id), 0) + 1 FROM requests", {}).fetchone()[0]
+    while low < high:
+        middle = (low + high) // 2
+        found = connection.execute(
+            "SELECT id, at FROM requests WHERE id >= :middle ORDER BY id LIMIT 1",
+            {"middle": middle},
+        ).fetchone()
+        if found is None or found[1] >= at_ms:
+            high = middle
+        else:
+            low = found[0] + 1
+    return int(low)
+
+
+def requests_since(
+    connection: Connection, tenant: int, since_ms: int, page: int
+) -> Iterator[StoredRequest]:
+    """The tenant's requests of that moment and later, newest first, read page by page."""
+    before = None
+    while True:
+        read = latest_requests(connection, tenant, page, before)
+        yield from (one for one in read if one.at_ms >= since_ms)
+        if len(read) < page or read[-1].at_ms < since_ms - LATENESS_MS:
+            return
+        before = read[-1].id
+
+
+def prune(connection: Connection, before_ms: int, most: int) -> int:
+    """Deletes at most so many of those that are older; gives their number."""
+    # Numbers grow with time: what lies before the first that is kept is older than it. Those of
+    # imported requests are below 0 and say nothing of their time.
+    return connection.execute(
+        "DELETE FROM requests WHERE id IN (SELECT id FROM requests"
+        " WHERE id < :first AND (id >= 0 OR at < :before) ORDER BY id LIMIT :most)",
+        {"first": first_since(connection, before_ms), "before": before_ms, "most": most},
+    ).rowcount

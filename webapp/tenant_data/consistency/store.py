@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from webapp.storage import Connection
-from webapp.usage.store import EVERYONE, REQUEST
+from webapp.usage.figures import EVERYONE, REQUEST
 
 SHOWN = 10
 

@@ -17,8 +17,8 @@ from webapp.errors import InvalidInput
 from webapp.messages import Message, ToolCall
 from webapp.tenant_data.transfer import shapes
 from webapp.tenant_data.transfer.export import FORMAT, VERSION
+from webapp.usage.figures import REQUEST
 from webapp.usage.histogram import NO_LATENCY
-from webapp.usage.store import REQUEST
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_MESSAGES = 200_000

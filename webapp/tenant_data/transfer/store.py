@@ -65,7 +65,7 @@ def put_requests(connection: Connection, tenant: int, rows: list[dict[str, Any]]
     """Puts requests behind all others, in their order.
 
     The numbers of requests made here grow with their times, and looking for a moment relies on
-    that (`usage/requests.py`); so those from elsewhere have numbers below 0.
+    that (`usage/store.py`); so those from elsewhere have numbers below 0.
     """
     lowest = connection.execute("SELECT COALESCE(MIN(id), 0) FROM requests", {}).fetchone()[0]
     first = min(0, int(lowest)) - len(rows)

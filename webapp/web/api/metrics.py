@@ -6,8 +6,8 @@ from flask import Response, jsonify
 from pydantic import Field
 
 from webapp.errors import Forbidden, NotFound
+from webapp.usage.figures import EVERYONE
 from webapp.usage.metrics import metrics_fields
-from webapp.usage.store import EVERYONE
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS, window_named
 from webapp.web.api.tenants import tenant_of_path

@@ -23,8 +23,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from webapp.errors import Forbidden, StorageUnavailable
+from webapp.tenants.rows import count
 from webapp.usage.histogram import value_of
-from webapp.usage.lifetime import Lifetime, lifetime, tenant_count
+from webapp.usage.lifetime import Lifetime, lifetime
 from webapp.version import __version__
 from webapp.web.context import caller, services
 from webapp.web.limits import limits
@@ -41,7 +42,7 @@ def prometheus() -> Response:
     found: list[Metric] = [_gauge("switchboard_build_info", "The version.", 1, version=__version__)]
     try:
         figures, tenants = services().database.read_long(
-            lambda connection: (lifetime(connection), tenant_count(connection))
+            lambda connection: (lifetime(connection), count(connection))
         )
         found.append(_database_up(True))
         found.append(_gauge("switchboard_tenants", "Tenants there are.", tenants))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from webapp.usage.figures import UsageSummary
-from webapp.usage.store import EVERYONE
+from webapp.usage.figures import EVERYONE, UsageSummary
 from webapp.usage.summary import summary
 from webapp.usage.windows import Window
 from webapp.web.admin.figures.cache import figure_cache

@@ -12,7 +12,7 @@ from pydantic import Field
 from webapp.storage import Connection
 from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.usage.figures import Totals
-from webapp.usage.ranking import MAX_LIMIT, RankingPage, per_tenant
+from webapp.usage.ranking.store import MAX_LIMIT, RankingPage, per_tenant
 from webapp.usage.summary import totals
 from webapp.usage.windows import WINDOWS, Window
 from webapp.web.admin.display.charts import latency_chart, traffic_chart

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from webapp.errors import SwitchboardError
 from webapp.periods import DAY_MS
 from webapp.tenants.directory import Census
-from webapp.usage.ranking import RankedTenant, top_tenants
+from webapp.usage.ranking.store import RankedTenant, top_tenants
 from webapp.usage.windows import WINDOWS, Window
 from webapp.web.admin.display.charts import latency_chart, traffic_chart
 from webapp.web.admin.figures.cache import figure_cache

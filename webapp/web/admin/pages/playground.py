@@ -20,7 +20,7 @@ from webapp.messages import Message
 from webapp.storage import Connection
 from webapp.tenants import store as tenants
 from webapp.turns import Cancellation
-from webapp.usage.requests import StoredRequest, latest_requests
+from webapp.usage.store import StoredRequest, latest_requests
 from webapp.web.admin.session.visitor import actor
 from webapp.web.context import context, services
 from webapp.web.hang_up import HangUp

@@ -17,9 +17,9 @@ from webapp.periods import DAY_MS, month_span
 from webapp.storage import Connection
 from webapp.tenant_data.transfer.export import export_lines
 from webapp.tenants.rows import TenantRow
-from webapp.usage.requests import latest_requests
-from webapp.usage.store import tokens_between
+from webapp.usage.store import latest_requests
 from webapp.usage.summary import summary
+from webapp.usage.sums.store import tokens_between
 from webapp.usage.windows import WINDOWS
 from webapp.web.admin.display.charts import latency_chart, traffic_chart
 from webapp.web.admin.display.downloads import download

@@ -15,7 +15,7 @@ from typing import Any
 from webapp.errors import InvalidInput
 from webapp.storage import Connection
 from webapp.usage.figures import Totals
-from webapp.usage.requests import first_since
+from webapp.usage.store import first_since
 from webapp.usage.summary import totals
 from webapp.usage.windows import Window
 

@@ -1,0 +1,1 @@
+"""The order of the tenants by what happened in a window of time."""

@@ -1,0 +1,1 @@
+"""Sums of requests by minute, hour and day, of each tenant and of everyone."""
