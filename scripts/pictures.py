@@ -27,9 +27,9 @@ from tests.upstream import Answer, saying, upstream
 from webapp.accounts.audit import Actor, AuditEntry
 from webapp.periods import DAY_MS
 from webapp.storage import Connection
-from webapp.tenants.directory import TenantChange
 from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.tenants.notes import AuditNote
+from webapp.tenants.restrictions.change import TenantChange
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "screenshots"
@@ -103,13 +103,13 @@ def _prepare(site: Site) -> str:
     services.admins.create("mallory", by=by, role="viewer")
     services.keys.create("Shop backend", role="chat", users="*", by=by)
     services.keys.create("Acme's own app", role="chat", users="org-acme-*", by=by)
-    services.directory.clear(others[0], audit=audit)
+    services.acts.clear(others[0], audit=audit)
     services.directory.update(others[1], TenantChange(blocked=True), audit=audit)
     services.directory.update(tenant, TenantChange(rate_limit="120/minute"), audit=audit)
-    services.directory.forget(others[2], audit=audit)
+    services.acts.forget(others[2], audit=audit)
     services.admins.change_role("mallory", "operator", by=by)
     services.directory.update(others[1], TenantChange(blocked=False), audit=audit)
-    services.directory.clear(others[3], audit=audit)
+    services.acts.clear(others[3], audit=audit)
     return tenant
 
 

@@ -9,9 +9,9 @@ from webapp.chat import idempotency
 from webapp.clock_watch import ClockWatch
 from webapp.errors import SwitchboardError
 from webapp.services import Services
-from webapp.storage import Connection
+from webapp.storage import Connection, meta
 from webapp.storage.slices import ROWS, in_slices
-from webapp.tenant_data.wiping import merge_noted_search
+from webapp.tenant_data.forgetting import merge_noted_search
 from webapp.usage.retention import prune
 
 logger = logging.getLogger("switchboard.housekeeping")
@@ -73,16 +73,14 @@ def run_once(services: Services, watch: ClockWatch) -> None:
 
 def last_run(connection: Connection) -> int | None:
     """What the wall clock said when any process last did the chores; None before the first."""
-    row = connection.execute(
-        "SELECT value FROM meta WHERE name = :name", {"name": LAST_RUN}
-    ).fetchone()
-    return None if row is None else int(row[0])
+    said = meta.value(connection, LAST_RUN)
+    return None if said is None else int(said)
 
 
 def _forget_and_prune(services: Services) -> None:
     settings = services.settings
     if settings.inactive_after is not None:
-        done = services.directory.cleanup(settings.inactive_after)
+        done = services.acts.cleanup(settings.inactive_after)
         fields = {"tenants": done.tenants, "left": done.left}
         logger.info("inactive_tenants_forgotten", extra=fields)
     now = services.clock.now_ms()
@@ -107,20 +105,9 @@ def _is_ours(services: Services) -> bool:
     now = services.clock.now_ms()
     interval_ms = round(services.settings.cleanup_interval * 1000)
 
-    def work(connection: Connection) -> bool:
-        taken = connection.execute(
-            "INSERT INTO meta (name, value) VALUES (:name, :now) ON CONFLICT (name)"
-            " DO UPDATE SET value = excluded.value"
-            " WHERE CAST(meta.value AS INTEGER) <= :before"
-            # A clock that was set back must not stop the chores for ever.
-            " OR CAST(meta.value AS INTEGER) > :now_number",
-            {
-                "name": LAST_RUN,
-                "now": str(now),
-                "now_number": now,
-                "before": now - interval_ms * 9 // 10,
-            },
+    # A clock that was set back must not stop the chores for ever: what lies ahead counts for none.
+    return services.database.write(
+        lambda connection: meta.put_number_outside(
+            connection, LAST_RUN, now, now - interval_ms * 9 // 10 + 1, now
         )
-        return taken.rowcount > 0
-
-    return services.database.write(work)
+    )

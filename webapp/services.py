@@ -25,6 +25,7 @@ from webapp.local_model import health
 from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
 from webapp.storage import Database, open_database
+from webapp.tenant_data.acts import TenantActs
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids.forms import PlainUserIds, UserIds
 from webapp.turn_room import TurnRoom
@@ -54,6 +55,7 @@ class Services:
     keys: Keys
     tokens: Tokens
     directory: TenantDirectory
+    acts: TenantActs
     admins: Admins
     sign_in: SignIn
     stopping: Stopping
@@ -128,6 +130,7 @@ def build_services(
     configurations = _configurations(settings, database, ticking, model, extensions)
     keys = Keys(database, user_ids, audit=audit, clock=ticking)
     passwords = Passwords()
+    directory = TenantDirectory(database, user_ids, ticking, encrypted=bool(settings.user_id_key))
     stopping = Stopping()
     return Services(
         loaded=loaded,
@@ -149,13 +152,13 @@ def build_services(
         audit=audit,
         keys=keys,
         tokens=_tokens(settings, secret, keys, ticking),
-        directory=TenantDirectory(
+        directory=directory,
+        acts=TenantActs(
             database,
             user_ids,
             ticking,
-            check_token_budget=parse_budget,
+            directory,
             memory_max_messages=settings.memory_max_messages,
-            encrypted=bool(settings.user_id_key),
         ),
         admins=Admins(database, passwords, audit=audit, clock=ticking),
         sign_in=SignIn(

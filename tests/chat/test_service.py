@@ -26,7 +26,7 @@ from webapp.errors import (
     TenantBlocked,
     TenantBusy,
 )
-from webapp.memory.clearing.store import clear
+from webapp.memory.clearing.parts import clear
 from webapp.memory.history.store import history
 from webapp.storage import Connection
 from webapp.tenants.store import ensure, number_of, standing

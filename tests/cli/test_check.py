@@ -113,9 +113,9 @@ def test_counters_are_compared_with_their_rows(app: Flask, tmp_path: Path) -> No
     for user_id in ("alice", "alice", "bob"):
         answer = client.post("/chat", json={"user_id": user_id, "message": "Hello"})
         assert answer.status_code == 200, answer.json
-    directory, database = services_of(app).directory, services_of(app).database
-    directory.import_("carol", list(directory.export("alice")))
-    directory.clear("bob")
+    acts, database = services_of(app).acts, services_of(app).database
+    acts.import_("carol", list(acts.export("alice")))
+    acts.clear("bob")
     assert database.read_long(compare).count == 0
     status, lines = check(tmp_path, "--data")
     assert status == 0, lines

@@ -10,12 +10,13 @@ import pytest
 
 from webapp.errors import InvalidInput
 from webapp.memory import store
-from webapp.memory.clearing.store import clear
+from webapp.memory.clearing.parts import clear
 from webapp.memory.history.store import history
-from webapp.memory.paging.store import Position, StoredMessage, message_page, sessions_of
+from webapp.memory.paging.store import Position, StoredMessage, message_page
+from webapp.memory.sessions.store import sessions_of
 from webapp.messages import Message
 from webapp.storage import Connection, Database
-from webapp.tenant_data import wiping
+from webapp.tenant_data import clearing
 from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store as tenants
 
@@ -100,8 +101,8 @@ def test_clear_all_counts_messages_and_the_tenants_that_had_any(database: Databa
     fill(database, "alice", {"default": 2, "work": 1})
     fill(database, "bob", {"default": 2})
     fill(database, "carol", {})
-    assert wiping.clear_all(database, None) == (10, 2)
-    assert wiping.clear_all(database, None) == (0, 0)
+    assert clearing.clear_all(database, None) == (10, 2)
+    assert clearing.clear_all(database, None) == (0, 0)
     assert column(database, "SELECT message_count FROM tenants") == [0, 0, 0]
     assert column(database, "SELECT COUNT(*) FROM sessions") == [0]
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes import HandClock
-from webapp.allowances import parse_budget
 from webapp.messages import Message, ToolCall, Usage
 from webapp.storage import Connection, Database, open_database
+from webapp.tenant_data.acts import TenantActs
 from webapp.tenant_data.storing import store_messages, store_refusals, store_request
 from webapp.tenants import store
-from webapp.tenants.directory import TenantChange, TenantDirectory
+from webapp.tenants.directory import TenantDirectory
+from webapp.tenants.restrictions.change import TenantChange
 from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 from webapp.tenants.user_ids.forms import PlainUserIds
 from webapp.usage.records import Refusal, RequestRecord
@@ -36,7 +38,16 @@ TABLES = {
 # Numbers of rows, which each database gives for itself.
 OWN = {"id", "tenant_id", "session", "seq", "last_seq"}
 
-Place = Callable[..., "tuple[Database, TenantDirectory]"]
+
+@dataclass(frozen=True)
+class House:
+    """What is asked of one database's tenants."""
+
+    directory: TenantDirectory
+    acts: TenantActs
+
+
+Place = Callable[..., "tuple[Database, House]"]
 
 
 @pytest.fixture
@@ -44,15 +55,13 @@ def place(tmp_path: Path, clock: HandClock) -> Iterator[Place]:
     """Makes a database of its own with a directory, encrypted when a key is given."""
     opened: list[Database] = []
 
-    def make(key: str = "") -> tuple[Database, TenantDirectory]:
+    def make(key: str = "") -> tuple[Database, House]:
         database = open_database(f"sqlite:///{tmp_path / f'{len(opened)}.db'}")
         database.upgrade()
         opened.append(database)
         ids = EncryptedUserIds(key, b"k" * 32) if key else PlainUserIds(b"k" * 32)
-        directory = TenantDirectory(
-            database, ids, clock, check_token_budget=parse_budget, encrypted=bool(key)
-        )
-        return database, directory
+        directory = TenantDirectory(database, ids, clock, encrypted=bool(key))
+        return database, House(directory, TenantActs(database, ids, clock, directory))
 
     yield make
     for database in opened:
@@ -149,14 +158,14 @@ def everything(database: Database) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("key", ["", "another-key-of-the-tests-0123456789-abcdef"])
 def test_a_tenant_comes_back_field_by_field(place: Place, clock: HandClock, key: str) -> None:
-    here, directory = place()
+    here, home = place()
     live(here, clock)
-    directory.update(
+    home.directory.update(
         "alice", TenantChange(blocked=True, rate_limit="5/minute", token_budget="700/day")
     )
     clock.advance(HOUR)
     there, other = place(key)
-    imported = other.import_("alice", directory.export("alice"))
+    imported = other.acts.import_("alice", home.acts.export("alice"))
     assert (imported.messages, imported.requests, imported.note) == (160, 160, "")
     before, after = everything(here), everything(there)
     if key:
@@ -168,53 +177,53 @@ def test_a_tenant_comes_back_field_by_field(place: Place, clock: HandClock, key:
         for window in WINDOWS.values():
             figures = [
                 summary(connection, number, window, clock.now_ms())
-                for connection, number in ((one, directory.get("alice").number), (two, 1))
+                for connection, number in ((one, home.directory.get("alice").number), (two, 1))
             ]
             assert figures[0] == figures[1]
-    assert [json.loads(line) for line in other.export("alice")] == [
-        json.loads(line) for line in directory.export("alice")
+    assert [json.loads(line) for line in other.acts.export("alice")] == [
+        json.loads(line) for line in home.acts.export("alice")
     ]
 
 
 def test_the_second_import_of_one_export_changes_nothing(place: Place, clock: HandClock) -> None:
-    here, directory = place()
+    here, home = place()
     live(here, clock)
-    lines = list(directory.export("alice"))
+    lines = list(home.acts.export("alice"))
     there, other = place()
-    other.import_("alice", lines)
+    other.acts.import_("alice", lines)
     before = everything(there)
     with pytest.raises(Exception, match="nothing was imported"):
-        other.import_("alice", lines)
+        other.acts.import_("alice", lines)
     assert everything(there) == before
 
 
 def test_what_was_forgotten_comes_back_with_a_block(place: Place, clock: HandClock) -> None:
-    database, directory = place()
+    database, home = place()
     live(database, clock)
-    directory.update("alice", TenantChange(blocked=True))
-    lines, before = list(directory.export("alice")), everything(database)
-    directory.forget("alice")
+    home.directory.update("alice", TenantChange(blocked=True))
+    lines, before = list(home.acts.export("alice")), everything(database)
+    home.acts.forget("alice")
     clock.advance(DAY)
-    directory.import_("alice", lines)
+    home.acts.import_("alice", lines)
     assert everything(database) == before
 
 
 def test_imported_requests_do_not_disturb_those_made_here(place: Place, clock: HandClock) -> None:
-    here, directory = place()
+    here, home = place()
     live(here, clock)
     there, other = place()
     live(there, clock, "bob")
     clock.advance(10 * DAY)
-    other.import_("alice", directory.export("alice"))
-    other.import_("carol", directory.export("alice"))
+    other.acts.import_("alice", home.acts.export("alice"))
+    other.acts.import_("carol", home.acts.export("alice"))
     live(there, clock, "bob")
     with there.read() as connection:
-        bob = other.get("bob").number
+        bob = other.directory.get("bob").number
         bobs = latest_requests(connection, bob, 1000)
         assert [request.at_ms for request in bobs] == sorted(
             (request.at_ms for request in bobs), reverse=True
         )
-        carols = latest_requests(connection, other.get("carol").number, 1000)
+        carols = latest_requests(connection, other.directory.get("carol").number, 1000)
         assert [each.at_ms for each in carols] == sorted(
             (each.at_ms for each in carols), reverse=True
         )
@@ -231,23 +240,23 @@ def test_imported_requests_do_not_disturb_those_made_here(place: Place, clock: H
 
 
 def test_an_import_adds_nothing_to_what_happened_here(place: Place, clock: HandClock) -> None:
-    here, directory = place()
+    here, home = place()
     live(here, clock)
     there, other = place()
-    other.import_("alice", directory.export("alice"))
+    other.acts.import_("alice", home.acts.export("alice"))
     with there.read() as connection:
         sums = connection.execute("SELECT COUNT(*) FROM usage WHERE tenant_id = 0", {}).fetchone()
     assert sums[0] == 0
 
 
 def test_times_in_the_future_are_now(place: Place, clock: HandClock) -> None:
-    here, directory = place()
+    here, home = place()
     live(here, clock)
-    lines = list(directory.export("alice"))
+    lines = list(home.acts.export("alice"))
     _, other = place()
     clock.advance(-45 * DAY)
-    other.import_("alice", lines)
-    alice = other.get("alice")
+    other.acts.import_("alice", lines)
+    alice = other.directory.get("alice")
     assert alice.created_at == alice.last_active_at == clock.now_ms()
 
 
@@ -280,9 +289,9 @@ def test_an_export_of_version_1_is_read_and_what_it_lacks_is_said(
 ) -> None:
     clock.ms = 1_795_000_000_000  # 2026-11-18 and later
     clock.advance(30 * DAY)
-    database, directory = place()
+    database, home = place()
     lines = [json.dumps(line).encode() + b"\n" for line in VERSION_1]
-    imported = directory.import_("alice", lines)
+    imported = home.acts.import_("alice", lines)
     assert imported.note.startswith("The export is of version 1, which holds no latencies")
     whole = everything(database)
     (tenant,) = whole["tenants"]

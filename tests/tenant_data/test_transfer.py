@@ -14,10 +14,12 @@ from webapp.errors import Conflict, InvalidInput
 from webapp.memory.history.store import history
 from webapp.messages import Message, ToolCall, Usage
 from webapp.storage import Connection, Database
+from webapp.tenant_data.acts import TenantActs
 from webapp.tenant_data.storing import store_messages, store_request
 from webapp.tenant_data.transfer import export
 from webapp.tenants import store
-from webapp.tenants.directory import TenantChange, TenantDirectory
+from webapp.tenants.directory import TenantDirectory
+from webapp.tenants.restrictions.change import TenantChange
 from webapp.usage.records import RequestRecord
 
 Line = dict[str, Any]
@@ -52,8 +54,8 @@ def told(database: Database, user_id: str, session_id: str = "default") -> list[
         return [] if number is None else history(connection, number, session_id)
 
 
-def lines_of(directory: TenantDirectory, user_id: str = "alice") -> list[Line]:
-    return [json.loads(line) for line in directory.export(user_id)]
+def lines_of(acts: TenantActs, user_id: str = "alice") -> list[Line]:
+    return [json.loads(line) for line in acts.export(user_id)]
 
 
 def raw(lines: list[Line]) -> list[bytes]:
@@ -61,11 +63,11 @@ def raw(lines: list[Line]) -> list[bytes]:
 
 
 def test_what_was_exported_comes_back_the_same(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     tell(database, clock)
     directory.update("alice", TenantChange(rate_limit="5/minute", token_budget="7/day"))
-    imported = directory.import_("bob", directory.export("alice"))
+    imported = acts.import_("bob", acts.export("alice"))
     assert (imported.sessions, imported.messages) == (2, 16)
     for session in ("default", "second"):
         assert told(database, "bob", session) == told(database, "alice", session)
@@ -82,10 +84,10 @@ def test_what_was_exported_comes_back_the_same(
 
 
 def test_an_export_says_how_much_there_is(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, acts: TenantActs
 ) -> None:
     tell(database, clock)
-    lines = lines_of(directory)
+    lines = lines_of(acts)
     kinds = [line["type"] for line in lines]
     assert kinds[0] == "switchboard-tenant"
     assert kinds[1] == "tenant"
@@ -95,55 +97,55 @@ def test_an_export_says_how_much_there_is(
 
 
 def test_hidden_conversations_are_not_in_an_export(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, acts: TenantActs
 ) -> None:
     tell(database, clock)
-    text = b"".join(directory.export("alice", conversations=False))
+    text = b"".join(acts.export("alice", conversations=False))
     assert b"result" not in text
     assert b"step" not in text
     assert json.loads(text.splitlines()[-1])["messages"] == 0
 
 
 def test_a_long_conversation_is_exported_whole(
-    database: Database, clock: HandClock, directory: TenantDirectory, monkeypatch: Any
+    database: Database, clock: HandClock, acts: TenantActs, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(export, "_PAGE", 3)
     tell(database, clock, turns=4)
-    lines = lines_of(directory)
+    lines = lines_of(acts)
     assert lines[-1]["messages"] == 32
     assert len({json.dumps(line) for line in lines if line["type"] == "request"}) >= 1
     assert sum(line["type"] == "request" for line in lines) == 4
 
 
 def test_an_import_joins_a_known_tenant_and_leaves_its_limits(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     tell(database, clock)
-    exported = list(directory.export("alice"))
+    exported = list(acts.export("alice"))
     database.write(lambda connection: store.ensure(connection, "bob", clock.now_ms()))
     directory.update("bob", TenantChange(blocked=True))
     before = directory.get("bob")
-    imported = directory.import_("bob", exported)
+    imported = acts.import_("bob", exported)
     assert (imported.new_tenant, imported.messages, imported.requests) == (False, 16, 0)
     assert imported.note.startswith("The tenant was known already, so its limits, block, times,")
     assert directory.get("bob") == replace(before, message_count=16)
 
 
 def test_two_conversations_are_not_mixed(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, acts: TenantActs
 ) -> None:
     tell(database, clock)
     before = told(database, "alice")
     with pytest.raises(Conflict):
-        directory.import_("alice", list(directory.export("alice")))
+        acts.import_("alice", list(acts.export("alice")))
     assert told(database, "alice") == before
 
 
 def test_an_import_keeps_to_the_cap(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     tell(database, clock, turns=40)
-    imported = directory.import_("bob", directory.export("alice"))
+    imported = acts.import_("bob", acts.export("alice"))
     assert imported.messages == directory.get("bob").message_count == 200
     assert imported.messages_left_out == 120
     assert imported.note == "120 messages were left out, because a session keeps at most 100."
@@ -196,25 +198,30 @@ Spoil = Callable[[list[Line]], object]
     ],
 )
 def test_a_faulty_import_leaves_nothing(
-    database: Database, clock: HandClock, directory: TenantDirectory, spoil: Spoil, sentence: str
+    database: Database,
+    clock: HandClock,
+    directory: TenantDirectory,
+    acts: TenantActs,
+    spoil: Spoil,
+    sentence: str,
 ) -> None:
     tell(database, clock)
-    lines = lines_of(directory)
+    lines = lines_of(acts)
     spoil(lines)
     with pytest.raises(InvalidInput, match=sentence):
-        directory.import_("bob", raw(lines))
+        acts.import_("bob", raw(lines))
     assert directory.find("bob") is None
 
 
 @pytest.mark.parametrize(
     "line", [b"\xff\n", b"null\n", b"[]\n", b"[" * 5000, b"\n", b'{"type": ' + b"9" * 5000 + b"}"]
 )
-def test_a_line_that_is_no_object_is_refused(directory: TenantDirectory, line: bytes) -> None:
+def test_a_line_that_is_no_object_is_refused(acts: TenantActs, line: bytes) -> None:
     with pytest.raises(InvalidInput, match="Line 1"):
-        directory.import_("bob", [line])
+        acts.import_("bob", [line])
 
 
-def test_a_line_that_is_too_long_is_refused(directory: TenantDirectory, monkeypatch: Any) -> None:
+def test_a_line_that_is_too_long_is_refused(acts: TenantActs, monkeypatch: Any) -> None:
     monkeypatch.setattr("webapp.tenant_data.transfer.reading.MAX_LINE_BYTES", 10)
     with pytest.raises(InvalidInput, match="longer than 10 bytes"):
-        directory.import_("bob", [b'{"type": "switchboard-tenant"}\n'])
+        acts.import_("bob", [b'{"type": "switchboard-tenant"}\n'])

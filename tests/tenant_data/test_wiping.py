@@ -14,7 +14,8 @@ from tests.server.stored import opened, rows
 from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.storage.slices import ROWS
-from webapp.tenant_data import wiping
+from webapp.tenant_data import clearing
+from webapp.tenant_data.acts import TenantActs
 from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store
 from webapp.tenants.directory import TenantDirectory
@@ -99,7 +100,7 @@ def test_between_two_slices_counters_agree_and_whole_turns_stand(database: Datab
 
     watched: Any = Watched(database, look)
     notes: list[AuditNote] = []
-    cleared = wiping.clear(watched, lambda _: number, lambda _, note: notes.append(note))
+    cleared = clearing.clear(watched, lambda _: number, lambda _, note: notes.append(note))
     assert cleared == 4 * ROWS
     assert watched.writes >= 3
     assert [(note.action, note.begun, dict(note.before)) for note in notes] == [
@@ -112,7 +113,7 @@ def test_what_fits_into_one_slice_is_one_transaction_and_one_entry(database: Dat
     number = talk(database, "alice", 10)
     watched: Any = Watched(database, lambda: None)
     notes: list[AuditNote] = []
-    assert wiping.clear(watched, lambda _: number, lambda _, note: notes.append(note)) == 20
+    assert clearing.clear(watched, lambda _: number, lambda _, note: notes.append(note)) == 20
     assert watched.writes == 1
     assert notes == [AuditNote("clear_tenant", number, {"messages": 20})]
 
@@ -133,13 +134,13 @@ def test_clear_all_is_exact_and_goes_on_where_it_was_stopped(database: Database)
             raise Stop
 
     with pytest.raises(Stop):
-        wiping.clear_all(Watched(database, stop), None)  # type: ignore[arg-type]  # as much as it asks
+        clearing.clear_all(Watched(database, stop), None)  # type: ignore[arg-type]  # as much as it asks
     left = sum(row[2] for row in counted(database))
     assert 0 < left < total
     assert all(row[0] == row[1] == row[2] for row in counted(database))
     with_any = sum(1 for row in counted(database) if row[2])
     notes: list[AuditNote] = []
-    done = wiping.clear_all(database, lambda _, note: notes.append(note))
+    done = clearing.clear_all(database, lambda _, note: notes.append(note))
     assert done == (left, with_any)
     assert notes[-1] == AuditNote("clear_all", before={"messages": left, "tenants": with_any})
     assert all(row == (0, 0, 0) for row in counted(database))
@@ -155,20 +156,22 @@ def test_turns_between_the_slices_are_stored_whole(database: Database) -> None:
         turns += 1
         talk(database, "user-0", 1)
 
-    wiping.clear_all(Watched(database, turn), None)  # type: ignore[arg-type]  # as above
+    clearing.clear_all(Watched(database, turn), None)  # type: ignore[arg-type]  # as above
     assert turns >= 4
     assert counted(database)[0][0] == 2 * turns, "whoever is clear already keeps what comes then"
     assert all(row[0] == row[1] == row[2] for row in counted(database))
     assert len(numbers) == 10
 
 
-def test_forgetting_a_large_tenant_is_exact(database: Database, directory: TenantDirectory) -> None:
+def test_forgetting_a_large_tenant_is_exact(
+    database: Database, directory: TenantDirectory, acts: TenantActs
+) -> None:
     number = talk(database, "alice", ROWS)
     talk(database, "alice", 3, "work")
     request_rows(database, number, 2 * ROWS + 7)
     talk(database, "bob", 2)
     notes: list[AuditNote] = []
-    gone = directory.forget("alice", audit=lambda _, note: notes.append(note))
+    gone = acts.forget("alice", audit=lambda _, note: notes.append(note))
     assert gone.as_dict() == {"messages": 2 * ROWS + 6, "sessions": 2, "requests": 2 * ROWS + 7}
     assert [note.action for note in notes] == ["forget_tenant_begun", "forget_tenant"]
     assert dict(notes[-1].before) == gone.as_dict()
@@ -177,15 +180,15 @@ def test_forgetting_a_large_tenant_is_exact(database: Database, directory: Tenan
 
 
 def test_one_clean_up_forgets_a_bounded_number_and_says_how_many_are_left(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, acts: TenantActs
 ) -> None:
     for user in range(25):
         talk(database, f"user-{user}", 1)
     clock.advance(2 * DAY)
-    done = directory.cleanup(DAY, at_most=10)
+    done = acts.cleanup(DAY, at_most=10)
     assert (done.tenants, done.messages, done.left) == (10, 20, 15)
-    assert directory.cleanup(DAY, at_most=10, dry_run=True).left == 5
-    done = directory.cleanup(DAY)
+    assert acts.cleanup(DAY, at_most=10, dry_run=True).left == 5
+    done = acts.cleanup(DAY)
     assert (done.tenants, done.left) == (15, 0)
 
 

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from tests.fakes import HandClock
-from webapp.allowances import parse_budget
 from webapp.errors import InvalidInput, NotFound
 from webapp.messages import Message, Usage
 from webapp.storage import Connection, Database
 from webapp.tenant_data import cleanup
+from webapp.tenant_data.acts import TenantActs
 from webapp.tenant_data.storing import store_messages, store_request
-from webapp.tenants import changes, store
-from webapp.tenants.directory import TenantChange, TenantDirectory
+from webapp.tenants import store
+from webapp.tenants.activity import store as activity
+from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.tenants.notes import AuditNote
+from webapp.tenants.restrictions.change import TenantChange
 from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 from webapp.usage.records import RequestRecord
 
@@ -59,19 +61,21 @@ def ids(directory: TenantDirectory, query: TenantQuery | None = None) -> list[st
     return [row.user_id for row in directory.page(query or TenantQuery(sort="user_id")).rows]
 
 
-def test_looking_at_and_clearing_an_unknown_tenant_makes_none(directory: TenantDirectory) -> None:
+def test_looking_at_and_clearing_an_unknown_tenant_makes_none(
+    directory: TenantDirectory, acts: TenantActs
+) -> None:
     notes = Notes()
     assert directory.find("mallory") is None
     assert directory.number("mallory") is None
-    assert directory.clear("mallory", audit=notes) == 0
+    assert acts.clear("mallory", audit=notes) == 0
     with pytest.raises(NotFound):
         directory.get("mallory")
     with pytest.raises(NotFound):
-        directory.forget("mallory", audit=notes)
+        acts.forget("mallory", audit=notes)
     with pytest.raises(NotFound):
         directory.update("mallory", TenantChange(blocked=True), audit=notes)
     with pytest.raises(NotFound):
-        list(directory.export("mallory"))
+        list(acts.export("mallory"))
     assert ids(directory) == []
     assert notes == []
 
@@ -120,7 +124,7 @@ def test_a_limit_that_is_none_changes_nothing(
 
 
 def test_each_act_hands_its_figures_to_the_audit_log(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     alice = speak(database, clock, "alice", turns=2)
     bob = speak(database, clock, "bob")
@@ -129,9 +133,9 @@ def test_each_act_hands_its_figures_to_the_audit_log(
     directory.update("alice", TenantChange(blocked=True), audit=notes)  # changes nothing
     directory.update("alice", TenantChange(blocked=False), audit=notes)
     directory.update("alice", TenantChange(rate_limit="5/minute"), audit=notes)
-    directory.clear("alice", audit=notes)
-    directory.clear_all(audit=notes)
-    directory.forget("bob", audit=notes)
+    acts.clear("alice", audit=notes)
+    acts.clear_all(audit=notes)
+    acts.forget("bob", audit=notes)
     assert notes == [
         AuditNote("block_tenant", alice, {"blocked": False}, {"blocked": True}),
         AuditNote("unblock_tenant", alice, {"blocked": True}, {"blocked": False}),
@@ -143,20 +147,20 @@ def test_each_act_hands_its_figures_to_the_audit_log(
 
 
 def test_an_act_that_cannot_be_audited_does_not_happen(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     speak(database, clock, "alice")
-    exported = list(directory.export("alice"))
+    exported = list(acts.export("alice"))
     before = directory.get("alice")
-    acts: list[Any] = [
+    each: list[Any] = [
         lambda: directory.update("alice", TenantChange(blocked=True), audit=broken),
-        lambda: directory.clear("alice", audit=broken),
-        lambda: directory.clear_all(audit=broken),
-        lambda: directory.forget("alice", audit=broken),
-        lambda: directory.import_("bob", exported, audit=broken),
-        lambda: directory.cleanup(-1, audit=broken),
+        lambda: acts.clear("alice", audit=broken),
+        lambda: acts.clear_all(audit=broken),
+        lambda: acts.forget("alice", audit=broken),
+        lambda: acts.import_("bob", exported, audit=broken),
+        lambda: acts.cleanup(-1, audit=broken),
     ]
-    for act in acts:
+    for act in each:
         with pytest.raises(Broken):
             act()
     assert directory.get("alice") == before
@@ -164,24 +168,24 @@ def test_an_act_that_cannot_be_audited_does_not_happen(
 
 
 def test_clearing_one_leaves_the_other(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     speak(database, clock, "alice", turns=3)
     speak(database, clock, "bob", turns=2)
-    assert directory.clear("alice") == 6
-    assert directory.clear("alice") == 0
+    assert acts.clear("alice") == 6
+    assert acts.clear("alice") == 0
     assert directory.get("alice").message_count == 0
     assert directory.get("alice").request_count == 3
     assert directory.get("bob").message_count == 4
-    assert directory.clear_all() == (4, 1)
+    assert acts.clear_all() == (4, 1)
 
 
 def test_forgetting_leaves_no_row_behind(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     number = speak(database, clock, "alice", turns=2)
     speak(database, clock, "bob")
-    gone = directory.forget("alice")
+    gone = acts.forget("alice")
     assert gone.as_dict() == {"messages": 4, "sessions": 1, "requests": 2}
     with database.read() as connection:
         for table in ("sessions", "requests", "usage", "idempotency"):
@@ -192,11 +196,11 @@ def test_forgetting_leaves_no_row_behind(
         assert connection.execute("SELECT COUNT(*) FROM messages", {}).fetchone() == (2,)
     assert ids(directory) == ["bob"]
     with pytest.raises(NotFound):
-        directory.forget("alice")
+        acts.forget("alice")
 
 
 def test_cleanup_forgets_the_silent_and_spares_the_rest(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     for user_id in ("alice", "blocked", "returns"):
         speak(database, clock, user_id)
@@ -205,23 +209,27 @@ def test_cleanup_forgets_the_silent_and_spares_the_rest(
     speak(database, clock, "returns")
     speak(database, clock, "bob")
     notes = Notes()
-    assert directory.cleanup(DAY, dry_run=True, audit=notes) == cleanup.Cleanup(1, 2)
+    assert acts.cleanup(DAY, dry_run=True, audit=notes) == cleanup.Cleanup(1, 2)
     assert len(ids(directory)) == 4
     assert notes == []
-    assert directory.cleanup(DAY, audit=notes) == cleanup.Cleanup(1, 2)
+    assert acts.cleanup(DAY, audit=notes) == cleanup.Cleanup(1, 2)
     assert ids(directory) == ["blocked", "bob", "returns"]
     assert notes == [AuditNote("forget_inactive", before={"tenants": 1, "messages": 2})]
-    assert directory.cleanup(DAY, audit=notes) == cleanup.Cleanup(0, 0)
+    assert acts.cleanup(DAY, audit=notes) == cleanup.Cleanup(0, 0)
     assert len(notes) == 1
 
 
 def test_cleanup_spares_whom_it_found_silent_and_who_spoke_since(
-    database: Database, clock: HandClock, directory: TenantDirectory, monkeypatch: Any
+    database: Database,
+    clock: HandClock,
+    directory: TenantDirectory,
+    acts: TenantActs,
+    monkeypatch: Any,
 ) -> None:
     speak(database, clock, "alice")
     speak(database, clock, "bob")
     clock.advance(2 * DAY)
-    seen = changes.inactive
+    seen = activity.inactive
 
     def alice_speaks_meanwhile(*args: Any) -> Any:
         found = seen(*args)
@@ -229,14 +237,14 @@ def test_cleanup_spares_whom_it_found_silent_and_who_spoke_since(
             speak(database, clock, "alice")
         return found
 
-    monkeypatch.setattr(changes, "inactive", alice_speaks_meanwhile)
-    assert directory.cleanup(DAY) == cleanup.Cleanup(1, 2)
+    monkeypatch.setattr(activity, "inactive", alice_speaks_meanwhile)
+    assert acts.cleanup(DAY) == cleanup.Cleanup(1, 2)
     assert ids(directory) == ["alice"]
     assert directory.get("alice").message_count == 4
 
 
 def test_cleanup_goes_through_many_batches(
-    database: Database, clock: HandClock, directory: TenantDirectory, monkeypatch: Any
+    database: Database, clock: HandClock, acts: TenantActs, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(cleanup, "BATCH", 3)
     for number in range(10):
@@ -244,8 +252,8 @@ def test_cleanup_goes_through_many_batches(
         speak(database, clock, f"user-{number}")
     clock.advance(2 * DAY)
     told: list[int] = []
-    assert directory.cleanup(DAY, dry_run=True).tenants == 10
-    assert directory.cleanup(DAY, progress=lambda done: told.append(done.tenants)).tenants == 10
+    assert acts.cleanup(DAY, dry_run=True).tenants == 10
+    assert acts.cleanup(DAY, progress=lambda done: told.append(done.tenants)).tenants == 10
     assert told == [3, 6, 9, 10]
 
 
@@ -260,11 +268,11 @@ def test_the_census_counts_all_and_the_active(
 
 
 def test_a_number_leads_back_to_its_user(
-    database: Database, clock: HandClock, directory: TenantDirectory
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
 ) -> None:
     number = speak(database, clock, "alice")
     assert directory.named(number) == "alice"
-    directory.forget("alice")
+    acts.forget("alice")
     assert directory.named(number) is None
 
 
@@ -277,9 +285,7 @@ def sealed(database: Database, clock: HandClock) -> TenantDirectory:
     for number in range(30):
         for name in ("alice", "bob"):
             speak(database, clock, user_ids.stored(f"org-{name}-{number:02}"))
-    return TenantDirectory(
-        database, user_ids, clock, check_token_budget=parse_budget, encrypted=True
-    )
+    return TenantDirectory(database, user_ids, clock, encrypted=True)
 
 
 def test_encrypted_ids_are_shown_readable_and_stored_sealed(

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from webapp.errors import InvalidInput
 from webapp.storage import Connection, Database, open_database
-from webapp.tenants.listing import narrowing
 from webapp.tenants.listing import store as listing
 from webapp.tenants.listing.query import SORTS, TenantFilter, TenantQuery, key_of
 from webapp.tenants.rows import TenantRow
@@ -84,7 +83,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 @pytest.fixture(params=[0, 5000], ids=["walking the index", "looking few up"])
 def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Both ways to answer must give the same: with a limit of 0 nothing is ever few."""
-    monkeypatch.setattr(narrowing, "FEW", request.param)
+    monkeypatch.setattr(listing, "FEW", request.param)
     return int(request.param)
 
 

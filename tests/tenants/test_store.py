@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.fakes import HandClock
 from webapp.storage import Connection, Database
-from webapp.tenants import changes, store
+from webapp.tenant_data.forgetting import forget_part
+from webapp.tenants import store
+from webapp.tenants.restrictions import store as restrictions
 
 
 def test_a_tenant_is_made_on_first_use_and_keeps_its_number(database: Database) -> None:
@@ -34,7 +36,7 @@ def test_ids_are_told_apart_exactly(database: Database) -> None:
 def test_a_forgotten_tenant_comes_back_under_a_new_number(database: Database) -> None:
     def work(connection: Connection) -> tuple[int, int]:
         old = store.ensure(connection, "alice", 1)
-        changes.forget_part(connection, old)
+        forget_part(connection, old)
         return old, store.ensure(connection, "alice", 2)
 
     old, new = database.write(work)
@@ -46,9 +48,9 @@ def test_the_standing_says_what_holds_for_the_next_turn(
 ) -> None:
     def work(connection: Connection) -> None:
         number = store.ensure(connection, "alice", 1)
-        changes.set_blocked(connection, number, True, 2)
-        changes.set_rate_limit(connection, number, "5/minute")
-        changes.set_token_budget(connection, number, "100/day")
+        restrictions.set_blocked(connection, number, True, 2)
+        restrictions.set_rate_limit(connection, number, "5/minute")
+        restrictions.set_token_budget(connection, number, "100/day")
 
     database.write(work)
     with database.read() as connection:

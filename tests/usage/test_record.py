@@ -11,8 +11,9 @@ from webapp.chat import budget
 from webapp.messages import Usage
 from webapp.periods import DAY_MS, day_number, iso_utc, month_number, month_span
 from webapp.storage import Connection, Database
+from webapp.tenant_data.forgetting import forget_part
 from webapp.tenant_data.storing import store_request
-from webapp.tenants import changes, rows, store
+from webapp.tenants import store
 from webapp.tenants.rows import TenantRow
 from webapp.usage.records import RequestRecord
 
@@ -32,7 +33,7 @@ def recorded(database: Database, records: Sequence[RequestRecord]) -> TenantRow:
         number = store.ensure(connection, "alice", records[0].at_ms)
         for one in records:
             assert store_request(connection, number, one)
-        return rows.find(connection, "alice")
+        return store.find(connection, "alice")
 
     row = database.write(work)
     assert row is not None
@@ -68,7 +69,7 @@ def test_a_failure_has_a_latency(database: Database) -> None:
 def test_nothing_is_recorded_for_a_tenant_that_is_gone(database: Database) -> None:
     def work(connection: Connection) -> bool:
         number = store.ensure(connection, "alice", NOON)
-        changes.forget_part(connection, number)
+        forget_part(connection, number)
         return store_request(connection, number, request(NOON))
 
     assert database.write(work) is False

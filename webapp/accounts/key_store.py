@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from webapp.storage import Connection
@@ -28,6 +29,10 @@ _TOUCH = (
     " WHERE id = :id AND (last_used_at IS NULL OR last_used_at < :now)"
 )
 _SUCCESSOR = "SELECT id FROM api_keys WHERE rotated_from = :id AND revoked_at IS NULL"
+
+
+# A key for one user holds `=` and the stored id, which begins with a slash when it is encrypted.
+_PLAIN = "SELECT id, users FROM api_keys WHERE users LIKE '=%' AND substr(users, 2, 1) <> '/'"
 
 
 def insert(connection: Connection, row: dict[str, Any]) -> None:
@@ -72,3 +77,17 @@ def forget_users(connection: Connection, users: str) -> int:
     return connection.execute(
         "DELETE FROM api_keys WHERE users = :users", {"users": users}
     ).rowcount
+
+
+def has_plain_users(connection: Connection) -> bool:
+    """Whether a key for one user holds an id that is not encrypted."""
+    return connection.execute(f"{_PLAIN} LIMIT 1").fetchone() is not None
+
+
+def encrypt_users(connection: Connection, stored: Callable[[str], str]) -> None:
+    """Encrypts the user of each key that is for one user; there are few of them."""
+    found = connection.execute(_PLAIN).fetchall()
+    connection.executemany(
+        "UPDATE api_keys SET users = :users WHERE id = :id",
+        [{"id": key_id, "users": "=" + stored(users[1:])} for key_id, users in found],
+    )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.errors import Conflict, IdempotencyMismatch, InvalidInput
+from webapp.memory.kept_answers import store as kept_answers
 from webapp.messages import Usage
 from webapp.storage import Connection
 
@@ -79,11 +80,7 @@ def first_answer(
     connection: Connection, tenant: int, mark: Fingerprint, turn: ChatTurn, now_ms: int
 ) -> ChatAnswer | None:
     """The answer that the key got before, within a day; `IdempotencyMismatch` on another body."""
-    row = connection.execute(
-        "SELECT body_hash, answer FROM idempotency"
-        " WHERE tenant_id = :tenant AND key_hash = :key AND created_at > :since",
-        {"tenant": tenant, "key": mark.key, "since": now_ms - KEPT_MS},
-    ).fetchone()
+    row = kept_answers.find(connection, tenant, mark.key, now_ms - KEPT_MS)
     if row is None:
         return None
     _same_body(mark, row[0])
@@ -104,30 +101,23 @@ def keep(
     connection: Connection, tenant: int, mark: Fingerprint, answer: ChatAnswer, now_ms: int
 ) -> None:
     """Keeps the answer; `Conflict` when another process kept one for this key meanwhile."""
-    kept = connection.execute(
-        "INSERT INTO idempotency (tenant_id, key_hash, body_hash, answer, created_at)"
-        " VALUES (:tenant, :key, :body, :answer, :now)"
-        " ON CONFLICT (tenant_id, key_hash) DO UPDATE SET body_hash = excluded.body_hash,"
-        " answer = excluded.answer, created_at = excluded.created_at"
-        " WHERE idempotency.created_at <= :since",
-        {
-            "tenant": tenant,
-            "key": mark.key,
-            "body": mark.body,
-            "answer": json.dumps(
-                {
-                    "reply": answer.reply,
-                    "request_id": answer.request_id,
-                    "input_tokens": answer.usage.input_tokens,
-                    "output_tokens": answer.usage.output_tokens,
-                    "finish_reason": answer.finish_reason,
-                    "model": answer.model,
-                }
-            ),
-            "now": now_ms,
-            "since": now_ms - KEPT_MS,
-        },
-    ).rowcount
+    said = {
+        "reply": answer.reply,
+        "request_id": answer.request_id,
+        "input_tokens": answer.usage.input_tokens,
+        "output_tokens": answer.usage.output_tokens,
+        "finish_reason": answer.finish_reason,
+        "model": answer.model,
+    }
+    kept = kept_answers.keep(
+        connection,
+        tenant,
+        mark.key,
+        body=mark.body,
+        answer=json.dumps(said),
+        now_ms=now_ms,
+        since_ms=now_ms - KEPT_MS,
+    )
     if not kept:
         raise Conflict(
             "A request with this Idempotency-Key was answered meanwhile.",
@@ -137,11 +127,7 @@ def keep(
 
 def prune(connection: Connection, now_ms: int, most: int) -> int:
     """Drops at most so many answers that are past their day; gives their number."""
-    return connection.execute(
-        "DELETE FROM idempotency WHERE (tenant_id, key_hash) IN (SELECT tenant_id, key_hash"
-        " FROM idempotency WHERE created_at <= :since LIMIT :most)",
-        {"since": now_ms - KEPT_MS, "most": most},
-    ).rowcount
+    return kept_answers.prune(connection, now_ms - KEPT_MS, most)
 
 
 def _same_body(mark: Fingerprint, body: str) -> None:

@@ -14,7 +14,7 @@ from webapp.settings import LoadedSettings
 from webapp.storage import Database, open_database
 from webapp.storage.sqlite_file import fault_with_several_processes, processes_that_use
 from webapp.tenant_data.consistency.store import compare, described
-from webapp.tenants.rows import count
+from webapp.tenants.store import count
 
 
 def check_database(url: str, *, thorough: bool) -> str:

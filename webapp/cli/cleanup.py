@@ -44,7 +44,7 @@ def command(
     with opened_services() as services:
         if not clock_is_right:
             _require_likely_clock(services)
-        found = services.directory.cleanup(inactive, at_most=at_most, dry_run=True)
+        found = services.acts.cleanup(inactive, at_most=at_most, dry_run=True)
         if dry_run:
             click.echo(f"{found.tenants} tenants with {found.messages} messages are inactive.")
             _tell_what_is_left(found)
@@ -58,7 +58,7 @@ def command(
             def progress(done: Cleanup) -> None:
                 bar.update(done.tenants - bar.pos)
 
-            gone = services.directory.cleanup(
+            gone = services.acts.cleanup(
                 inactive, at_most=at_most, audit=audited(services), progress=progress
             )
     click.echo(f"{gone.tenants} tenants with {gone.messages} messages forgotten.")

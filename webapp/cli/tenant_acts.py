@@ -10,7 +10,7 @@ from webapp.cli.output import examples
 from webapp.cli.parameters import USER_ID, audited
 from webapp.cli.text import visible
 from webapp.tenant_data import figures
-from webapp.tenants.directory import TenantChange
+from webapp.tenants.restrictions.change import TenantChange
 
 WORDS = "clear all tenants"
 DEFAULT = "default"
@@ -78,7 +78,7 @@ def clear(user_id: str, yes: bool) -> None:
     with opened_services() as services:
         tenant = services.directory.get(user_id)
         confirm(f"Clear {tenant.message_count} messages of {user_id}?", yes)
-        cleared = services.directory.clear(user_id, audit=audited(services))
+        cleared = services.acts.clear(user_id, audit=audited(services))
     click.echo(f"{cleared} messages cleared.")
 
 
@@ -97,7 +97,7 @@ def clear_all(yes: bool) -> None:
             confirm_words(
                 f"This clears {found.messages} messages of {found.tenants} tenants.", WORDS, yes
             )
-        cleared, of = services.directory.clear_all(audit=audited(services))
+        cleared, of = services.acts.clear_all(audit=audited(services))
     click.echo(f"{cleared} messages of {of} tenants cleared.")
 
 
@@ -118,7 +118,7 @@ def forget(user_id: str, yes: bool) -> None:
             f" and {tenant.request_count} requests?",
             yes,
         )
-        gone = services.directory.forget(user_id, audit=audited(services))
+        gone = services.acts.forget(user_id, audit=audited(services))
     click.echo(
         f"{visible(user_id)} is forgotten: {gone.messages} messages, {gone.requests} requests."
     )

@@ -41,7 +41,7 @@ def export(user_id: str, output: IO[bytes], include_hidden: bool) -> None:
                 AuditNote("export_tenant", tenant.number, figures),
             )
         )
-        lines = services.directory.export(user_id, conversations=conversations)
+        lines = services.acts.export(user_id, conversations=conversations)
         length = tenant.message_count + tenant.request_count
         shown = getattr(output, "name", "") == "<stdout>" and sys.stdout.isatty()
         with click.progressbar(
@@ -63,7 +63,7 @@ def export(user_id: str, output: IO[bytes], include_hidden: bool) -> None:
 def import_(user_id: str, file: IO[bytes]) -> None:
     """Reads an export from FILE ('-': standard input) into a tenant; all of it or nothing."""
     with opened_services() as services:
-        imported = services.directory.import_(user_id, file, audit=audited(services))
+        imported = services.acts.import_(user_id, file, audit=audited(services))
     click.echo(
         f"{imported.messages} messages in {imported.sessions} sessions and"
         f" {imported.requests} requests imported."

@@ -25,11 +25,13 @@ from webapp.cli.output import (
 from webapp.cli.parameters import SESSION_ID, USER_ID
 from webapp.cli.text import readable, visible, wrapped
 from webapp.errors import Forbidden
+from webapp.memory.fields import message_fields, session_fields
 from webapp.memory.paging.conversation import MAX_LIMIT as MESSAGES_AT_ONCE
 from webapp.memory.paging.conversation import conversation
-from webapp.memory.paging.store import StoredMessage, sessions_of
+from webapp.memory.paging.store import StoredMessage
+from webapp.memory.sessions.store import sessions_of
 from webapp.services import Services
-from webapp.tenant_data.transfer.export import message_fields, session_fields, tenant_fields
+from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import DEFAULT_SORT, MAX_LIMIT, SORTS, TenantFilter, TenantQuery
 from webapp.tenants.rows import TenantRow
 

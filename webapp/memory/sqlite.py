@@ -16,7 +16,7 @@ from webapp.memory.arguments import (
     file_url,
     user_or_default,
 )
-from webapp.memory.clearing.store import ClearedPart, clear_all_part, clear_part
+from webapp.memory.clearing.parts import ClearedPart, clear_all_part, clear_inactive, clear_part
 from webapp.memory.history.store import history
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
@@ -109,12 +109,13 @@ class SQLiteMemory:
         last = 0
         while True:
             with self._database.read() as connection:
-                page = store.users_page(connection, last, USERS_AT_ONCE)
-            for _number, stored_id, count, active_at_ms in page:
-                yield MemoryUser(self._user_ids.readable(stored_id), count, active_at_ms)
+                page = counters.with_messages(connection, last, USERS_AT_ONCE)
+            for one in page:
+                user_id = self._user_ids.readable(one.user_id)
+                yield MemoryUser(user_id, one.messages, one.last_active_at)
             if len(page) < USERS_AT_ONCE:
                 return
-            last = page[-1][0]
+            last = page[-1].number
 
     def clear_inactive(self, inactive_for: timedelta) -> int:
         before_ms = self._clock.now_ms() - check_inactivity(inactive_for)
@@ -122,7 +123,7 @@ class SQLiteMemory:
         while True:
             # In slices, so that turns find their way between them.
             slice_ = self._database.write_long(
-                lambda connection: store.clear_inactive(connection, before_ms, CLEARED_AT_ONCE)
+                lambda connection: clear_inactive(connection, before_ms, CLEARED_AT_ONCE)
             )
             cleared += slice_
             if slice_ < CLEARED_AT_ONCE:

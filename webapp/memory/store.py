@@ -1,4 +1,4 @@
-"""The SQL of conversations: append a turn. Clearing is in clearing.py, reading in history.py.
+"""The SQL of conversations: append a turn. Clearing and reading are beside it.
 
 A tenant is its number, a session its name. Nothing here looks at another tenant's rows, and
 every write keeps the counters of `sessions` in step with the rows.
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from webapp.memory.arguments import not_unicode
 from webapp.memory.capacity import without_orphans
-from webapp.memory.clearing.store import clear
 from webapp.memory.rows import calls_of, row_of
 from webapp.memory.trimming.store import trim
 from webapp.messages import Message
@@ -80,23 +79,6 @@ def size(connection: Connection, tenant: int, session_id: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def users_page(connection: Connection, after: int, limit: int) -> list[tuple[int, str, int, int]]:
-    """Tenants that have messages, numbered above `after`: number, stored id, messages, moment."""
-    asked = {"after": after, "limit": limit}
-    return [
-        (row[0], row[1], row[2], row[3]) for row in connection.execute(_USERS, asked).fetchall()
-    ]
-
-
-def clear_inactive(connection: Connection, before_ms: int, limit: int) -> int:
-    """Clears at most `limit` tenants that were last active before then; returns how many."""
-    asked = {"before": before_ms, "limit": limit}
-    tenants = [int(row[0]) for row in connection.execute(_INACTIVE, asked).fetchall()]
-    for tenant in tenants:
-        clear(connection, tenant)
-    return len(tenants)
-
-
 def _as_it_is(connection: Connection, tenant: int, session_id: str) -> Growth | None:
     known = connection.execute("SELECT 1 FROM tenants WHERE id = :tenant", {"tenant": tenant})
     return None if known.fetchone() is None else Growth(size(connection, tenant, session_id), 0)
@@ -140,16 +122,6 @@ _INSERT = """
 """
 
 _SHRINK_SESSION = "UPDATE sessions SET message_count = message_count - :gone WHERE id = :id"
-
-_USERS = """
-    SELECT id, user_id, message_count, last_active_at FROM tenants
-    WHERE id > :after AND message_count > 0 ORDER BY id LIMIT :limit
-"""
-
-_INACTIVE = """
-    SELECT id FROM tenants WHERE last_active_at < :before AND message_count > 0
-    ORDER BY last_active_at, id LIMIT :limit
-"""
 
 _SIZE = """
     SELECT message_count FROM sessions WHERE tenant_id = :tenant AND session_id = :session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from webapp.storage import meta
 from webapp.storage.database import Connection
 
 _NAME = "served"
@@ -9,13 +10,9 @@ _NAME = "served"
 
 def note_production(connection: Connection) -> None:
     """From now on this is a production database."""
-    connection.execute(
-        "INSERT INTO meta (name, value) VALUES (:name, '1') ON CONFLICT (name) DO NOTHING",
-        {"name": _NAME},
-    )
+    meta.put_first(connection, _NAME, "1")
 
 
 def is_production(connection: Connection) -> bool:
     """Whether `serve` has ever used it."""
-    found = connection.execute("SELECT 1 FROM meta WHERE name = :name", {"name": _NAME})
-    return found.fetchone() is not None
+    return meta.value(connection, _NAME) is not None

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 
 from webapp.storage import Connection, Database
 from webapp.storage.slices import ROWS
-from webapp.tenant_data import wiping
-from webapp.tenants import changes
-from webapp.tenants.changes import NOTHING, Forgotten, Inactive
+from webapp.tenant_data.forgetting import (
+    NOTHING,
+    Forgotten,
+    forget,
+    forget_part,
+    leave_no_trace,
+)
+from webapp.tenants.activity import store as activity
+from webapp.tenants.activity.store import Inactive
 from webapp.tenants.notes import Audit, AuditNote
 
 BATCH = 100
@@ -46,7 +52,7 @@ def forget_inactive(
     total, last = Cleanup(), None
     while (room := at_most - total.tenants) > 0:
         with database.read() as connection:
-            batch = changes.inactive(connection, before_ms, min(BATCH, room), last)
+            batch = activity.inactive(connection, before_ms, min(BATCH, room), last)
         if not batch:
             break
         last = batch[-1]
@@ -60,9 +66,9 @@ def forget_inactive(
             if progress is not None:
                 progress(total)
     if not dry_run and total.tenants:
-        wiping.leave_no_trace(database)
+        leave_no_trace(database)
     with database.read() as connection:
-        silent = changes.count_inactive(connection, before_ms)
+        silent = activity.count_inactive(connection, before_ms)
     return total + Cleanup(left=max(0, silent - total.tenants if dry_run else silent))
 
 
@@ -86,7 +92,7 @@ def _forget_few(
     def work(connection: Connection) -> Cleanup:
         done = Cleanup()
         for tenant in few:
-            part = changes.forget_part(connection, tenant.number, inactive_since=before_ms)
+            part = forget_part(connection, tenant.number, inactive_since=before_ms)
             if part is not None:
                 # One that has grown since it was read is finished by the next clean-up.
                 done += Cleanup(int(part[1]), part[0].messages)
@@ -102,9 +108,7 @@ def _forget_one(
     def finish(connection: Connection, _number: int, gone: Forgotten) -> None:
         _note(connection, Cleanup(1, gone.messages), audit)
 
-    gone = wiping.forget(
-        database, lambda _: tenant.number, finish, inactive_since=before_ms, audit=audit
-    )
+    gone = forget(database, lambda _: tenant.number, finish, inactive_since=before_ms, audit=audit)
     return Cleanup(int(gone is not None), (gone or NOTHING).messages)
 
 

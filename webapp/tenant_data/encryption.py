@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from webapp.accounts import key_store as keys
 from webapp.errors import ConfigurationError
-from webapp.storage import Connection, Database
+from webapp.storage import Connection, Database, meta
+from webapp.tenants import store as tenants
+from webapp.tenants.search import store as search
 from webapp.tenants.user_ids import store
 from webapp.tenants.user_ids.forms import UserIds
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 
 BATCH = 500
+NOTE = "user_ids"
 ENCRYPTING = "encrypting"
 ENCRYPTED = "encrypted"
 
@@ -29,7 +33,7 @@ def check_user_id_key(database: Database, user_ids: UserIds) -> None:
     key_check = user_ids.key_check
     with database.read() as connection:
         state, known = _state(connection)
-        has_ids = state != ENCRYPTED and store.has_plain_ids(connection)
+        has_ids = state != ENCRYPTED and _has_plain_ids(connection)
     if key_check is None:
         if known is not None:
             raise ConfigurationError(
@@ -70,9 +74,9 @@ def encrypt_user_ids(
             raise ConfigurationError(
                 "SWITCHBOARD_USER_ID_KEY is not the key that encrypting was begun with."
             )
-        store.note(connection, f"{ENCRYPTING} {user_ids.key_check}")
-        store.encrypt_keys(connection, user_ids.stored)
-        return store.count_tenants(connection)
+        meta.put(connection, NOTE, f"{ENCRYPTING} {user_ids.key_check}")
+        keys.encrypt_users(connection, user_ids.stored)
+        return tenants.count(connection)
 
     total = database.write(begin)
     done, after = 0, 0
@@ -83,31 +87,35 @@ def encrypt_user_ids(
         done += changed
         if progress is not None:
             progress(done, total)
-    database.write(store.rebuild_search)
+    database.write(search.rebuild)
     database.compact()
     # Said last: whoever is stopped before this line runs the command again and compacts again.
-    database.write(lambda connection: store.note(connection, f"{ENCRYPTED} {user_ids.key_check}"))
+    database.write(
+        lambda connection: meta.put(connection, NOTE, f"{ENCRYPTED} {user_ids.key_check}")
+    )
     return done
 
 
 def _step(
     user_ids: EncryptedUserIds, after: int, batch: int
 ) -> Callable[[Connection], tuple[int, int]]:
-    return lambda connection: store.encrypt_tenants(
-        connection, user_ids.stored, after=after, limit=batch
-    )
+    return lambda connection: store.encrypt(connection, user_ids.stored, after=after, limit=batch)
 
 
 def _take_key(connection: Connection, key_check: str) -> None:
     # Another process may have made a tenant, or taken another key, since the question.
-    if store.has_plain_ids(connection) or _state(connection)[1] not in (None, key_check):
+    if _has_plain_ids(connection) or _state(connection)[1] not in (None, key_check):
         raise ConfigurationError(
             "SWITCHBOARD_USER_ID_KEY could not be taken: another process uses this database."
         )
-    store.note(connection, f"{ENCRYPTED} {key_check}")
+    meta.put(connection, NOTE, f"{ENCRYPTED} {key_check}")
+
+
+def _has_plain_ids(connection: Connection) -> bool:
+    return store.has_plain(connection) or keys.has_plain_users(connection)
 
 
 def _state(connection: Connection) -> tuple[str, str | None]:
     """Whether the ids are encrypted, and the check value of their key; ("", None) when not."""
-    state, _, key_check = store.noted(connection).partition(" ")
+    state, _, key_check = (meta.value(connection, NOTE) or "").partition(" ")
     return state, key_check or None

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from webapp.memory.sessions import store as sessions
 from webapp.storage import Connection
+from webapp.tenants import store as tenants
+from webapp.tenants.counters import store as counters
+from webapp.usage.of_tenant import store as usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +23,15 @@ class Figures:
 
 def of_tenant(connection: Connection, number: int) -> Figures:
     """Counts index entries of one tenant."""
-    row = connection.execute(
-        "SELECT (SELECT message_count FROM tenants WHERE id = :number),"
-        " (SELECT COUNT(*) FROM sessions WHERE tenant_id = :number),"
-        " (SELECT COUNT(*) FROM requests WHERE tenant_id = :number)",
-        {"number": number},
-    ).fetchone()
-    return Figures(row[0] or 0, row[1], row[2])
+    tenant = tenants.find_number(connection, number)
+    return Figures(
+        0 if tenant is None else tenant.message_count,
+        sessions.count(connection, number),
+        usage.count_requests(connection, number),
+    )
 
 
 def of_all(connection: Connection) -> Figures:
     """Walks two indexes from end to end: call it through `read_long`."""
-    row = connection.execute(
-        "SELECT COALESCE(SUM(message_count), 0), COUNT(*) FROM tenants WHERE message_count > 0", {}
-    ).fetchone()
-    sessions = connection.execute(
-        "SELECT COUNT(*) FROM sessions WHERE message_count > 0", {}
-    ).fetchone()
-    return Figures(int(row[0]), int(sessions[0]), tenants=int(row[1]))
+    messages, of_tenants = counters.messages_of_all(connection)
+    return Figures(messages, sessions.count_with_messages(connection), tenants=of_tenants)

@@ -1,13 +1,11 @@
-"""A tenant as the lists and pages show it; the hot reads of a turn are in store.py."""
+"""A tenant as the lists and pages show it, as a value; reading it is store.py's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.storage import Connection
-from webapp.tenants.store import NOBODY
-
+NOBODY = -1  # no tenant's number, nor that of everyone together
 COLUMNS = (
     "tenants.id, tenants.user_id, created_at, last_active_at, message_count, request_count,"
     " error_count, refused_count, input_tokens, output_tokens, total_tokens, p95_ms, blocked_at,"
@@ -57,34 +55,3 @@ def only_blocked(user_id: str, blocked_at: int) -> TenantRow:
     return TenantRow(
         NOBODY, user_id, blocked_at, blocked_at, *zeros, blocked_at, None, None, 0, 0, 0, 0
     )
-
-
-def find(connection: Connection, stored_id: str) -> TenantRow | None:
-    """The tenant, or None; never makes one."""
-    found = connection.execute(
-        f"SELECT {COLUMNS} FROM tenants WHERE user_id = :user",  # noqa: S608  # nosec B608  # a constant list
-        {"user": stored_id},
-    ).fetchone()
-    return None if found is None else row_of(found)
-
-
-def find_number(connection: Connection, number: int) -> TenantRow | None:
-    """The tenant that a row elsewhere (an audit entry, a ranking) names by its number."""
-    found = connection.execute(
-        f"SELECT {COLUMNS} FROM tenants WHERE id = :number",  # noqa: S608  # nosec B608  # a constant list
-        {"number": number},
-    ).fetchone()
-    return None if found is None else row_of(found)
-
-
-def count(connection: Connection) -> int:
-    """How many tenants there are; walks the smallest index: 2 ms for a million."""
-    return int(connection.execute("SELECT COUNT(*) FROM tenants", {}).fetchone()[0])
-
-
-def count_active(connection: Connection, since_ms: int) -> int:
-    """How many were active since then; walks that part of an index."""
-    found = connection.execute(
-        "SELECT COUNT(*) FROM tenants WHERE last_active_at >= :since", {"since": since_ms}
-    )
-    return int(found.fetchone()[0])

@@ -132,6 +132,6 @@ def test_a_token_ends_with_the_key_that_was_deleted_when_its_user_was_forgotten(
     token = issued(client, {"Authorization": f"Bearer {made.secret}"}, user_id="alice")["token"]
     headers = {"Authorization": f"Bearer {token}"}
     assert client.post("/chat", json={"message": "Hello"}, headers=headers).status_code == 200
-    services.directory.forget("alice")
+    services.acts.forget("alice")
     assert client.post("/chat", json={"message": "Hello"}, headers=headers).status_code == 401
     assert services.directory.find("alice") is None

@@ -1,4 +1,4 @@
-"""A tenant's conversations page by page, for people and exports; an agent reads history.py."""
+"""A tenant's conversations page by page, for people and exports; an agent reads history/."""
 
 from __future__ import annotations
 
@@ -25,17 +25,6 @@ class StoredMessage:
     session_id: str
     position: Position
     message: Message
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSummary:
-    """One session of a tenant; times are milliseconds since 1970-01-01 UTC."""
-
-    session_id: str
-    message_count: int
-    created_at_ms: int
-    last_active_at_ms: int
-    has_state: bool
 
 
 def message_page(
@@ -68,12 +57,6 @@ def message_page(
     return page
 
 
-def sessions_of(connection: Connection, tenant: int, limit: int = 1000) -> list[SessionSummary]:
-    """At most `limit` of the tenant's sessions, the most recently active first."""
-    rows = connection.execute(_SESSIONS, {"tenant": tenant, "limit": limit}).fetchall()
-    return [SessionSummary(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows]
-
-
 @dataclass(frozen=True, slots=True)
 class _Way:
     """The SQL of going through messages one way."""
@@ -100,11 +83,6 @@ _PAGE = """
         message_id, role, content, tool_calls, tool_call_id, messages.created_at
     FROM sessions JOIN messages ON session = sessions.id
     WHERE sessions.tenant_id = :tenant
-"""
-
-_SESSIONS = """
-    SELECT session_id, message_count, created_at, last_active_at, state IS NOT NULL FROM sessions
-    WHERE tenant_id = :tenant ORDER BY last_active_at DESC, id DESC LIMIT :limit
 """
 
 

@@ -1,4 +1,4 @@
-"""Writes all that is known of one tenant as JSON Lines; reading them back is importing.py's.
+"""Writes all that is known of one tenant as JSON Lines; reading them back is reading.py's.
 
 The first line says what this is, the last how much there should be, so that a file that was cut
 off is known for one. Each line between has a `type`: tenant, session, message, request, usage.
@@ -14,16 +14,22 @@ from dataclasses import replace
 from typing import Any
 
 from webapp.errors import NotFound
-from webapp.memory.paging.store import Position, SessionSummary, StoredMessage, message_page
+from webapp.memory.fields import message_fields
+from webapp.memory.paging.store import Position, message_page
+from webapp.memory.sessions import store as sessions
 from webapp.periods import iso_utc
 from webapp.storage import Connection, Database
-from webapp.tenant_data.transfer import store as transfer_store
-from webapp.tenant_data.transfer.store import FIRST_ID, REQUEST_COLUMNS, USAGE_COLUMNS
-from webapp.tenants.rows import TenantRow, find_number
+from webapp.tenants import store as tenants
+from webapp.tenants.counters import store as counters
+from webapp.tenants.fields import tenant_fields
+from webapp.tenants.rows import TenantRow
+from webapp.usage.of_tenant import store as usage
+from webapp.usage.of_tenant.store import REQUEST_COLUMNS, USAGE_COLUMNS
 
 FORMAT = "switchboard-tenant"
 VERSION = 2
 _PAGE = 500
+_FIRST = -(2**63)
 
 
 def export_lines(
@@ -45,44 +51,25 @@ def export_lines(
     )
     # The counters and the sums, which must agree, are of one moment.
     with database.read() as connection:
-        now = find_number(connection, tenant.number) or tenant
-        latencies = json.loads(transfer_store.latency_histogram(connection, tenant.number))
-        usage = transfer_store.usage_rows(connection, tenant.number)
+        now = tenants.find_number(connection, tenant.number) or tenant
+        latest = counters.latest(connection, tenant.number)
+        sums = usage.usage_rows(connection, tenant.number)
+    latencies = {} if latest is None else json.loads(latest.latencies)
     now = replace(now, user_id=tenant.user_id)
     yield _line({"type": "tenant", **_whole(now), "latency_histogram": latencies})
     counts = {"session": 0, "message": 0, "request": 0, "usage": 0}
     sources: list[Iterator[dict[str, Any]]] = []
     if conversations:
         sources += [_sessions(database, tenant.number), _messages(database, tenant.number)]
-    sources += [_requests(database, tenant.number), _usage(usage)]
+    sources += [_requests(database, tenant.number), _usage(sums)]
     for source in sources:
         for fields in source:
             counts[fields["type"]] += 1
             yield _line(fields)
     with database.read() as connection:
-        if find_number(connection, tenant.number) is None:
+        if tenants.find_number(connection, tenant.number) is None:
             raise NotFound("This tenant was forgotten during the export.")
     yield _line({"type": "end", **{f"{kind}s": number for kind, number in counts.items()}})
-
-
-def tenant_fields(tenant: TenantRow) -> dict[str, Any]:
-    """One tenant as the REST API and the export show it."""
-    return {
-        "user_id": tenant.user_id,
-        "message_count": tenant.message_count,
-        "request_count": tenant.request_count,
-        "error_count": tenant.error_count,
-        "rate_limited_count": tenant.rate_limited_count,
-        "total_tokens": tenant.total_tokens,
-        "p95_ms": tenant.p95_ms or None,
-        "last_active_at": iso_utc(tenant.last_active_at),
-        "created_at": iso_utc(tenant.created_at),
-        "blocked": tenant.blocked,
-        "rate_limit": tenant.rate_limit,
-        "token_budget": tenant.token_budget,
-        "input_tokens": tenant.input_tokens,
-        "output_tokens": tenant.output_tokens,
-    }
 
 
 def _whole(tenant: TenantRow) -> dict[str, Any]:
@@ -100,36 +87,8 @@ def _whole(tenant: TenantRow) -> dict[str, Any]:
     }
 
 
-def message_fields(stored: StoredMessage) -> dict[str, Any]:
-    """One message as the REST API and the export show it."""
-    message = stored.message
-    fields: dict[str, Any] = {
-        "id": message.id,
-        "role": message.role,
-        "content": message.content,
-        "created_at": iso_utc(message.created_at_ms),
-        "session_id": stored.session_id,
-    }
-    if message.tool_calls:
-        fields["tool_calls"] = [call.as_dict() for call in message.tool_calls]
-    if message.tool_call_id is not None:
-        fields["tool_call_id"] = message.tool_call_id
-    return fields
-
-
-def session_fields(session: SessionSummary) -> dict[str, Any]:
-    """One session as the REST API and the terminal show it."""
-    return {
-        "session_id": session.session_id,
-        "message_count": session.message_count,
-        "created_at": iso_utc(session.created_at_ms),
-        "last_active_at": iso_utc(session.last_active_at_ms),
-        "has_state": session.has_state,
-    }
-
-
 def _sessions(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
-    for row in _rows(database, transfer_store.session_page, tenant):
+    for row in _rows(database, sessions.page, tenant):
         fields = {
             "type": "session",
             "session_id": row[1],
@@ -154,7 +113,7 @@ def _messages(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
 
 
 def _requests(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
-    for row in _rows(database, transfer_store.request_page, tenant):
+    for row in _rows(database, usage.request_page, tenant):
         fields = dict(zip(REQUEST_COLUMNS, row[1:], strict=True))
         yield {"type": "request", **fields, "at": iso_utc(fields["at"])}
 
@@ -170,7 +129,7 @@ _Page = Callable[[Connection, int, int, int], list[tuple[Any, ...]]]
 
 def _rows(database: Database, read: _Page, tenant: int) -> Iterator[tuple[Any, ...]]:
     """All rows of a page's kind, whose first column grows, a page for each short read."""
-    last = FIRST_ID
+    last = _FIRST
     while True:
         with database.read() as connection:
             page = read(connection, tenant, last, _PAGE)

@@ -1,4 +1,4 @@
-"""Stores an export that has been read, in one transaction; reading it is importing.py's.
+"""Stores an export that has been read, in one transaction; reading it is reading.py's.
 
 A tenant that was unknown becomes what the export says: conversations, session state, its own
 limits and its block, times, requests and usage. A tenant that is known gets the conversations and
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.errors import Conflict
+from webapp.memory.sessions import store as sessions
 from webapp.storage import Connection
 from webapp.tenant_data.storing import store_messages
-from webapp.tenant_data.transfer import store as transfer_store
 from webapp.tenant_data.transfer.reading import Contents, ms
 from webapp.tenant_data.transfer.shapes import Session, Tenant
 from webapp.tenants import store
+from webapp.tenants.counters import store as counters
+from webapp.usage.of_tenant import store as usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ def store_import(
     number = store.ensure(connection, stored_id, now_ms, user_id=user_id)
     kept = _put_sessions(connection, number, contents, now_ms, cap)
     if not known:
-        transfer_store.put_tenant(connection, number, _tenant_values(contents.tenant, now_ms))
-        transfer_store.put_requests(connection, number, contents.requests)
-        transfer_store.put_usage(connection, number, contents.usage)
+        counters.put(connection, number, _tenant_values(contents.tenant, now_ms))
+        usage.put_requests(connection, number, contents.requests)
+        usage.put_usage(connection, number, contents.usage)
     imported = Imported(
         sessions=len(contents.sessions),
         messages=kept,
@@ -77,7 +79,7 @@ def _put_sessions(
             "state": None if session.state is None else _json(session.state),
             "state_version": session.state_version,
         }
-        if not transfer_store.put_session(connection, tenant, name, values):
+        if not sessions.put(connection, tenant, name, values):
             raise Conflict(
                 "The tenant has a session of the same name that is in use; nothing was imported."
             )
@@ -85,7 +87,7 @@ def _put_sessions(
         if messages:
             growth = store_messages(connection, tenant, name, messages, cap, now_ms)
             kept += growth.size if growth else 0
-            transfer_store.put_session_times(connection, tenant, name, created, active)
+            sessions.put_times(connection, tenant, name, created, active)
     return kept
 
 

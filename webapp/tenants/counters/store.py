@@ -7,7 +7,9 @@ at once would lose one latency of a thousand, and no other figure follows from t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from webapp.storage import Connection
 
@@ -46,6 +48,16 @@ class Request:
     day_before: int
     month: int
     month_before: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithMessages:
+    """A tenant that has messages; its id in the stored form."""
+
+    number: int
+    user_id: str
+    messages: int
+    last_active_at: int
 
 
 def latest(connection: Connection, number: int) -> Latest | None:
@@ -93,6 +105,32 @@ def count_messages(
     connection.execute(_COUNT_MESSAGES, {"number": number, "more": more, "at": active_at_ms or 0})
 
 
+def no_messages(connection: Connection, number: int) -> None:
+    """Says that the tenant has no message any more."""
+    connection.execute(
+        "UPDATE tenants SET message_count = 0 WHERE id = :number", {"number": number}
+    )
+
+
+def with_messages(connection: Connection, after: int, limit: int) -> list[WithMessages]:
+    """At most `limit` tenants that have messages and are numbered above `after`, in order."""
+    rows = connection.execute(_WITH_MESSAGES, {"after": after, "limit": limit}).fetchall()
+    return [WithMessages(*row) for row in rows]
+
+
+def messages_of_all(connection: Connection) -> tuple[int, int]:
+    """How many messages there are, and how many tenants have any; walks an index of tenants."""
+    row = connection.execute(
+        "SELECT COALESCE(SUM(message_count), 0), COUNT(*) FROM tenants WHERE message_count > 0", {}
+    ).fetchone()
+    return int(row[0]), int(row[1])
+
+
+def put(connection: Connection, number: int, values: Mapping[str, Any]) -> None:
+    """Sets all that an import restores of a new tenant, the number of messages not among it."""
+    connection.execute(_PUT, {**values, "number": number})
+
+
 _LATEST = (
     "SELECT latency_histogram, p95_ms, budget_day, budget_month FROM tenants WHERE id = :number"
 )
@@ -127,5 +165,26 @@ _COUNT_REFUSALS = """
 _COUNT_MESSAGES = """
     UPDATE tenants SET message_count = message_count + :more,
         last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END
+    WHERE id = :number
+"""
+
+# Written so that no index of counts serves it: it would be sorted again for each page.
+_WITH_MESSAGES = """
+    SELECT id, user_id, message_count, last_active_at FROM tenants
+    WHERE id > :after AND message_count + 0 > 0 ORDER BY id LIMIT :limit
+"""
+
+_PUT = """
+    UPDATE tenants SET
+        created_at = :created_at, last_active_at = :last_active_at,
+        blocked_at = COALESCE(blocked_at, :blocked_at),
+        rate_limit = :rate_limit, token_budget = :token_budget,
+        request_count = :request_count, error_count = :error_count,
+        refused_count = :rate_limited_count,
+        input_tokens = :input_tokens, output_tokens = :output_tokens,
+        total_tokens = :input_tokens + :output_tokens,
+        p95_ms = :p95_ms, latency_histogram = :latency_histogram,
+        budget_day = :budget_day, day_tokens = :day_tokens,
+        budget_month = :budget_month, month_tokens = :month_tokens
     WHERE id = :number
 """

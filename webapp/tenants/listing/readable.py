@@ -7,10 +7,10 @@ from dataclasses import replace
 from webapp.clock import Clock
 from webapp.storage import Connection, Database
 from webapp.tenants.listing import store as listing
-from webapp.tenants.listing.narrowing import TRIGRAM
 from webapp.tenants.listing.query import MAX_LIMIT, TenantQuery, cursor_at
 from webapp.tenants.listing.store import Page
 from webapp.tenants.rows import TenantRow
+from webapp.tenants.search import store as search
 from webapp.tenants.user_ids.forms import UserIds
 
 MAX_PAGES_READ = 25
@@ -46,7 +46,7 @@ class ReadableListing:
         if self._encrypted and asked.prefix:
             return self._with_prefix(query)
         # One or two characters have no index: such a search may read every id.
-        return self._readable(self._read(query, long=0 < len(asked.search) < TRIGRAM))
+        return self._readable(self._read(query, long=0 < len(asked.search) < search.TRIGRAM))
 
     def _read(self, query: TenantQuery, *, long: bool = False) -> Page:
         def work(connection: Connection) -> Page:

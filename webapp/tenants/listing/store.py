@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from webapp.storage import Connection
-from webapp.tenants.listing.narrowing import conditions, few_of
-from webapp.tenants.listing.query import Position, TenantQuery, cursor_at, position_of
+from webapp.tenants.listing.query import Position, TenantFilter, TenantQuery, cursor_at, position_of
 from webapp.tenants.rows import COLUMNS, TenantRow, row_of
+from webapp.tenants.search import store as search
 
+FEW = 5000
+LAST_CHARACTER = "\U0010ffff"
 # Where a sort's name and its column are not the same.
 KEYS = {"blocked": "COALESCE(blocked_at, 0)", "rate_limited_count": "refused_count"}
 
@@ -38,11 +41,11 @@ def page(connection: Connection, query: TenantQuery, now_ms: int) -> Page:
     if query.filter.matches_nothing:
         return Page(())
     forward = position is None or position.forward
-    where, values = conditions(query, now_ms)
+    where, values = _conditions(query, now_ms)
     values["limit"] = query.limit + 1
     if position is not None:
         values |= {"value": position.value, "number": position.number}
-    few = few_of(connection, query.filter, now_ms)
+    few = _few_of(connection, query.filter, now_ms)
     rows: list[TenantRow] = []
     for sql in _statements(query, position, where, few):
         rows += [row_of(row) for row in connection.execute(sql, values).fetchall()]
@@ -68,7 +71,7 @@ def _exact(connection: Connection, query: TenantQuery, now_ms: int) -> TenantRow
     if not query.filter.search:
         return None
     narrowed = replace(query, limit=1, filter=replace(query.filter, only=query.filter.search))
-    where, values = conditions(narrowed, now_ms)
+    where, values = _conditions(narrowed, now_ms)
     found = connection.execute(_select(where, "tenants.id"), {**values, "limit": 1}).fetchone()
     return None if found is None else row_of(found)
 
@@ -127,3 +130,69 @@ def _select(where: list[str], order: str, few: list[int] | None = None) -> str:
         where = ["tenants.id = few.id", *where]
     clause = f"WHERE {' AND '.join(where)} " if where else ""
     return f"{chosen}SELECT {COLUMNS} FROM {source} {clause}ORDER BY {order} LIMIT :limit"  # noqa: S608  # nosec B608
+
+
+def _conditions(query: TenantQuery, now_ms: int) -> tuple[list[str], dict[str, Any]]:
+    """What every row of the list fulfils, and the parameters for it.
+
+    A condition on another column than the sort's is written so that no index serves it:
+    otherwise the database may fetch and sort half the table instead of walking the sort's index.
+    """
+    asked = query.filter
+    where: list[str] = []
+    values = _values(asked, now_ms)
+    if asked.search:
+        where.append(search.contains(asked.search))
+    if asked.blocked is not None:
+        where.append(f"COALESCE(blocked_at, 0) {'>' if asked.blocked else '='} 0")
+    if asked.active_within_ms is not None:
+        column = "last_active_at" if query.column == "last_active_at" else "last_active_at + 0"
+        where.append(f"{column} >= :since")
+    if asked.has_errors:
+        column = "error_count" if query.column == "error_count" else "error_count + 0"
+        where.append(f"{column} > 0")
+    if asked.prefix:
+        column = "user_id" if query.column == "user_id" else "user_id || ''"
+        where.append(f"{column} >= :prefix AND {column} < :prefix_end")
+    if asked.only is not None:
+        where.append("user_id = :only")
+    return where, values
+
+
+def _few_of(connection: Connection, asked: TenantFilter, now_ms: int) -> list[int] | None:
+    """The numbers of the tenants that one of the filters leaves, when they are few."""
+    values = {**_values(asked, now_ms), "few": FEW + 1}
+    for sql in _sources(asked):
+        found = connection.execute(f"{sql} LIMIT :few", values).fetchall()
+        if len(found) <= FEW:
+            return [row[0] for row in found]
+    return None
+
+
+def _sources(asked: TenantFilter) -> list[str]:
+    """The ways to find the tenants of one filter, the cheapest first."""
+    sources: list[str] = []
+    if asked.only is not None:
+        sources.append("SELECT id FROM tenants WHERE user_id = :only")
+    if asked.blocked:
+        sources.append("SELECT id FROM tenants WHERE blocked_at IS NOT NULL")
+    if asked.has_errors:
+        sources.append("SELECT id FROM tenants WHERE error_count > 0")
+    if asked.active_within_ms is not None:
+        sources.append("SELECT id FROM tenants WHERE last_active_at >= :since")
+    if asked.prefix:
+        sources.append("SELECT id FROM tenants WHERE user_id >= :prefix AND user_id < :prefix_end")
+    if asked.search:
+        sources.append(search.candidates(asked.search))
+    return sources
+
+
+def _values(asked: TenantFilter, now_ms: int) -> dict[str, Any]:
+    values: dict[str, Any] = search.values(asked.search) if asked.search else {}
+    if asked.active_within_ms is not None:
+        values["since"] = now_ms - asked.active_within_ms
+    if asked.prefix:
+        values |= {"prefix": asked.prefix, "prefix_end": asked.prefix + LAST_CHARACTER}
+    if asked.only is not None:
+        values["only"] = asked.only
+    return values

@@ -11,49 +11,39 @@ import hashlib
 import hmac
 import secrets
 
-from webapp.storage import Connection
+from webapp.storage import Connection, meta
+from webapp.tenants.restrictions import store
 
 _KEY = "block_key"
 
 
 def keep(connection: Connection, stored_id: str, blocked_at: int) -> None:
     """The user goes and its block stays."""
-    connection.execute(
-        "INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING",
-        {"name": _KEY, "value": secrets.token_hex(32)},
-    )
-    connection.execute(
-        "INSERT INTO blocked_users (reference, blocked_at) VALUES (:reference, :at)"
-        " ON CONFLICT (reference) DO NOTHING",
-        {"reference": _reference(connection, stored_id), "at": blocked_at},
-    )
+    meta.put_first(connection, _KEY, secrets.token_hex(32))
+    (reference,) = _references(connection, stored_id)
+    store.keep_block(connection, reference, blocked_at)
 
 
 def kept_since(connection: Connection, stored_id: str, user_id: str) -> int | None:
     """Since when a user is blocked that is not there any more; None when it is not."""
-    row = connection.execute(
-        "SELECT min(blocked_at) FROM blocked_users WHERE reference IN (:stored, :plain)",
-        _references(connection, stored_id, user_id),
-    ).fetchone()
-    return None if row[0] is None else int(row[0])
+    references = _references(connection, stored_id, user_id)
+    return store.kept_block(connection, references[0], references[-1]) if references else None
 
 
 def lift(connection: Connection, stored_id: str, user_id: str) -> None:
     """The user may come again, or is there again with its block in its own row."""
-    connection.execute(
-        "DELETE FROM blocked_users WHERE reference IN (:stored, :plain)",
-        _references(connection, stored_id, user_id),
-    )
+    references = _references(connection, stored_id, user_id)
+    if references:
+        store.drop_block(connection, references[0], references[-1])
 
 
-def _references(connection: Connection, stored_id: str, user_id: str) -> dict[str, str | None]:
-    stored = _reference(connection, stored_id)
-    plain = stored if user_id == stored_id else _reference(connection, user_id)
-    return {"stored": stored, "plain": plain}
-
-
-def _reference(connection: Connection, stored_id: str) -> str | None:
-    row = connection.execute("SELECT value FROM meta WHERE name = :name", {"name": _KEY}).fetchone()
-    if row is None:
-        return None
-    return hmac.digest(bytes.fromhex(row[0]), stored_id.encode("utf-8"), hashlib.sha256).hex()
+def _references(connection: Connection, *ids: str) -> list[str]:
+    """The hash of each id; none when no block was ever kept."""
+    key = meta.value(connection, _KEY)
+    if key is None:
+        return []
+    secret = bytes.fromhex(key)
+    return [
+        hmac.digest(secret, each.encode("utf-8"), hashlib.sha256).hex()
+        for each in dict.fromkeys(ids)
+    ]

@@ -23,7 +23,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from webapp.errors import Forbidden, StorageUnavailable
-from webapp.tenants.rows import count
+from webapp.tenants.store import count
 from webapp.usage.histogram import value_of
 from webapp.usage.lifetime import Lifetime, lifetime
 from webapp.version import __version__

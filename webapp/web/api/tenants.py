@@ -10,10 +10,10 @@ from pydantic import ConfigDict, Field, StringConstraints
 from webapp.allowances import MAX_LIMIT_CHARS
 from webapp.errors import InvalidInput
 from webapp.ids import check_user_id
+from webapp.memory.fields import message_fields, session_fields
 from webapp.memory.paging.conversation import ConversationPage, conversation
-from webapp.memory.paging.store import sessions_of
-from webapp.tenant_data.transfer.export import message_fields, session_fields, tenant_fields
-from webapp.tenants.directory import UNSET, TenantChange
+from webapp.memory.sessions.store import sessions_of
+from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import (
     COLUMN_SORTS,
     DEFAULT_SORT,
@@ -21,6 +21,7 @@ from webapp.tenants.listing.query import (
     TenantFilter,
     TenantQuery,
 )
+from webapp.tenants.restrictions.change import UNSET, TenantChange
 from webapp.tenants.rows import TenantRow
 from webapp.web.audited import audited
 from webapp.web.binding import QueryShape, SessionId, Shape, bind_json, bind_query
@@ -131,7 +132,7 @@ def change_tenant(user_id: str) -> Response:
 
 def forget_tenant(user_id: str) -> Response:
     """Deletes the tenant and all its data; answers with what was deleted."""
-    gone = services().directory.forget(tenant_of_path(user_id), audit=audited())
+    gone = services().acts.forget(tenant_of_path(user_id), audit=audited())
     return jsonify(gone.as_dict())
 
 
@@ -167,13 +168,13 @@ def list_sessions(user_id: str) -> Response:
 def clear_messages(user_id: str) -> Response:
     """Clears one tenant's memory; a tenant that is not known has nothing to clear."""
     user_id = tenant_of_path(user_id)
-    return jsonify({"cleared": services().directory.clear(user_id, audit=audited())})
+    return jsonify({"cleared": services().acts.clear(user_id, audit=audited())})
 
 
 def clear_all() -> Response:
     """Clears every tenant's memory, once the caller has said so in words."""
     bind_json(ClearAll)
-    cleared, tenants = services().directory.clear_all(audit=audited())
+    cleared, tenants = services().acts.clear_all(audit=audited())
     return jsonify({"cleared": cleared, "tenants": tenants})
 
 

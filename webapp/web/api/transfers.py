@@ -31,7 +31,7 @@ def export_tenant(user_id: str) -> Response:
     user_id = tenant_of_path(user_id)
     here = services()
     tenant = here.directory.get(user_id)
-    lines = here.directory.export(user_id, conversations=not here.settings.hide_conversations)
+    lines = here.acts.export(user_id, conversations=not here.settings.hide_conversations)
     write = audited()
 
     def note(connection: Connection) -> None:
@@ -54,7 +54,7 @@ def import_tenant(user_id: str) -> Response:
     require_plain_body()
     request.max_content_length = MAX_IMPORT_BYTES
     lines = paced(lines_of(request.stream.read, MAX_LINE_BYTES))
-    imported = services().directory.import_(user_id, lines, audit=audited())
+    imported = services().acts.import_(user_id, lines, audit=audited())
     return jsonify(asdict(imported))
 
 

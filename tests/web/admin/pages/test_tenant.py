@@ -12,7 +12,7 @@ from tests.fakes import echo_model
 from tests.web.admin.conftest import audit_of, messages_of, talk
 from tests.web.admin.person import Person, form_to, sign_in
 from webapp.accounts.audit import Actor
-from webapp.tenants.directory import TenantChange
+from webapp.tenants.restrictions.change import TenantChange
 
 
 def test_the_page_shows_what_was_said_escaped(make_app: MakeApp) -> None:

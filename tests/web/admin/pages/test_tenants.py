@@ -12,7 +12,7 @@ from flask import Flask
 from tests.conftest import services_of
 from tests.web.admin.conftest import audit_of, messages_of, talk
 from tests.web.admin.person import Person, form_to
-from webapp.tenants.directory import TenantChange
+from webapp.tenants.restrictions.change import TenantChange
 from webapp.web.admin.display.downloads import cell
 
 SCRIPT = "<img src=x onerror=alert(1)>"

@@ -12,7 +12,7 @@ from webapp.accounts import audit
 from webapp.accounts.audit import AuditEntry, AuditFilter
 from webapp.accounts.roles import Permission
 from webapp.memory.paging.conversation import ConversationPage, conversation
-from webapp.memory.paging.store import sessions_of
+from webapp.memory.sessions.store import sessions_of
 from webapp.periods import DAY_MS, month_span
 from webapp.storage import Connection
 from webapp.tenant_data.transfer.export import export_lines

@@ -9,8 +9,8 @@ from flask.typing import ResponseReturnValue
 
 from webapp.errors import InvalidInput, NotFound
 from webapp.tenant_data.figures import Figures, of_tenant
-from webapp.tenants.directory import TenantChange
 from webapp.tenants.notes import AuditNote
+from webapp.tenants.restrictions.change import TenantChange
 from webapp.tenants.rows import TenantRow
 from webapp.web.admin.display.format import number, plural
 from webapp.web.admin.forms.double_submit import act_once
@@ -25,9 +25,8 @@ def clear_page(user_id: str) -> ResponseReturnValue:
 
 
 def clear(user_id: str) -> ResponseReturnValue:
-    directory = services().directory
-    directory.get(user_id)  # a page whose tenant is gone says so
-    said = act_once(lambda audit: directory.clear(user_id, audit=audit), cleared)
+    services().directory.get(user_id)  # a page whose tenant is gone says so
+    said = act_once(lambda audit: services().acts.clear(user_id, audit=audit), cleared)
     if said is None:
         raise NotFound("There is no such tenant.")
     flash(said, "success")
@@ -40,8 +39,7 @@ def forget_page(user_id: str) -> ResponseReturnValue:
 
 
 def forget(user_id: str) -> ResponseReturnValue:
-    directory = services().directory
-    said = act_once(lambda audit: directory.forget(user_id, audit=audit), _forgotten)
+    said = act_once(lambda audit: services().acts.forget(user_id, audit=audit), _forgotten)
     flash(said or "There was nothing to forget.", "success")
     return redirect(url_for("admin.tenants"), HTTPStatus.SEE_OTHER)
 

@@ -11,9 +11,10 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from webapp.periods import DAY_MS, HOUR_MS
-from webapp.tenant_data.transfer.export import tenant_fields
+from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import DEFAULT_SORT, MAX_LIMIT, TenantFilter, TenantQuery
-from webapp.tenants.rows import TenantRow, count
+from webapp.tenants.rows import TenantRow
+from webapp.tenants.store import count
 from webapp.web.admin.display.downloads import csv_download, json_download
 from webapp.web.admin.display.list_view import ListView, Pages
 from webapp.web.admin.forms.binding import FormShape, bind_page

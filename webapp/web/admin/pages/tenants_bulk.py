@@ -41,7 +41,7 @@ def bulk() -> ResponseReturnValue:
     if not claim(submission_id()):
         flash("This was done already; it was not done twice.", "info")
     elif form.action == "clear":
-        messages, known = services().directory.clear_each(users, audit=audited())
+        messages, known = services().acts.clear_each(users, audit=audited())
         flash(f"Cleared {plural(messages, 'message')} of {plural(known, 'tenant')}.", "success")
     else:
         blocked = form.action == "block"
@@ -59,7 +59,7 @@ def clear_all() -> ResponseReturnValue:
     if typed.strip() != WORDS:
         fault = f"Type the words exactly: {WORDS}. Nothing was cleared."
         return make_response(_ask_for_words(typed[:200], fault), HTTPStatus.BAD_REQUEST)
-    said = act_once(lambda audit: services().directory.clear_all(audit=audit), _cleared_all)
+    said = act_once(lambda audit: services().acts.clear_all(audit=audit), _cleared_all)
     flash(said or "There was nothing to clear.", "success")
     return redirect(url_for("admin.tenants"), HTTPStatus.SEE_OTHER)
 

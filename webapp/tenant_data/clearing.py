@@ -1,4 +1,4 @@
-"""Clears and forgets, however much there is, in slices between which turns go on.
+"""Clears conversations, however many there are, in slices between which turns go on.
 
 What fits into one slice is one transaction with its entry in the audit log. A longer act leaves
 an entry when it begins and one with the exact figures in its last transaction; stopped in
@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from webapp.memory.clearing.store import ClearedPart, clear_all_part, clear_part
+from webapp.memory.clearing.parts import ClearedPart, clear_all_part, clear_part
 from webapp.storage import Connection, Database
 from webapp.storage.slices import in_slices
-from webapp.tenants import changes
-from webapp.tenants.changes import NOTHING, Forgotten
 from webapp.tenants.notes import Audit, AuditNote
 
 Find = Callable[[Connection], int | None]
@@ -69,65 +67,3 @@ def clear_all(
         if progress is not None:
             progress(messages)
     return messages, tenants
-
-
-def forget(
-    database: Database,
-    find: Find,
-    finish: Callable[[Connection, int, Forgotten], None],
-    *,
-    inactive_since: int | None = None,
-    audit: Audit | None = None,
-) -> Forgotten | None:
-    """What went with the tenant; None when it is not known, or was active since.
-
-    `finish` is called in the last transaction with the figures of the whole act.
-    """
-    total, begun = NOTHING, False
-
-    def step(connection: Connection) -> tuple[Forgotten, bool] | None:
-        number = find(connection)
-        if number is None:
-            return None
-        part = changes.forget_part(connection, number, inactive_since=inactive_since)
-        if part is None:
-            return None
-        gone, finished = part
-        if finished:
-            finish(connection, number, total + gone)
-        elif audit is not None and not begun:
-            audit(connection, AuditNote("forget_tenant_begun", number, begun=True))
-        return part
-
-    done = False
-    for part in in_slices(database, step, lambda part: part is not None and not part[1]):
-        if part is not None:
-            total, begun, done = total + part[0], True, part[1]
-    return total if done else None
-
-
-def leave_no_trace(database: Database) -> None:
-    """Takes what a forgotten tenant left out of the search's index and of the log beside the file.
-
-    A large index is left to `merge_noted_search`.
-    """
-    if database.write(lambda connection: changes.search_to_merge(connection, at_once=True)):
-        _merge_search(database)
-    database.empty_log()
-
-
-def merge_noted_search(database: Database) -> None:
-    """Does what `leave_no_trace` left over; for housekeeping."""
-    if database.write(lambda connection: changes.search_to_merge(connection, at_once=False)):
-        _merge_search(database)
-        database.empty_log()
-
-
-def _merge_search(database: Database) -> None:
-    first = True
-
-    def step(connection: Connection) -> bool:
-        return changes.merge_search(connection, begin=first)
-
-    for _ in in_slices(database, step, bool):
-        first = False

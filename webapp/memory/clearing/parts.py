@@ -1,0 +1,77 @@
+"""Clears conversations in parts, each of which leaves every counter right; who asks is not here.
+
+The last part of a tenant also takes the answers kept for its idempotency keys: they are the same
+words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from webapp.memory.clearing import store
+from webapp.memory.kept_answers import store as kept_answers
+from webapp.storage import Connection
+from webapp.storage.slices import ROWS
+from webapp.tenants.activity import store as activity
+from webapp.tenants.counters import store as counters
+
+TENANTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ClearedPart:
+    """What one part took: messages, and tenants that are clear by now; `after` is where it is."""
+
+    messages: int = 0
+    tenants: int = 0
+    finished: bool = True
+    after: int = 0
+
+
+def clear_part(connection: Connection, tenant: int, most: int = ROWS) -> ClearedPart:
+    """Takes about `most` messages of the tenant; session state stays, and with it the session."""
+    gone, finished = store.clear_part(connection, tenant, most)
+    if not finished:
+        counters.count_messages(connection, tenant, -gone)
+        return ClearedPart(gone, 0, finished=False)
+    kept_answers.clear(connection, tenant)
+    counters.no_messages(connection, tenant)
+    return ClearedPart(gone, 1)
+
+
+def clear(connection: Connection, tenant: int) -> int:
+    """All of the tenant's messages in one transaction; how many there were."""
+    gone = 0
+    while True:
+        part = clear_part(connection, tenant)
+        gone += part.messages
+        if part.finished:
+            return gone
+
+
+def clear_all_part(connection: Connection, after: int, most: int = ROWS) -> ClearedPart:
+    """Takes about `most` messages of the tenants numbered above `after`, in their order."""
+    found = counters.with_messages(connection, after, TENANTS)
+    gone = tenants = 0
+    for tenant in found:
+        part = clear_part(connection, tenant.number, most - gone)
+        gone += part.messages
+        if not part.finished:
+            return ClearedPart(gone, tenants, finished=False, after=after)
+        tenants += 1
+        after = tenant.number
+        if gone >= most:
+            return ClearedPart(gone, tenants, finished=False, after=after)
+    if len(found) == TENANTS:
+        return ClearedPart(gone, tenants, finished=False, after=after)
+    # Those of tenants whose messages went by another way, such as a smaller cap.
+    left = kept_answers.clear_left(connection, most)
+    return ClearedPart(gone, tenants, finished=left < most, after=after)
+
+
+def clear_inactive(connection: Connection, before_ms: int, limit: int) -> int:
+    """Clears at most `limit` tenants that were last active before then; returns how many."""
+    tenants = activity.silent_with_messages(connection, before_ms, limit)
+    for tenant in tenants:
+        clear(connection, tenant)
+    return len(tenants)

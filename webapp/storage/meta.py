@@ -1,0 +1,48 @@
+"""Small values of the database itself, by name: whoever keeps one says what it means."""
+
+from __future__ import annotations
+
+from webapp.storage.database import Connection
+
+
+def value(connection: Connection, name: str) -> str | None:
+    """What is kept under the name."""
+    row = connection.execute("SELECT value FROM meta WHERE name = :name", {"name": name}).fetchone()
+    return None if row is None else str(row[0])
+
+
+def put(connection: Connection, name: str, text: str) -> None:
+    """Keeps it, in the place of what was there."""
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES (:name, :value)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        {"name": name, "value": text},
+    )
+
+
+def put_first(connection: Connection, name: str, text: str) -> None:
+    """Keeps it, unless something is there already."""
+    connection.execute(
+        "INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING",
+        {"name": name, "value": text},
+    )
+
+
+def take(connection: Connection, name: str) -> bool:
+    """Removes it; False when nothing was there."""
+    gone = connection.execute("DELETE FROM meta WHERE name = :name", {"name": name})
+    return gone.rowcount > 0
+
+
+def put_number_outside(connection: Connection, name: str, number: int, low: int, high: int) -> bool:
+    """Keeps the number, unless one between `low` and `high`, both included, is there: then False.
+
+    One statement, so that of two processes one alone succeeds.
+    """
+    kept = connection.execute(
+        "INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name)"
+        " DO UPDATE SET value = excluded.value"
+        " WHERE CAST(meta.value AS BIGINT) NOT BETWEEN :low AND :high",
+        {"name": name, "value": str(number), "low": low, "high": high},
+    )
+    return kept.rowcount > 0

@@ -1,0 +1,1 @@
+"""When tenants were last active."""

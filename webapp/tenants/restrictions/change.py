@@ -1,0 +1,31 @@
+"""What is to be changed of a tenant's block and limits, and whether it may be; no SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from webapp.allowances import check_rate_limit, parse_budget
+
+
+class Unset:
+    """Says that a field of a change was not given, which is not the same as None."""
+
+
+UNSET: Final = Unset()
+
+
+@dataclass(frozen=True, slots=True)
+class TenantChange:
+    """What is to be changed; a limit of None goes back to the default."""
+
+    blocked: bool | Unset = UNSET
+    rate_limit: str | Unset | None = UNSET
+    token_budget: str | Unset | None = UNSET
+
+    def check(self) -> None:
+        """Raises `InvalidInput` for a limit or a budget that is none."""
+        if isinstance(self.rate_limit, str):
+            check_rate_limit(self.rate_limit)
+        if isinstance(self.token_budget, str):
+            parse_budget(self.token_budget)

@@ -1,0 +1,1 @@
+"""Finds tenants by a part of their id."""

@@ -1,0 +1,1 @@
+"""What of usage is one tenant's: exported, imported and forgotten with it."""

@@ -1,0 +1,99 @@
+"""The SQL of one tenant's requests and sums: counts, exports, restores and deletes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from webapp.storage import Connection
+
+REQUEST_COLUMNS = (
+    *("at", "route", "status", "code", "latency_ms", "first_token_ms"),
+    *("input_tokens", "output_tokens", "request_id"),
+)
+USAGE_COLUMNS = (
+    *("period", "at", "measure", "code", "bucket"),
+    *("requests", "errors", "rate_limited", "input_tokens", "output_tokens"),
+)
+
+
+def count_requests(connection: Connection, tenant: int) -> int:
+    """How many requests are recorded; counts index entries of the tenant."""
+    found = connection.execute(
+        "SELECT COUNT(*) FROM requests WHERE tenant_id = :tenant", {"tenant": tenant}
+    )
+    return int(found.fetchone()[0])
+
+
+def usage_rows(connection: Connection, tenant: int) -> list[tuple[Any, ...]]:
+    """All sums of the tenant by hour and day, in the columns of `USAGE_COLUMNS`."""
+    return connection.execute(_USAGE, {"tenant": tenant}).fetchall()
+
+
+def request_page(
+    connection: Connection, tenant: int, after: int, limit: int
+) -> list[tuple[Any, ...]]:
+    """id and then the columns of `REQUEST_COLUMNS`, in order of id."""
+    asked = {"tenant": tenant, "after": after, "limit": limit}
+    return connection.execute(_REQUESTS, asked).fetchall()
+
+
+def put_requests(connection: Connection, tenant: int, rows: list[dict[str, Any]]) -> None:
+    """Puts requests behind all others, in their order.
+
+    The numbers of requests made here grow with their times, and looking for a moment relies on
+    that (`usage/store.py`); so those from elsewhere have numbers below 0.
+    """
+    lowest = connection.execute("SELECT COALESCE(MIN(id), 0) FROM requests", {}).fetchone()[0]
+    first = min(0, int(lowest)) - len(rows)
+    connection.executemany(
+        _PUT_REQUEST,
+        ({**row, "tenant": tenant, "id": first + index} for index, row in enumerate(rows)),
+    )
+
+
+def put_usage(connection: Connection, tenant: int, rows: Iterable[dict[str, Any]]) -> None:
+    """Puts sums of a tenant that has none; those over all tenants stay what happened here."""
+    connection.executemany(_PUT_USAGE, ({**row, "tenant": tenant} for row in rows))
+
+
+def drop_requests(connection: Connection, tenant: int, most: int) -> int:
+    """Deletes at most so many of the tenant's requests; gives their number."""
+    return connection.execute(_DROP_REQUESTS, {"tenant": tenant, "most": most}).rowcount
+
+
+def drop_sums(connection: Connection, tenant: int) -> None:
+    """What the tenant cost stays in the sums over all tenants, where nothing points at it."""
+    connection.execute("DELETE FROM usage WHERE tenant_id = :tenant", {"tenant": tenant})
+
+
+_REQUESTS = """
+    SELECT id, at, route, status, code, latency_ms, first_token_ms, input_tokens, output_tokens,
+        request_id
+    FROM requests WHERE tenant_id = :tenant AND id > :after ORDER BY id LIMIT :limit
+"""
+
+_USAGE = """
+    SELECT period, at, measure, code, bucket, requests, errors, rate_limited, input_tokens,
+        output_tokens
+    FROM usage WHERE tenant_id = :tenant ORDER BY period, at, measure, code, bucket
+"""
+
+_PUT_REQUEST = """
+    INSERT INTO requests (id, tenant_id, at, route, status, code, latency_ms, first_token_ms,
+        input_tokens, output_tokens, request_id)
+    VALUES (:id, :tenant, :at, :route, :status, :code, :latency_ms, :first_token_ms,
+        :input_tokens, :output_tokens, :request_id)
+"""
+
+_PUT_USAGE = """
+    INSERT INTO usage (tenant_id, period, at, measure, code, bucket,
+        requests, errors, rate_limited, input_tokens, output_tokens)
+    VALUES (:tenant, :period, :at, :measure, :code, :bucket,
+        :requests, :errors, :rate_limited, :input_tokens, :output_tokens)
+"""
+
+_DROP_REQUESTS = """
+    DELETE FROM requests WHERE id IN
+        (SELECT id FROM requests WHERE tenant_id = :tenant ORDER BY id LIMIT :most)
+"""
