@@ -30,7 +30,7 @@ def check_user_id(value: object, field: str = "user_id") -> str:
         raise _bad(field, f"{field} cannot be '.' or '..'")
     if "/" in value:
         raise _bad(field, f"{field} cannot contain '/'")
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
+    if has_control_characters(value):
         raise _bad(field, f"{field} cannot contain control characters")
     return value
 
@@ -38,6 +38,11 @@ def check_user_id(value: object, field: str = "user_id") -> str:
 def check_session_id(value: object) -> str:
     """A session id follows the same rule as a user id."""
     return check_user_id(value, "session_id")
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether a control character, or half a surrogate pair, is in it."""
+    return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
 
 
 def _bad(field: str, sentence: str) -> InvalidInput:

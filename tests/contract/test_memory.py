@@ -317,7 +317,6 @@ def test_every_field_of_a_message_comes_back(memory: Memory) -> None:
         "",
         "👩‍👩‍👧 family",
         "שלום עולם \u200fمرحبا",
-        "a\x00b\x00",
         "line\r\nline\u2028\u200b\ufeff",
         "'; DROP TABLE messages; --",
         "x" * 1_000_000,
@@ -330,11 +329,13 @@ def test_any_text_comes_back_unchanged(memory: Memory, text: str) -> None:
     assert memory.get_messages()[0].content == text
 
 
-def test_a_lone_surrogate_is_refused_and_nothing_is_stored(memory: Memory) -> None:
+def test_what_no_database_takes_is_refused_and_nothing_is_stored(memory: Memory) -> None:
     for bad in (
         Message.assistant("\ud83d"),
         Message.assistant("", tool_calls=(ToolCall("id", "name", "\udc00"),)),
         Message("assistant", "", id="\ud800"),
+        Message.assistant("a\x00b"),
+        Message("tool", "8", tool_call_id="\0"),
     ):
         with pytest.raises(InvalidInput, match="surrogate"):
             memory.add(Message.user("hello"), bad, user_id="alice")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import unicodedata
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +15,7 @@ from webapp.accounts.audit import Actor
 from webapp.accounts.roles import Role
 from webapp.accounts.user_pattern import UserPattern
 from webapp.errors import InvalidInput
+from webapp.ids import has_control_characters
 
 SCHEME = "sb"
 ID_BYTES = 6
@@ -63,14 +63,10 @@ class NewKey:
 def check_key_name(value: object) -> str:
     """1 to 100 characters for people to read; `InvalidInput` names the field."""
     text = value.strip() if isinstance(value, str) else ""
-    if not text or len(text) > MAX_NAME_CHARS or any(_is_control(char) for char in text):
+    if not text or len(text) > MAX_NAME_CHARS or has_control_characters(text):
         sentence = f"name must be 1 to {MAX_NAME_CHARS} characters, none of them control characters"
         raise InvalidInput(sentence, fields={"name": sentence})
     return text
-
-
-def _is_control(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cs")
 
 
 def new_key(

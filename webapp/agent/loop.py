@@ -22,7 +22,6 @@ from webapp.agent.guardrails import Guardrails
 from webapp.agent.meter import Meter
 from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta, ToolSpec
 from webapp.agent.replies import usable
-from webapp.agent.text import storable
 from webapp.agent.tools import Tool
 from webapp.deadline import Deadline
 from webapp.errors import (
@@ -33,6 +32,7 @@ from webapp.errors import (
     ModelTimeout,
 )
 from webapp.messages import Message, ToolCall, Usage
+from webapp.storable import storable
 from webapp.turns import Cancellation
 
 

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from webapp.agent.argument_json import BadArgumentsText, sound_arguments
 from webapp.agent.model import ModelReply
-from webapp.agent.text import storable
 from webapp.agent.tools import NAME
 from webapp.errors import ModelError
 from webapp.messages import ToolCall
+from webapp.storable import storable
 
 MAX_CALLS = 128
 CUT_SHORT = ("length", "max_tokens", "MAX_TOKENS", "model_length")

@@ -1,22 +1,9 @@
-"""Which text can be stored and sent; what comes from models and tools is made so."""
+"""What a user's message must be; which text can be stored at all is storable.py's."""
 
 from __future__ import annotations
 
 from webapp.errors import InvalidInput
-
-
-def storable(text: str) -> str:
-    """The text with U+FFFD where it holds a NUL or half a surrogate pair.
-
-    JSON can carry both as escapes, but UTF-8 has no surrogates and PostgreSQL's text no NUL.
-    """
-    if text.isascii():
-        return text.replace("\0", "\ufffd")
-    return (
-        text.replace("\0", "\ufffd")
-        .encode("utf-16-le", "surrogatepass")
-        .decode("utf-16-le", "replace")
-    )
+from webapp.storable import is_storable
 
 
 def check_input(text: str) -> str:
@@ -25,7 +12,7 @@ def check_input(text: str) -> str:
         raise _refused("message must be a string")
     if not text.strip():
         raise _refused("message cannot be empty")
-    if text != storable(text):
+    if not is_storable(text):
         raise _refused("message must be Unicode text without NUL characters")
     return text
 

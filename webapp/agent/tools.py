@@ -14,9 +14,9 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from webapp.agent import docstrings
 from webapp.agent.model import ToolSpec
-from webapp.agent.text import storable
 from webapp.agent.tool_arguments import BadArguments, ToolArguments
 from webapp.errors import ConfigurationError, TurnUnderWay
+from webapp.storable import storable
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -30,6 +30,7 @@ from webapp.errors import (
 from webapp.memory.history.store import history as read_history
 from webapp.messages import Message
 from webapp.stopping import Stopping
+from webapp.storable import is_storable
 from webapp.storage import Connection, Database
 from webapp.tenant_data.storing import store_turn
 from webapp.tenants import store as tenants
@@ -317,7 +318,7 @@ class ChatService:
         elif len(message) > self._limits.message_max_chars:
             limit = self._limits.message_max_chars
             fault = InvalidInput(f"message too long (max {limit} chars)", code="message_too_long")
-        elif "\x00" in message or not (message.isascii() or _is_text(message)):
+        elif not is_storable(message):
             fault = InvalidInput("message is not valid text")
         if fault is not None:
             fault.fields["message"] = fault.message
@@ -326,11 +327,3 @@ class ChatService:
 
 def _blocked() -> TenantBlocked:
     return TenantBlocked("This user is blocked.", code="tenant_blocked")
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -9,6 +9,7 @@ from webapp.errors import ConfigurationError, InvalidInput
 from webapp.ids import check_user_id
 from webapp.messages import Message
 from webapp.setting_kinds import database_url
+from webapp.storable import is_storable
 from webapp.storage.database import Database
 
 DEFAULT_USER = "default"
@@ -22,7 +23,7 @@ def user_or_default(user_id: str | None) -> str:
 
 
 def check_messages(messages: Iterable[Message]) -> None:
-    """Refuses what is not a message, and text that no encoding of Unicode can hold."""
+    """Refuses what is not a message, and text that cannot be stored."""
     for message in messages:
         if not isinstance(message, Message):
             raise TypeError(f"a memory takes messages, not {type(message).__name__}")
@@ -31,8 +32,8 @@ def check_messages(messages: Iterable[Message]) -> None:
         texts = [message.content, message.id, message.tool_call_id or ""]
         for call in message.tool_calls:
             texts += (call.id, call.name, call.arguments)
-        if not all(text.isascii() or _encodable(text) for text in texts):
-            raise not_unicode()
+        if not all(map(is_storable, texts)):
+            raise not_storable()
 
 
 def check_size(max_size: object) -> int:
@@ -66,15 +67,7 @@ def check_database(database: Database) -> Database:
     return database
 
 
-def not_unicode() -> InvalidInput:
-    """The refusal of a lone surrogate: UTF-8, and so a database or a model, cannot carry it."""
-    sentence = "a message cannot contain a lone surrogate"
+def not_storable() -> InvalidInput:
+    """The refusal of text that no database takes."""
+    sentence = "a message cannot contain a NUL or a lone surrogate"
     return InvalidInput(sentence, fields={"message": sentence})
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from webapp.memory.arguments import not_unicode
+from webapp.memory.arguments import not_storable
 from webapp.memory.capacity import without_orphans
 from webapp.memory.rows import calls_of, row_of
 from webapp.memory.trimming.store import trim
@@ -65,7 +65,7 @@ def append(
             [row_of(message, session, first_seq + index) for index, message in enumerate(messages)],
         )
     except UnicodeEncodeError as error:
-        raise not_unicode() from error
+        raise not_storable() from error
     gone = 0
     if 0 < cap < size:
         gone = trim(connection, session, size, cap)

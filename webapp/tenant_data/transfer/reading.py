@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from webapp.errors import InvalidInput
 from webapp.messages import Message, ToolCall
+from webapp.storable import holds_storable
 from webapp.tenant_data.transfer import shapes
 from webapp.tenant_data.transfer.export import FORMAT, VERSION
 from webapp.usage.figures import REQUEST
@@ -127,8 +128,8 @@ def _object(line: bytes, number: int) -> dict[str, Any]:
         _ = value["type"]
     except (ValueError, TypeError, KeyError, RecursionError):
         raise _wrong(number, "is not a JSON object with a type") from None
-    if not _is_text(line, value):
-        raise _wrong(number, "is not valid Unicode text")
+    if not holds_storable(value):
+        raise _wrong(number, "holds a NUL or half a surrogate pair, and so no Unicode text")
     return value
 
 
@@ -177,17 +178,6 @@ def ms(moment: datetime) -> int:
 def _refuse_constant(name: str) -> None:
     """Python takes NaN and Infinity for JSON; those who read the answers do not."""
     raise ValueError(name)
-
-
-def _is_text(line: bytes, value: object) -> bool:
-    """Half a surrogate pair can be written in JSON, but not stored as UTF-8."""
-    if b"\\ud" not in line.lower():
-        return True
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _wrong(number: int, fault: str) -> InvalidInput:

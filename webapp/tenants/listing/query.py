@@ -6,10 +6,11 @@ import base64
 import binascii
 import hashlib
 import json
-import unicodedata
 from dataclasses import astuple, dataclass
 
 from webapp.errors import InvalidInput
+from webapp.ids import has_control_characters
+from webapp.storable import is_storable
 from webapp.tenants.rows import TenantRow
 
 MAX_LIMIT = 200
@@ -46,7 +47,7 @@ class TenantFilter:
     @property
     def matches_nothing(self) -> bool:
         """The search holds a character that no id may have, and that SQLite could not take."""
-        return any(unicodedata.category(char) in ("Cc", "Cs") for char in self.search)
+        return has_control_characters(self.search)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +118,7 @@ def position_of(query: TenantQuery) -> Position | None:
     if not -MAX_ID <= number <= MAX_ID or (isinstance(value, int) and abs(value) > MAX_ID):
         raise _foreign()
     # JSON can spell half a character, which no database takes.
-    if (
-        isinstance(value, str)
-        and not value.isascii()
-        and value.encode("utf-8", "ignore") != (value.encode("utf-8", "surrogatepass"))
-    ):
+    if isinstance(value, str) and not is_storable(value):
         raise _foreign()
     return Position(forward == 1, value, number)
 
