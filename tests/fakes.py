@@ -7,13 +7,21 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from webapp.agent import Model, ModelReply, ModelRequest, TextDelta
+from webapp.agent import (
+    Agent,
+    Event,
+    Model,
+    ModelReply,
+    ModelRequest,
+    RunContext,
+    TextDelta,
+)
 from webapp.messages import Message, ToolCall, Usage
 from webapp.turns import TurnQueue
 
@@ -119,6 +127,13 @@ class GatedModel:
         reply = self.complete(request)
         yield TextDelta(reply.content)
         yield reply
+
+
+def played(
+    agent: Agent, question: Message, history: Sequence[Message], *, streaming: bool = False
+) -> Iterator[Event]:
+    """The events of one turn's loop, which needs neither a memory nor a place."""
+    return agent.loop(question, history, RunContext(user_id="alice"), streaming=streaming).play()
 
 
 @contextmanager

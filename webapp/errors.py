@@ -17,7 +17,9 @@
     │   ├── TenantBusy            too many turns of this tenant are waiting
     │   ├── QuotaExhausted        the token budget is used up
     │   ├── ServerBusy            too many turns of all tenants run and wait
-    │   └── ServerStopping        the process ends before the turn does
+    │   ├── ServerStopping        the process ends before the turn does
+    │   └── PlaceLost             the turn's place went to another turn before it could store
+    ├── ClientGone                the caller hung up before the answer was complete
     ├── ModelError                the model failed, or answered what cannot be used
     │   ├── ModelTimeout          the model did not answer in time
     │   ├── ContextOverflow       the model says the conversation is too long for it
@@ -171,6 +173,20 @@ class ServerStopping(Refused):
 
     code = "server_stopping"
     status = 503
+
+
+class PlaceLost(Refused):
+    """The turn's place in its tenant's line is another's by now; nothing was stored."""
+
+    code = "place_lost"
+    status = 503
+
+
+class ClientGone(SwitchboardError):
+    """The caller hung up before the answer was complete; nothing was stored."""
+
+    code = "client_closed_request"
+    status = 499  # what nginx writes in its log for it; nobody is there to read it
 
 
 class ModelError(SwitchboardError):

@@ -18,7 +18,8 @@ def new_message_id() -> str:
     return f"msg-{uuid4()}"
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """The wall clock, in milliseconds since 1970-01-01 UTC."""
     return time.time_ns() // 1_000_000
 
 
@@ -65,7 +66,7 @@ class Message:
     id: str = field(default_factory=new_message_id)
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
-    created_at_ms: int = field(default_factory=_now_ms)
+    created_at_ms: int = field(default_factory=now_ms)
     extra: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:

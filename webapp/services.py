@@ -16,7 +16,8 @@ from webapp.accounts.tokens import Tokens
 from webapp.agent import Agent, Guardrail, Model, Toolkit
 from webapp.allowances import parse_budget
 from webapp.chat.configuration import AgentConfiguration, AgentConfigurations
-from webapp.chat.service import ChatLimits, ChatService
+from webapp.chat.service import ChatService
+from webapp.chat.values import ChatLimits
 from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError
 from webapp.extensions import Extensions, extensions_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from webapp.errors import ServerBusy
-from webapp.turns import Cancellation
+from webapp.turns import Cancellation, Load, Place, TurnQueue
 
 PATIENCE_SECONDS = 30.0
 POLL_SECONDS = 0.5
@@ -94,6 +94,35 @@ class TurnRoom:
             while self._free > 0 and self._line:
                 self._free -= 1
                 self._line.popleft().set()
+
+
+class SeatedQueue:
+    """A `TurnQueue` whose places are at the head of the tenant's line and have room as well."""
+
+    def __init__(self, queue: TurnQueue, room: TurnRoom) -> None:
+        self._queue = queue
+        self._room = room
+
+    @property
+    def load(self) -> Load:
+        """See `TurnQueue.load`; who has no room yet is waiting."""
+        load, without_room = self._queue.load, self._room.waiting
+        return Load(load.running - without_room, load.waiting + without_room)
+
+    @contextmanager
+    def place(
+        self,
+        tenant: str,
+        *,
+        waiting_limit: int | None = None,
+        cancel: Cancellation | None = None,
+    ) -> Iterator[Place | None]:
+        """See `TurnQueue.place`; raises `ServerBusy` as well."""
+        with (
+            self._queue.place(tenant, waiting_limit=waiting_limit, cancel=cancel) as place,
+            self._room.seat(cancel) as seated,
+        ):
+            yield place if seated else None
 
 
 def _busy() -> ServerBusy:

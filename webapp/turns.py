@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from webapp.errors import TenantBusy, TurnUnderWay
+from webapp.errors import PlaceLost, TenantBusy, TurnUnderWay
 
 CANCEL_POLL_SECONDS = 0.1
 
@@ -29,6 +29,20 @@ class Load:
     waiting: int
 
 
+class Place(Protocol):
+    """A turn's place at the head of its tenant's line."""
+
+    def require_held(self, transaction: Any = None) -> None:
+        """Raises `PlaceLost` when the place is no longer this turn's, which then may store nothing.
+
+        Whoever stores the turn in a database calls it inside of the transaction that does so, and
+        hands that over: a queue that keeps its lines in the same database looks, and marks the
+        place as used, in it. So a process that was stopped for a minute, and whose place was given
+        to another meanwhile, cannot write when it wakes up.
+        """
+        ...
+
+
 class TurnQueue(Protocol):
     """Lets one turn of a tenant in at a time, in order of arrival."""
 
@@ -43,11 +57,11 @@ class TurnQueue(Protocol):
         *,
         waiting_limit: int | None = None,
         cancel: Cancellation | None = None,
-    ) -> AbstractContextManager[bool]:
+    ) -> AbstractContextManager[Place | None]:
         """Takes a place in the tenant's line; the block is entered when its turn has come.
 
-        Gives True then, and False when `cancel` was set before; in that case nothing is held and
-        the block must leave at once. At most `waiting_limit` wait behind the running turn (None
+        Gives the place then, and None when `cancel` was set before; in that case nothing is held
+        and the block must leave at once. At most `waiting_limit` wait behind the running turn (None
         sets no limit); one more raises `TenantBusy` at once. Raises `TurnUnderWay` inside a block
         of the same tenant, in its thread or in one that has a copy of its context.
         """
@@ -55,7 +69,7 @@ class TurnQueue(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
+class _LocalPlace:
     """One turn's place in a line; `held` from the moment its turn has come until it leaves."""
 
     queue: TurnQueue
@@ -63,12 +77,17 @@ class _Place:
     gate: threading.Event = field(default_factory=threading.Event)
     held: bool = False
 
+    def require_held(self, transaction: Any = None) -> None:  # noqa: ARG002 - nothing to look up
+        """See `Place.require_held`: within a process nobody else gets a place that is held."""
+        if not self.held:
+            raise PlaceLost("This turn has lost its place; nothing was stored, so try again.")
+
 
 # The places that the code running here stands inside of. The context goes along into the threads
 # in which an agent runs its tools, so a tool that asks for its own user's turn is seen there too.
 # A stream may be closed in another context than it began in: that a place is left is noted in the
 # place itself, and the tuple may name it for a while longer.
-_inside: ContextVar[tuple[_Place, ...]] = ContextVar("switchboard_turns", default=())
+_inside: ContextVar[tuple[_LocalPlace, ...]] = ContextVar("switchboard_turns", default=())
 
 
 class LocalTurnQueue:
@@ -82,7 +101,7 @@ class LocalTurnQueue:
         # The garbage collector may close an abandoned stream, and so leave a line, in a thread
         # that is just here: a plain lock would then wait for itself for ever.
         self._mutex = threading.RLock()
-        self._lines: dict[str, deque[_Place]] = {}
+        self._lines: dict[str, deque[_LocalPlace]] = {}
 
     @property
     def busy_tenants(self) -> int:
@@ -107,7 +126,7 @@ class LocalTurnQueue:
         *,
         waiting_limit: int | None = None,
         cancel: Cancellation | None = None,
-    ) -> Iterator[bool]:
+    ) -> Iterator[Place | None]:
         """See `TurnQueue.place`. The block may be left in another thread than it was entered in."""
         outer = tuple(place for place in _inside.get() if place.held)
         if any(place.queue is self and place.tenant == tenant for place in outer):
@@ -116,22 +135,22 @@ class LocalTurnQueue:
                 " which would wait for it for ever; use another user_id, or an agent with a queue"
                 " of its own."
             )
-        place = _Place(self, tenant)
+        place = _LocalPlace(self, tenant)
         first = self._join(place, waiting_limit)
         try:
             place.held = first or _opened(place.gate, cancel)
             mine = place.held
             if mine:
                 _inside.set((*outer, place))
-                yield True
+                yield place
         finally:
             place.held = False
             self._leave(place)
             _inside.set(tuple(other for other in _inside.get() if other.held))
         if not mine:
-            yield False
+            yield None
 
-    def _join(self, place: _Place, waiting_limit: int | None) -> bool:
+    def _join(self, place: _LocalPlace, waiting_limit: int | None) -> bool:
         """Puts the place at the end of the line; True when it is the only one."""
         with self._mutex:
             while True:
@@ -145,7 +164,7 @@ class LocalTurnQueue:
                 if self._lines.get(place.tenant) is line:
                     return line[0] is place
 
-    def _leave(self, place: _Place) -> None:
+    def _leave(self, place: _LocalPlace) -> None:
         """Takes the place out of the line and opens the gate at the head, if it is not yet open."""
         with self._mutex:
             line = self._lines[place.tenant]

@@ -8,9 +8,18 @@ from functools import partial
 
 import pytest
 
-from tests.fakes import FakeModel, GatedModel, calls, count_model, echo_model, said, taken, until
+from tests.fakes import (
+    FakeModel,
+    GatedModel,
+    calls,
+    count_model,
+    echo_model,
+    played,
+    said,
+    taken,
+    until,
+)
 from webapp.agent import Agent, Event, ModelAnswered, RunOutput, Toolkit, tool
-from webapp.agent.events import Finished
 from webapp.agent.toolkits import calculator
 from webapp.errors import ConfigurationError, InvalidInput, LoopLimitExceeded, ModelError
 from webapp.memory import InMemory
@@ -293,16 +302,16 @@ def test_what_a_failed_turn_cost_is_reported_before_it_fails() -> None:
     agent = Agent(name="assistant", model=model, max_loops=2)
     events: list[Event] = []
     with pytest.raises(LoopLimitExceeded):
-        events.extend(agent.play(Message.user("hi"), [], streaming=False))
+        events.extend(played(agent, Message.user("hi"), []))
     spent = sum((e.usage for e in events if isinstance(e, ModelAnswered)), Usage())
     assert spent == Usage(14, 4)
 
 
-def test_play_stores_nothing() -> None:
+def test_the_loop_stores_nothing() -> None:
     agent = Agent(name="assistant", model=echo_model())
-    events = list(agent.play(Message.user("hi"), [], streaming=False))
-    assert isinstance(events[-1], Finished)
-    assert agent.memory.size(user_id="default") == 0
+    events = list(played(agent, Message.user("hi"), []))
+    assert isinstance(events[-1], ModelAnswered)
+    assert list(agent.memory.users()) == []
 
 
 def test_faulty_calls_become_tool_messages_and_the_turn_goes_on() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import FakeModel, calls, count_model
+from tests.fakes import FakeModel, calls, count_model, played
 from webapp.agent import Agent, ModelRequest
 from webapp.agent.context_window import ContextWindow
 from webapp.errors import ContextOverflow, MessageTooLong, ModelError
@@ -46,7 +46,7 @@ def test_the_cap_counts_instructions_history_and_question() -> None:
 def test_the_messages_of_the_turn_push_whole_old_turns_out() -> None:
     model = FakeModel.of(calls(("nothing", {})), "done")
     agent = Agent(name="assistant", model=model, context_max_messages=5)
-    list(agent.play(Message.user("now"), turns(3), streaming=False))
+    list(played(agent, Message.user("now"), turns(3)))
     assert told(model.seen[0]) == ["u1", "a1", "u2", "a2", "now"]
     assert told(model.seen[1])[:3] == ["u2", "a2", "now"]
     assert len(model.seen[1]) == 5
@@ -56,7 +56,7 @@ def test_stored_system_messages_stand_behind_the_instructions_in_one_message() -
     model = count_model()
     agent = Agent(name="assistant", model=model, instructions="own", context_max_messages=5)
     history = [Message.system("stored"), *turns(3)]
-    list(agent.play(Message.user("now"), history, streaming=False))
+    list(played(agent, Message.user("now"), history))
     assert told(model.seen[0]) == ["own\n\nstored", "u2", "a2", "now"]
 
 
@@ -72,7 +72,7 @@ def test_a_conversation_that_is_too_long_loses_its_older_half_until_it_fits(
     model = FakeModel(otherwise=short_of_breath)
     agent = Agent(name="assistant", model=model, instructions="own")
     history = [Message.system("stored"), *turns(8)]
-    list(agent.play(Message.user("now"), history, streaming=streaming))
+    list(played(agent, Message.user("now"), history, streaming=streaming))
     assert [len(seen) for seen in model.seen] == [18, 10, 6]
     assert told(model.seen[-1]) == ["own\n\nstored", "u6", "a6", "u7", "a7", "now"]
 
@@ -91,7 +91,7 @@ def test_a_refusal_without_a_word_is_no_message_that_is_too_long() -> None:
     model = FakeModel(otherwise=ContextOverflow("too long", certain=False))
     agent = Agent(name="assistant", model=model)
     with pytest.raises(ModelError, match="failed"):
-        list(agent.play(Message.user("now"), turns(2), streaming=False))
+        list(played(agent, Message.user("now"), turns(2)))
     assert [len(seen) for seen in model.seen] == [5, 3, 1]
 
 
@@ -103,7 +103,7 @@ def test_at_last_the_stored_system_messages_are_left_out_too() -> None:
 
     model = FakeModel(otherwise=very_short)
     agent = Agent(name="assistant", model=model, instructions="own")
-    list(agent.play(Message.user("now"), [Message.system("s"), *turns(1)], streaming=False))
+    list(played(agent, Message.user("now"), [Message.system("s"), *turns(1)]))
     assert told(model.seen[-1]) == ["own", "now"]
 
 

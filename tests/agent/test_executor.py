@@ -9,11 +9,16 @@ import time
 
 import pytest
 
+from webapp.agent import RunContext
 from webapp.agent.executor import MAX_TOGETHER, run_together
 from webapp.agent.tools import Toolkit, by_name
 from webapp.messages import ToolCall
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="none")
+
+
+def of_alice() -> RunContext:
+    return RunContext(user_id="alice")
 
 
 def call(name: str, arguments: str = "{}") -> ToolCall:
@@ -28,7 +33,7 @@ def test_three_slow_tools_run_together_and_results_are_in_call_order() -> None:
     tools = by_name([Toolkit("own", [wait])])
     calls = [call("wait", f'{{"milliseconds": {ms}}}') for ms in (50, 48, 46)]
     started = time.perf_counter()
-    results = run_together(tools, calls)
+    results = run_together(tools, calls, of_alice())
     assert time.perf_counter() - started < 0.12
     assert [result.content for result in results] == ["50", "48", "46"]
 
@@ -38,7 +43,7 @@ def test_a_single_call_runs_in_the_thread_of_the_caller() -> None:
         return threading.get_ident()
 
     tools = by_name([Toolkit("own", [which])])
-    assert run_together(tools, [call("which")])[0].content == str(threading.get_ident())
+    assert run_together(tools, [call("which")], of_alice())[0].content == str(threading.get_ident())
 
 
 def test_no_more_than_so_many_run_together() -> None:
@@ -54,7 +59,7 @@ def test_no_more_than_so_many_run_together() -> None:
         with lock:
             running.pop()
 
-    results = run_together(by_name([Toolkit("own", [work])]), [call("work")] * 40)
+    results = run_together(by_name([Toolkit("own", [work])]), [call("work")] * 40, of_alice())
     assert len(results) == 40
     assert all(result.ok for result in results)
     assert 1 < max(most) <= MAX_TOGETHER
@@ -69,7 +74,8 @@ def test_calls_that_have_not_begun_when_the_run_is_cancelled_are_left_out() -> N
         cancel.set()
         time.sleep(0.02)
 
-    results = run_together(by_name([Toolkit("own", [work])]), [call("work")] * 40, cancel)
+    context = RunContext(user_id="alice", cancel=cancel)
+    results = run_together(by_name([Toolkit("own", [work])]), [call("work")] * 40, context)
     assert 1 <= len(ran) <= MAX_TOGETHER
     assert [result.ok for result in results].count(True) == len(ran)
 
@@ -79,7 +85,7 @@ def test_a_tool_that_would_end_the_program_is_told_as_a_fault(number: int) -> No
     def leave() -> None:
         sys.exit(1)
 
-    results = run_together(by_name([Toolkit("own", [leave])]), [call("leave")] * number)
+    results = run_together(by_name([Toolkit("own", [leave])]), [call("leave")] * number, of_alice())
     assert [result.content for result in results] == ["Error: leave failed."] * number
 
 
@@ -90,7 +96,7 @@ def test_the_context_of_the_request_reaches_every_tool() -> None:
 
     token = request_id.set("request-7")
     try:
-        results = run_together(by_name([Toolkit("own", [who])]), [call("who")] * 4)
+        results = run_together(by_name([Toolkit("own", [who])]), [call("who")] * 4, of_alice())
     finally:
         request_id.reset(token)
     assert [result.content for result in results] == ["request-7"] * 4
@@ -99,9 +105,9 @@ def test_the_context_of_the_request_reaches_every_tool() -> None:
 def test_a_missing_tool_is_named_beside_those_there_are() -> None:
     def known() -> None: ...
 
-    assert run_together(by_name([Toolkit("own", [known])]), [call("other")])[0].content == (
-        "Error: There is no tool named 'other'. The tools are: known."
-    )
-    assert run_together({}, [call("x" * 900)])[0].content == (
+    assert run_together(by_name([Toolkit("own", [known])]), [call("other")], of_alice())[
+        0
+    ].content == ("Error: There is no tool named 'other'. The tools are: known.")
+    assert run_together({}, [call("x" * 900)], of_alice())[0].content == (
         f"Error: There is no tool named '{'x' * 64}'."
     )

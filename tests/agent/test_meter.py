@@ -22,7 +22,7 @@ from tests.slow_servers import (
     raw_server,
     said,
 )
-from webapp.agent import Agent, Meter, ModelReply, ModelRequest, OpenAIModel, TextDelta
+from webapp.agent import Agent, Meter, ModelReply, ModelRequest, OpenAIModel, RunContext, TextDelta
 from webapp.agent.meter import tokens_in
 from webapp.agent.toolkits import calculator
 from webapp.errors import ModelError
@@ -49,7 +49,8 @@ def test_an_estimate_is_near_what_tokenizers_say(text: str, tokens: int) -> None
 def used(agent: Agent, *, streaming: bool, leave_after: int | None = None) -> Usage:
     """What a turn is counted for, failed or not; it may be left after so many pieces of text."""
     meter = Meter()
-    events = agent.play(Message.user(QUESTION), [], streaming=streaming, meter=meter)
+    context = RunContext(user_id="alice", meter=meter)
+    events = agent.loop(Message.user(QUESTION), [], context, streaming=streaming).play()
     try:
         for each in events:
             if isinstance(each, TextDelta) and leave_after is not None:
@@ -189,7 +190,8 @@ def test_a_call_that_is_called_off_costs_its_question() -> None:
         model = OpenAIModel("m", api_key="k", base_url=server.base_url)
         agent = Agent(name="a", model=model)
         threading.Timer(0.2, cancel.set).start()
-        events = agent.play(Message.user(QUESTION), [], streaming=False, cancel=cancel, meter=meter)
+        context = RunContext(user_id="alice", cancel=cancel, meter=meter)
+        events = agent.loop(Message.user(QUESTION), [], context, streaming=False).play()
         assert [json.dumps(each) for each in events if isinstance(each, TextDelta)] == []
         assert meter.usage == Usage(ASKED, 0)
         model.close()

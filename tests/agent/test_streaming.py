@@ -59,8 +59,8 @@ def test_a_tool_call_and_then_text_in_pieces() -> None:
     events = list(agent.stream("add", user_id="alice"))
     assert text_of(events) == ["final ", "answer"]
     assert [e for e in events if isinstance(e, ToolStarted | ToolFinished)] == [
-        ToolStarted("add"),
-        ToolFinished("add", "ok"),
+        ToolStarted("add", "call-0"),
+        ToolFinished("add", "ok", "call-0"),
     ]
     output = output_of(events)
     assert (output.content, output.usage, output.model_calls) == ("final answer", Usage(7, 3), 2)
@@ -72,7 +72,7 @@ def test_a_tool_call_and_then_text_in_pieces() -> None:
 def test_a_failing_tool_is_told_as_an_error() -> None:
     model = FakeModel.of(calls(("nowhere", {})), "sorry")
     events = list(Agent(name="assistant", model=model).stream("hi", user_id="alice"))
-    assert ToolFinished("nowhere", "error") in events
+    assert ToolFinished("nowhere", "error", "call-0") in events
 
 
 def test_the_turn_is_stored_and_its_place_free_when_the_last_event_comes() -> None:

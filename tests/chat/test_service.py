@@ -13,10 +13,12 @@ from flask import Flask
 
 from tests.conftest import MakeApp, services_of
 from tests.fakes import FakeModel, GatedModel, HandClock, said, until
+from webapp.agent.turn import Started
 from webapp.allowances import TokenBudget, parse_budget
-from webapp.chat.service import ChatService, ClientGone, Started
+from webapp.chat.service import ChatService
 from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.errors import (
+    ClientGone,
     Conflict,
     GuardrailRefused,
     IdempotencyMismatch,
@@ -189,7 +191,7 @@ def test_a_stream_closed_early_leaves_nothing_and_frees_the_place(app: Flask) ->
     events = chat_of(app).stream(turn("alice"))
     assert isinstance(next(events), Started)
     next(events)
-    events.close()  # type: ignore[attr-defined]  # it is a generator
+    events.close()
     assert contents(app, "alice") == []
     assert chat_of(app).reply(turn("alice")).reply
     assert row(app, "alice", "request_count, error_count") == (2, 0)
@@ -201,7 +203,7 @@ def test_a_budget_is_used_up_by_streams_that_are_left_before_the_bill(make_app: 
         events = chat_of(app).stream(turn("alice", "a question of some words"))
         for _ in range(150):
             next(events)
-        events.close()  # type: ignore[attr-defined]  # it is a generator
+        events.close()
         used = row(app, "alice", "input_tokens, output_tokens, day_tokens")
         assert used[2] == used[0] + used[1] > 180 * (number + 1)
     for _ in range(3):
@@ -224,7 +226,7 @@ def test_a_stream_closed_after_its_answer_is_counted_once(app: Flask) -> None:
     events = chat_of(app).stream(turn("alice"))
     while not isinstance(next(events), ChatAnswer):
         pass
-    events.close()  # type: ignore[attr-defined]  # it is a generator
+    events.close()
     assert row(app, "alice", "request_count, message_count") == (1, 2)
 
 

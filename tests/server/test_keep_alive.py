@@ -11,8 +11,7 @@ from flask import Flask
 from tests.conftest import services_of
 from tests.fakes import until
 from webapp.agent import TextDelta
-from webapp.chat.service import ChatEvent
-from webapp.chat.values import ChatAnswer, ChatTurn
+from webapp.chat.values import ChatAnswer, ChatEvent, ChatTurn
 from webapp.errors import ModelError
 from webapp.web.sse import KEEP_ALIVE, KEEP_ALIVE_SECONDS, event, stream_response
 

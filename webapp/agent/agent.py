@@ -1,29 +1,30 @@
-"""The agent: what it is made of, and its turns for users in memory; the loop is in loop.py."""
+"""The agent: what it is made of, and its turns for users in a memory; how a turn is played is in
+turn.py, the loop of model and tools in loop.py."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.guardrails import Guardrail, Guardrails
-from webapp.agent.loop import Turn
-from webapp.agent.meter import Meter
+from webapp.agent.loop import Loop
+from webapp.agent.memory_turn import MemoryTurn
 from webapp.agent.misuse import asks_for_its_user, explained
 from webapp.agent.model import Model, ToolSpec
+from webapp.agent.parts import all_of, checked_model, is_text, require_methods, require_whole
+from webapp.agent.run_context import RunContext
 from webapp.agent.text import check_input
 from webapp.agent.tools import Tool, Toolkit, by_name
+from webapp.agent.turn import Started, TurnEvent, play_turn
 from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
 from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
 from webapp.memory import InMemory, Memory
 from webapp.messages import Message
 from webapp.turns import Cancellation, LocalTurnQueue, TurnQueue
-
-T = TypeVar("T")
 
 
 @explained
@@ -57,24 +58,27 @@ class Agent:
     _guards: Guardrails = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not _is_text(self.name) or not self.name.strip():
+        if not is_text(self.name) or not self.name.strip():
             raise ConfigurationError("An agent needs a name.")
-        if not _is_text(self.instructions):
+        if not is_text(self.instructions):
             raise ConfigurationError("instructions must be text; leave them out for none.")
-        _require_whole("max_loops", self.max_loops)
-        _require_whole("context_max_messages", self.context_max_messages)
+        require_whole("max_loops", self.max_loops)
+        require_whole("context_max_messages", self.context_max_messages)
         if self.context_max_messages < (2 if self.instructions else 1):
             raise ConfigurationError(
                 "context_max_messages must leave room for the instructions and the question."
             )
         if self.turn_timeout is not None and not self.turn_timeout > 0:
             raise ConfigurationError("turn_timeout must be more than 0 seconds, or None.")
-        _require("memory", self.memory, ("add", "get_messages"), "memory=InMemory()")
-        _require("turns", self.turns, ("place",), "turns=LocalTurnQueue()")
-        toolkits, guardrails = _all("toolkits", self.toolkits), _all("guardrails", self.guardrails)
+        require_methods("memory", self.memory, ("add", "get_messages"), "memory=InMemory()")
+        require_methods("turns", self.turns, ("place",), "turns=LocalTurnQueue()")
+        toolkits, guardrails = (
+            all_of("toolkits", self.toolkits),
+            all_of("guardrails", self.guardrails),
+        )
         tools = by_name(toolkits)
         guards = Guardrails.of(guardrails)
-        model = _model(self.name, self.model)
+        model = checked_model(self.name, self.model)
         for name, value in (
             ("model", model),
             ("_model", model),
@@ -103,7 +107,7 @@ class Agent:
         memory raise. When `cancel` is set, the output's status is `cancelled` and nothing is
         stored.
         """
-        return finish(self._turn(input, user_id, session_id, cancel, streaming=False))
+        return finish(self._events(input, user_id, session_id, cancel, streaming=False))
 
     @asks_for_its_user
     def stream(
@@ -120,42 +124,40 @@ class Agent:
         early abandons the turn: nothing is stored. Where an output guardrail is set, text comes
         only after each whole answer of the model has passed.
         """
-        return self._turn(input, user_id, session_id, cancel, streaming=True)
+        return self._events(input, user_id, session_id, cancel, streaming=True)
 
-    def play(
+    def loop(
         self,
         question: Message,
         history: Sequence[Message],
+        context: RunContext,
         *,
         streaming: bool,
-        cancel: Cancellation | None = None,
-        meter: Meter | None = None,
-    ) -> Generator[Event, None, None]:
-        """One turn over a given history, `Finished` as the last event; stores nothing.
+    ) -> Loop:
+        """The loop of one turn over a given history, which stores nothing; its time begins now.
 
-        The `meter` counts what it uses at the model, also when it fails or is left early.
-
-        Raises `LoopLimitExceeded` when the model still asks for tools in its last allowed
-        answer, `MessageTooLong` when the turn does not fit the model even without history,
+        Its `play` raises `LoopLimitExceeded` when the model still asks for tools in its last
+        allowed answer, `MessageTooLong` when the turn does not fit the model even without history,
         `GuardrailRefused`, `ModelTimeout` when `turn_timeout` has passed since this call, and the
         model's own errors.
         """
-        window = ContextWindow.of(self.instructions, history, question, self.context_max_messages)
-        return Turn(
+        if self.turn_timeout is not None:
+            context = replace(context, deadline=Deadline.after(self.turn_timeout))
+        return Loop(
             model=self._model,
             tools=self._tools,
             specs=self._specs,
             guardrails=self._guards,
             max_loops=self.max_loops,
-            window=window,
-            messages=[question],
+            window=ContextWindow.of(
+                self.instructions, history, question, self.context_max_messages
+            ),
+            question=question,
+            context=context,
             streaming=streaming,
-            cancel=cancel,
-            deadline=Deadline.after(self.turn_timeout),
-            meter=meter or Meter(),
-        ).play()
+        )
 
-    def _turn(
+    def _events(
         self,
         text: str,
         user_id: str,
@@ -167,78 +169,24 @@ class Agent:
         check_user_id(user_id)
         check_session_id(session_id)
         check_input(text)
-        return self._in_its_place(text, user_id, session_id, cancel, streaming=streaming)
-
-    def _in_its_place(
-        self,
-        text: str,
-        user_id: str,
-        session_id: str,
-        cancel: Cancellation | None,
-        *,
-        streaming: bool,
-    ) -> Generator[Event, None, None]:
-        with self.turns.place(user_id, cancel=cancel) as mine:
-            question = Message.user(text)
-            if not mine:
-                yield Finished(RunOutput(content="", status="cancelled", messages=(question,)))
-                return
-            history = self.memory.get_messages(user_id=user_id, session_id=session_id)
-            with closing(
-                self.play(question, history, streaming=streaming, cancel=cancel)
-            ) as events:
-                for event in events:
-                    if not isinstance(event, Finished):
-                        yield event
-                        continue
-                    output = event.output
-                    if output.status == "completed":
-                        self.memory.add(*output.messages, user_id=user_id, session_id=session_id)
-        # The place is free by now: whoever stops reading here must not hold up the next turn.
-        yield Finished(output)
-
-
-def _model(agent: str, given: Model | str | None) -> Model:
-    if isinstance(given, str) and given.strip():
-        # Imported here because it takes more than a second.
-        from webapp.agent.openai_model import OpenAIModel
-
-        return OpenAIModel(given)
-    # A class is refused as well: it was written without its parentheses.
-    if (
-        given is None
-        or isinstance(given, str | type)
-        or not callable(getattr(given, "complete", None))
-    ):
-        raise ConfigurationError(
-            f"The agent '{agent}' needs a model: pass model=\"gpt-4o-mini\","
-            " model=OpenAIModel(…), or one of your own with complete and stream."
-        )
-    return given
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _require(name: str, value: object, methods: tuple[str, ...], instead: str) -> None:
-    if isinstance(value, type):
-        raise ConfigurationError(f"{name} is a class: pass {name}={value.__name__}(…).")
-    if not all(callable(getattr(value, m, None)) for m in methods):
-        raise ConfigurationError(
-            f"{name} has no {' and '.join(methods)}: leave it out, or pass {instead}."
+        context = RunContext(user_id=user_id, session_id=session_id, cancel=cancel)
+        return _without_start(
+            play_turn(
+                text,
+                context,
+                store=MemoryTurn(self, self.memory, context),
+                queue=self.turns,
+                streaming=streaming,
+            )
         )
 
 
-def _require_whole(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{name} must be a whole number, at least 1.")
-
-
-def _all(name: str, given: Iterable[T]) -> tuple[T, ...]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ConfigurationError(f"{name} must be a list: pass {name}=[…], or leave it out.")
-    return tuple(given)
+def _without_start(events: Generator[TurnEvent, None, None]) -> Generator[Event, None, None]:
+    """The events that a program sees: that its turn has begun is none of them."""
+    event = next(events)
+    if not isinstance(event, Started):
+        yield event
+    yield from cast("Generator[Event, None, None]", events)
 
 
 def finish(events: Iterator[Event]) -> RunOutput:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
-from uuid import uuid4
 
 from webapp.agent.model import TextDelta
+from webapp.agent.run_context import new_run_id
 from webapp.messages import Message, Usage
 
 RunStatus: TypeAlias = Literal["completed", "cancelled"]
 ToolStatus: TypeAlias = Literal["ok", "error"]
 
 
-def new_run_id() -> str:
-    """A fresh id, `run-` and a random UUID."""
-    return f"run-{uuid4()}"
-
-
 @dataclass(frozen=True, slots=True)
 class ToolStarted:
-    """A tool that the model asked for is about to run."""
+    """A tool that the model asked for is about to run; `tool_call_id` is the id of the call."""
 
     name: str
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +27,7 @@ class ToolFinished:
 
     name: str
     status: ToolStatus
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,33 +8,30 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from webapp.agent.run_context import RunContext
 from webapp.agent.tools import Tool, ToolResult, failure
 from webapp.deadline import Deadline
 from webapp.messages import ToolCall
-from webapp.turns import Cancellation
 
 MAX_TOGETHER = 8
 
 
 def run_together(
-    tools: Mapping[str, Tool[..., Any]],
-    calls: Sequence[ToolCall],
-    cancel: Cancellation | None = None,
-    deadline: Deadline | None = None,
+    tools: Mapping[str, Tool[..., Any]], calls: Sequence[ToolCall], context: RunContext
 ) -> list[ToolResult]:
     """A result for each call, in the order of the calls; never raises an Exception.
 
     Without a deadline a single call runs in the thread of the caller and each that has begun is
     waited for, because a thread cannot be stopped. With one all run in other threads, at most
     `MAX_TOGETHER`, and those that are not done by then are left to themselves: their results say
-    so, and what they give later is thrown away. Calls that have not begun when `cancel` is set or
-    the deadline has passed are left out.
+    so, and what they give later is thrown away. Calls that have not begun when the run is called
+    off or its deadline has passed are left out.
     """
-    lot = _Lot(tools, calls, cancel, deadline)
+    lot = _Lot(tools, calls, context)
     helpers = min(len(calls), MAX_TOGETHER)
-    if deadline is not None:
+    if context.deadline is not None:
         lot.start(helpers)
-        return lot.results_by(deadline)
+        return lot.results_by(context.deadline)
     others = lot.start(helpers - 1)
     lot.work()
     for thread in others:
@@ -46,16 +43,11 @@ class _Lot:
     """The calls of one reply, which several threads work off."""
 
     def __init__(
-        self,
-        tools: Mapping[str, Tool[..., Any]],
-        calls: Sequence[ToolCall],
-        cancel: Cancellation | None,
-        deadline: Deadline | None,
+        self, tools: Mapping[str, Tool[..., Any]], calls: Sequence[ToolCall], context: RunContext
     ) -> None:
         self._tools = tools
         self._calls = calls
-        self._cancel = cancel
-        self._deadline = deadline
+        self._context = context
         self._waiting = deque(range(len(calls)))
         self._at_work = 0
         self._lock = threading.Lock()
@@ -86,7 +78,7 @@ class _Lot:
                 index = self._waiting.popleft()
             except IndexError:
                 return
-            self.results[index] = _run(self._tools, self._calls[index])
+            self.results[index] = _run(self._tools, self._calls[index], self._context)
 
     def _help(self) -> None:
         try:
@@ -98,16 +90,15 @@ class _Lot:
                     self._done.set()
 
     def _is_over(self) -> bool:
-        if self._cancel is not None and self._cancel.is_set():
-            return True
-        return self._deadline is not None and self._deadline.passed
+        deadline = self._context.deadline
+        return self._context.cancelled or (deadline is not None and deadline.passed)
 
 
-def _run(tools: Mapping[str, Tool[..., Any]], call: ToolCall) -> ToolResult:
+def _run(tools: Mapping[str, Tool[..., Any]], call: ToolCall, context: RunContext) -> ToolResult:
     tool = tools.get(call.name)
     if call.fault:
         return failure(call.fault)
     if tool is not None:
-        return tool.run(call.arguments)
+        return tool.run(call.arguments, context)
     known = f" The tools are: {', '.join(tools)}." if tools else ""
     return failure(f"There is no tool named '{call.name[:64]}'.{known}")

@@ -1,4 +1,4 @@
-"""One turn from the question to the answer: model, tools, model …; neither memory nor queue."""
+"""From the question to the answer: model, tools, model …; neither memory nor queue."""
 
 from __future__ import annotations
 
@@ -9,21 +9,18 @@ from typing import Any
 from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import (
     Event,
-    Finished,
     ModelAnswered,
     RunOutput,
     RunStatus,
     ToolFinished,
     ToolStarted,
-    new_run_id,
 )
 from webapp.agent.executor import run_together
 from webapp.agent.guardrails import Guardrails
-from webapp.agent.meter import Meter
 from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta, ToolSpec
 from webapp.agent.replies import usable
+from webapp.agent.run_context import RunContext
 from webapp.agent.tools import Tool
-from webapp.deadline import Deadline
 from webapp.errors import (
     ContextOverflow,
     LoopLimitExceeded,
@@ -33,12 +30,11 @@ from webapp.errors import (
 )
 from webapp.messages import Message, ToolCall, Usage
 from webapp.storable import storable
-from webapp.turns import Cancellation
 
 
 @dataclass(slots=True)
-class Turn:
-    """A turn under way; `play` may be called once."""
+class Loop:
+    """The loop of one turn; `play` may be called once."""
 
     model: Model
     tools: Mapping[str, Tool[..., Any]]
@@ -46,20 +42,21 @@ class Turn:
     guardrails: Guardrails
     max_loops: int
     window: ContextWindow
-    messages: list[Message]
+    question: Message
+    context: RunContext
     streaming: bool
-    cancel: Cancellation | None
-    deadline: Deadline | None = None
-    meter: Meter = field(default_factory=Meter)
-    run_id: str = field(default_factory=new_run_id)
+    messages: list[Message] = field(init=False)
     usage: Usage = field(default_factory=Usage)
     model_calls: int = 0
-    shown: str = ""
+    shown: list[str] = field(default_factory=list)
     held: list[TextDelta] = field(default_factory=list)
 
-    def play(self) -> Generator[Event, None, None]:
-        """The events of the turn, `Finished` as the last; failures are raised."""
-        self.guardrails.check_input(self.messages[0].content)
+    def __post_init__(self) -> None:
+        self.messages = [self.question]
+
+    def play(self) -> Generator[Event, None, RunOutput]:
+        """Gives the events of the turn and returns its outcome; failures are raised."""
+        self.guardrails.check_input(self.question.content, self.context)
         while self.model_calls < self.max_loops:
             reply = yield from self._ask()
             if reply is None:
@@ -67,26 +64,25 @@ class Turn:
             self.messages.append(
                 Message.assistant(reply.content, tool_calls=reply.tool_calls, extra=reply.extra)
             )
-            if self._called_off():
+            if self.context.cancelled:
                 break
             if not reply.tool_calls:
-                yield self._finished("completed", reply.content, reply.finish_reason)
-                return
+                return self._outcome("completed", reply.content, reply.finish_reason)
             if self.model_calls == self.max_loops:
                 # The tools are not run: nobody would read what they give.
                 raise LoopLimitExceeded(
                     f"The model went on calling tools after {self.max_loops} answers."
                 )
             yield from self._run_tools(reply.tool_calls)
-        yield self._finished("cancelled", self.shown)
+        return self._outcome("cancelled", "".join(self.shown))
 
     def _ask(self) -> Generator[Event, None, ModelReply | None]:
         """One answer of the model; None when the run was called off."""
         while not self._called_off():
             self._require_time()
-            self.shown, self.held = "", []
+            self.shown, self.held = [], []
             try:
-                reply = yield from self._counted()
+                reply = yield from self._metered()
             except ContextOverflow as overflow:
                 self._shorten(overflow)
                 continue
@@ -100,60 +96,64 @@ class Turn:
             self.usage += reply.usage
             yield ModelAnswered(reply.usage)
             reply = usable(reply, {call.id for each in self.messages for call in each.tool_calls})
-            self.guardrails.check_output(reply.content)
-            yield from self.held
-            self.shown = reply.content
+            self.guardrails.check_output(reply.content, self.context)
+            if self.held:
+                yield from self.held
+            self.shown = [reply.content]
             return reply
         return None
 
-    def _counted(self) -> Generator[Event, None, ModelReply | None]:
+    def _metered(self) -> Generator[Event, None, ModelReply | None]:
         """The reply, on the meter whatever becomes of it: a hang-up is no way to save its cost."""
-        reply = None
+        context, reply = self.context, None
         pieces: list[str] = []
         request = ModelRequest(
             self.window.messages(self.messages),
             self.specs,
-            self.cancel,
-            self.deadline,
-            self.meter,
+            context.cancel,
+            context.deadline,
+            context.meter,
         )
-        self.meter.ask(request, pieces)
+        context.meter.ask(request, pieces)
         try:
-            reply = yield from self._reply(request, pieces)
+            if self.streaming:
+                reply = yield from self._streamed(request, pieces)
+            else:
+                reply = self.model.complete(request)
         finally:
-            self.meter.settle(reply)
+            context.meter.settle(reply)
         return reply
 
-    def _reply(
+    def _streamed(
         self, request: ModelRequest, pieces: list[str]
     ) -> Generator[Event, None, ModelReply | None]:
-        """What the model says, piece by piece when streaming; None when called off meanwhile."""
-        if not self.streaming:
-            return self.model.complete(request)
+        """What the model says, piece by piece; None when it is called off meanwhile."""
         reply: ModelReply | None = None
         items = self.model.stream(request)
         try:
             for item in items:
-                if self._called_off():
+                if self.context.cancelled:
                     return None
-                if reply is None and not isinstance(item, ModelReply):
-                    self._require_time()
                 if isinstance(item, ModelReply):
                     # The rest is read too, so that the model's connection can be used again.
                     reply = item
-                elif item.text:
+                    continue
+                if reply is None:
+                    self._require_time()
+                if item.text:
                     pieces.append(item.text)
-                    delta = TextDelta(storable(item.text))
+                    text = storable(item.text)
+                    delta = item if text is item.text else TextDelta(text)
                     if self.guardrails.outputs:
                         self.held.append(delta)
                     else:
-                        self.shown += delta.text
+                        self.shown.append(text)
                         yield delta
         finally:
             # A hang-up must end the model's work now and not when the collector comes by.
             if isinstance(items, Generator):
                 items.close()
-        if reply is None and not self._called_off():
+        if reply is None and not self.context.cancelled:
             raise ModelError("The model's answer broke off.")
         if reply is not None and not reply.content:
             return replace(reply, content="".join(pieces))
@@ -176,34 +176,33 @@ class Turn:
 
     def _run_tools(self, calls: tuple[ToolCall, ...]) -> Iterator[Event]:
         for call in calls:
-            yield ToolStarted(call.name)
-        results = run_together(self.tools, calls, self.cancel, self.deadline)
-        if not self._called_off():
+            yield ToolStarted(call.name, call.id)
+        results = run_together(self.tools, calls, self.context)
+        if not self.context.cancelled:
             self._require_time()
         for call, result in zip(calls, results, strict=True):
             self.messages.append(Message.tool(result.content, tool_call_id=call.id))
         for call, result in zip(calls, results, strict=True):
-            yield ToolFinished(call.name, "ok" if result.ok else "error")
-
-    def _require_time(self) -> None:
-        if self.deadline is not None and self.deadline.passed:
-            raise ModelTimeout("The turn did not come to its end in time.")
+            yield ToolFinished(call.name, "ok" if result.ok else "error", call.id)
 
     def _called_off(self) -> bool:
-        return self.cancel is not None and self.cancel.is_set()
+        return self.context.cancelled
 
-    def _finished(self, status: RunStatus, content: str, finish_reason: str = "") -> Finished:
-        return Finished(
-            RunOutput(
-                content=content,
-                run_id=self.run_id,
-                status=status,
-                usage=self.usage,
-                messages=tuple(map(_lasting, self.messages)),
-                model_calls=self.model_calls,
-                finish_reason=finish_reason,
-                model=self.model.name,
-            )
+    def _require_time(self) -> None:
+        deadline = self.context.deadline
+        if deadline is not None and deadline.passed:
+            raise ModelTimeout("The turn did not come to its end in time.")
+
+    def _outcome(self, status: RunStatus, content: str, finish_reason: str = "") -> RunOutput:
+        return RunOutput(
+            content=content,
+            run_id=self.context.run_id,
+            status=status,
+            usage=self.usage,
+            messages=tuple(map(_lasting, self.messages)),
+            model_calls=self.model_calls,
+            finish_reason=finish_reason,
+            model=self.model.name,
         )
 
 

@@ -1,16 +1,21 @@
-"""A tool's arguments: their JSON Schema and their strict check, from a function's type hints."""
+"""A tool's arguments: their JSON Schema and their strict check, from a function's type hints.
+
+A parameter for the run's context is none of them.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from webapp.agent import docstrings
+from webapp.agent.run_context import RunContext
 from webapp.errors import ConfigurationError
 
 MAX_FAULTS_TOLD = 5
@@ -25,19 +30,28 @@ class BadArguments(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolArguments:
-    """The arguments of one tool. `schema` is a JSON Schema object."""
+    """The arguments of one tool. `schema` is a JSON Schema object.
+
+    `for_context` are the parameters that are given the run's context, and `needs_context` says
+    whether the function can be called without one.
+    """
 
     tool: str
     names: tuple[str, ...]
     schema: Mapping[str, Any]
     shape: type[BaseModel]
+    for_context: tuple[str, ...] = ()
+    needs_context: bool = False
 
     @classmethod
     def of(cls, function: Callable[..., object], tool: str) -> ToolArguments:
         """Raises `ConfigurationError` for a function that a model cannot call by named values."""
+        parameters = _parameters(function, tool)
+        by_model = [each for each in parameters if not is_context(each[1])]
+        by_us = [each for each in parameters if is_context(each[1])]
         names, fields = [], {}
         told = docstrings.parameters(function)
-        for number, (name, hint, default) in enumerate(_parameters(function, tool)):
+        for number, (name, hint, default) in enumerate(by_model):
             names.append(name)
             # The field's own name is a neutral one: a parameter may be called `json` or `copy`.
             fields[_field(number)] = (
@@ -52,15 +66,30 @@ class ToolArguments:
                 f"The types of the tool '{tool}' have no JSON Schema."
             ) from fault
         schema.setdefault("properties", {})
-        return cls(tool, tuple(names), schema, shape)
+        return cls(
+            tool,
+            tuple(names),
+            schema,
+            shape,
+            tuple(name for name, _, _ in by_us),
+            any(default is ... for _, _, default in by_us),
+        )
 
-    def read(self, text: str) -> dict[str, Any]:
-        """The checked values by name; raises `BadArguments`. Blank text means no arguments."""
+    def read(self, text: str, context: RunContext | None = None) -> dict[str, Any]:
+        """The checked values by name, the context among them where the function asks for it.
+
+        Raises `BadArguments`. Blank text means no arguments.
+        """
         try:
             values = self.shape.model_validate_json(text if text.strip() else "{}")
         except ValidationError as fault:
             raise BadArguments(self._sentence(fault)) from None
-        return {name: getattr(values, _field(number)) for number, name in enumerate(self.names)}
+        read = {name: getattr(values, _field(number)) for number, name in enumerate(self.names)}
+        if context is not None:
+            read |= dict.fromkeys(self.for_context, context)
+        elif self.needs_context:
+            raise BadArguments(f"{self.tool} can only be called in a run.")
+        return read
 
     def _sentence(self, fault: ValidationError) -> str:
         by_argument: dict[str, list[ErrorDetails]] = {}
@@ -82,6 +111,16 @@ class ToolArguments:
         # A union gives a fault for each of its types; they are about one and the same value.
         reasons = "; ".join(each["msg"] for each in faults[:MAX_FAULTS_TOLD])
         return f"The argument '{argument}' of {self.tool} is wrong: {reasons}."
+
+
+def is_context(hint: object) -> bool:
+    """Whether a parameter with this type is given the run's context; it may be optional."""
+    if get_origin(hint) is Annotated:
+        return is_context(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        kinds = [each for each in get_args(hint) if each is not NoneType]
+        return len(kinds) == 1 and is_context(kinds[0])
+    return hint is RunContext
 
 
 def _field(number: int) -> str:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from webapp.agent import docstrings
 from webapp.agent.model import ToolSpec
+from webapp.agent.run_context import RunContext
 from webapp.agent.tool_arguments import BadArguments, ToolArguments
 from webapp.errors import ConfigurationError, TurnUnderWay
 from webapp.storable import storable
@@ -59,10 +60,10 @@ class Tool(Generic[P, R]):
         """The tool as a model is told of it."""
         return ToolSpec(self.name, self.description, self.arguments.schema)
 
-    def run(self, arguments: str) -> ToolResult:
+    def run(self, arguments: str, context: RunContext | None = None) -> ToolResult:
         """Runs the function on the JSON text that a model wrote; never raises an Exception."""
         try:
-            values: dict[str, Any] = self.arguments.read(arguments)
+            values: dict[str, Any] = self.arguments.read(arguments, context)
             return ToolResult(_as_text(self.function(**values)), ok=True)  # type: ignore[call-arg]
         except (BadArguments, ToolError) as fault:
             return failure(str(fault))
@@ -116,7 +117,8 @@ def tool(
 
     Without them the name is the function's and the description its docstring's first paragraph;
     parameters are described there, in the style of Google, NumPy, Sphinx or Epydoc, or by
-    `Annotated[…, Field(description=…)]`, which goes first.
+    `Annotated[…, Field(description=…)]`, which goes first. A parameter that is annotated
+    `RunContext` is given the run's context, and the model is not told of it.
     A string is given to the model as it is, any other result as JSON. Raises
     `ConfigurationError` for a function that a model could not call.
     """

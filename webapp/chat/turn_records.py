@@ -10,14 +10,12 @@ from webapp.chat.late_records import LateRecords
 from webapp.chat.refusals import Refusals
 from webapp.chat.values import ChatTurn
 from webapp.clock import Clock
-from webapp.errors import StorageUnavailable, SwitchboardError
+from webapp.errors import ClientGone, StorageUnavailable, SwitchboardError
 from webapp.storage import Connection, Database
 from webapp.tenant_data.storing import store_request
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids.forms import UserIds
 from webapp.usage.records import RequestRecord
-
-CLIENT_GONE = 499
 
 
 @dataclass(slots=True)
@@ -78,7 +76,7 @@ class TurnRecords:
         spent = spent or Spent()
         record = self.of(turn, spent, status=status, code=code)
         stored_id = self._user_ids.stored(turn.user_id)
-        if 400 <= status < CLIENT_GONE and not record.usage.total_tokens:
+        if 400 <= status < ClientGone.status and not record.usage.total_tokens:
             self._refuse(stored_id, record, spent)
             return
 

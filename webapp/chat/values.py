@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+from webapp.agent import TextDelta, ToolFinished, ToolStarted
+from webapp.agent.turn import Started
+from webapp.allowances import TokenBudget
 from webapp.ids import DEFAULT_SESSION
 from webapp.messages import Usage
 from webapp.turns import Cancellation
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLimits:
+    """What bounds a turn, from the settings."""
+
+    message_max_chars: int = 32_000
+    memory_max_messages: int = 100
+    waiting_turns: int = 4
+    token_budget: TokenBudget = field(default_factory=TokenBudget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,7 @@ class ChatAnswer:
     model: str = ""
 
     def as_dict(self) -> dict[str, object]:
-        """The body of the REST answer (contract §3)."""
+        """The body of the REST answer, as `docs/api.md` has it."""
         return {
             "user_id": self.user_id,
             "reply": self.reply,
@@ -54,3 +68,6 @@ class ChatAnswer:
             },
             "request_id": self.request_id,
         }
+
+
+ChatEvent: TypeAlias = Started | TextDelta | ToolStarted | ToolFinished | ChatAnswer

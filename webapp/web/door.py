@@ -12,7 +12,7 @@ from typing import Protocol
 
 from flask import Flask, Response
 
-from webapp.chat.service import ChatEvent
+from webapp.chat.values import ChatEvent
 from webapp.errors import SwitchboardError
 
 EXTENSION = "switchboard-doors"

@@ -16,8 +16,7 @@ from typing import Any
 from flask import Response
 
 from webapp.agent import TextDelta, ToolFinished, ToolStarted
-from webapp.chat.service import ChatEvent
-from webapp.chat.values import ChatAnswer
+from webapp.chat.values import ChatAnswer, ChatEvent
 from webapp.errors import SwitchboardError
 from webapp.web.context import RequestContext
 from webapp.web.door import EventWriter
@@ -34,6 +33,10 @@ def event(name: str, data: dict[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
 
+def _tool(name: str, status: str, call_id: str) -> bytes:
+    return event("tool", {"name": name, "status": status, "tool_call_id": call_id})
+
+
 class NamedEvents:
     """The events `delta`, `tool`, `done` and `error`, each with a JSON object."""
 
@@ -41,9 +44,9 @@ class NamedEvents:
         if isinstance(item, TextDelta):
             return event("delta", {"text": item.text})
         if isinstance(item, ToolStarted):
-            return event("tool", {"name": item.name, "status": "started"})
+            return _tool(item.name, "started", item.tool_call_id)
         if isinstance(item, ToolFinished):
-            return event("tool", {"name": item.name, "status": item.status})
+            return _tool(item.name, item.status, item.tool_call_id)
         if isinstance(item, ChatAnswer):
             return event("done", item.as_dict())
         return b""

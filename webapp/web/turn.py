@@ -8,8 +8,8 @@ from contextvars import copy_context
 
 from flask import Response
 
-from webapp.chat.service import ChatEvent, Started
-from webapp.chat.values import ChatTurn
+from webapp.agent.turn import Started
+from webapp.chat.values import ChatEvent, ChatTurn
 from webapp.errors import RateLimited
 from webapp.web.context import context, services
 from webapp.web.limits import limits

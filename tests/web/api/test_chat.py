@@ -235,8 +235,8 @@ def test_a_streamed_turn_tells_of_its_tools(make_app: MakeApp) -> None:
     body = {"user_id": "alice", "message": "5+3?", "stream": True}
     found = events(app.test_client().post("/chat", json=body).text)
     assert [data for name, data in found if name == "tool"] == [
-        {"name": "add", "status": "started"},
-        {"name": "add", "status": "ok"},
+        {"name": "add", "status": "started", "tool_call_id": "call-0"},
+        {"name": "add", "status": "ok", "tool_call_id": "call-0"},
     ]
     assert [m.role for m in stored(app, "alice")] == ["user", "assistant", "tool", "assistant"]
     assert stored(app, "alice")[2].content == "8"

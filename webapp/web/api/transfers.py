@@ -8,8 +8,7 @@ from dataclasses import asdict
 
 from flask import Response, jsonify, request
 
-from webapp.chat.service import ClientGone
-from webapp.errors import SwitchboardError
+from webapp.errors import ClientGone, SwitchboardError
 from webapp.storage import Connection
 from webapp.tenant_data.transfer.reading import MAX_LINE_BYTES
 from webapp.tenants.notes import AuditNote

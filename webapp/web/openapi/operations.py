@@ -34,9 +34,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             details=(
                 "Sends the user's message to the agent and answers with its reply. With"
                 " `stream` true the answer is server-sent events: `delta` {text} and `tool`"
-                " {name, status} as they come, then one `done` with the body that a whole answer"
-                " has, or one `error` with the error object. With a token `user_id` may be left"
-                " out: the token names its user."
+                " {name, status, tool_call_id} as they come, then one `done` with the body that a"
+                " whole answer has, or one `error` with the error object. With a token `user_id`"
+                " may be left out: the token names its user."
             ),
             body=chat.ChatRequest,
             headers=(IDEMPOTENCY_KEY,),

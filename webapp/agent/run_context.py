@@ -1,0 +1,64 @@
+"""For whom a run is, and what bounds it, as one value that tools and guardrails may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NoReturn
+from uuid import uuid4
+
+from webapp.agent.meter import Meter
+from webapp.deadline import Deadline
+from webapp.errors import ConfigurationError
+from webapp.ids import DEFAULT_SESSION
+from webapp.turns import Cancellation
+
+_NO_STATE: Mapping[str, Any] = MappingProxyType({})
+
+
+def no_state() -> Mapping[str, Any]:
+    """The state of a session that keeps none; nobody can write to it."""
+    return _NO_STATE
+
+
+def new_run_id() -> str:
+    """A fresh id, `run-` and a random UUID."""
+    return f"run-{uuid4()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContext:
+    """One run of one user.
+
+    A tool, or a check of a guardrail, that has a parameter with this type is given the context of
+    the run that calls it. The model can neither see nor fill that parameter, so `user_id` and
+    `session_id` are those that the application gave, whatever the model was talked into.
+
+    `request_id` is the server's and empty in a program without one. `cancel` is set when the run
+    is called off: a tool that takes long looks at it now and then. `deadline` is the moment at
+    which the turn gives up. `meter` counts what the run uses at the model. `state` is the
+    session's; sessions have none yet, so it is empty.
+    """
+
+    user_id: str
+    session_id: str = DEFAULT_SESSION
+    run_id: str = field(default_factory=new_run_id)
+    request_id: str = ""
+    cancel: Cancellation | None = None
+    deadline: Deadline | None = None
+    meter: Meter = field(default_factory=Meter, compare=False, repr=False)
+    state: Mapping[str, Any] = field(default_factory=no_state, compare=False, repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was called off."""
+        return self.cancel is not None and self.cancel.is_set()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> NoReturn:
+        # Inside another type it would be a value that the model writes, user and all.
+        raise ConfigurationError(
+            "RunContext is given to a parameter whose whole type it is, and cannot be part of"
+            " what a model writes."
+        )

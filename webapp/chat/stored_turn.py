@@ -1,0 +1,133 @@
+"""One turn as the server reads and stores it; how a turn goes is the agent's turn engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from webapp.agent import Agent, RunOutput
+from webapp.agent.turn import Prepared
+from webapp.chat.budget import require_budget
+from webapp.chat.configuration import AgentConfigurations
+from webapp.chat.idempotency import Fingerprint, first_answer, keep
+from webapp.chat.turn_records import Spent, TurnRecords
+from webapp.chat.values import ChatAnswer, ChatLimits, ChatTurn
+from webapp.clock import Clock
+from webapp.errors import TenantBlocked
+from webapp.memory.history.store import history
+from webapp.messages import Message
+from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_turn
+from webapp.tenants import store as tenants
+from webapp.turns import Place
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStorage:
+    """What all turns are read and stored with."""
+
+    database: Database
+    configurations: AgentConfigurations
+    records: TurnRecords
+    clock: Clock
+    limits: ChatLimits
+
+
+class StoredTurn:
+    """The `TurnStore` of one turn; `answer` is there when it is stored, or was before."""
+
+    def __init__(
+        self,
+        storage: TurnStorage,
+        turn: ChatTurn,
+        stored_id: str,
+        mark: Fingerprint | None,
+        spent: Spent,
+    ) -> None:
+        self._storage = storage
+        self._turn = turn
+        self._stored_id = stored_id
+        self._mark = mark
+        self._spent = spent
+        self._tenant = 0
+        self.answer: ChatAnswer | None = None
+
+    def find_earlier_answer(self) -> None:
+        """Sets the answer that the turn's idempotency key got before, if it did."""
+        if self._mark is None:
+            return
+        with self._storage.database.read() as connection:
+            tenant = tenants.number_of(connection, self._stored_id)
+            if tenant is not None:
+                now_ms = self._storage.clock.now_ms()
+                self.answer = first_answer(connection, tenant, self._mark, self._turn, now_ms)
+
+    def prepare(self) -> Prepared:
+        """Everything the turn must know, read at one moment; makes the tenant on first use.
+
+        Nobody pays the model for an answer that could not be stored.
+        """
+        storage, user_id = self._storage, self._turn.user_id
+        storage.database.require_writable()
+        with storage.database.read() as connection:
+            agent = storage.configurations.agent(connection)
+            standing = tenants.standing(connection, self._stored_id, user_id=user_id)
+            if standing is not None:
+                if standing.blocked:
+                    raise blocked()
+                now_ms = storage.clock.now_ms()
+                require_budget(connection, standing, storage.limits.token_budget, now_ms)
+                messages = history(
+                    connection,
+                    standing.number,
+                    self._turn.session_id,
+                    newest=agent.context_max_messages,
+                )
+                return self._prepared(standing.number, agent, messages)
+        number = storage.database.write(
+            lambda connection: tenants.ensure(
+                connection, self._stored_id, storage.clock.now_ms(), user_id=user_id
+            )
+        )
+        self._spent.made_tenant = True
+        return self._prepared(number, agent, ())
+
+    def store(self, output: RunOutput, place: Place) -> None:
+        """The turn, its counters, its metrics and its kept answer, in one transaction."""
+        storage, turn, tenant = self._storage, self._turn, self._tenant
+        answer = ChatAnswer(
+            user_id=turn.user_id,
+            reply=output.content,
+            session_id=turn.session_id,
+            request_id=turn.request_id,
+            usage=output.usage,
+            finish_reason=output.finish_reason,
+            model=output.model,
+        )
+        record = storage.records.of(turn, self._spent)
+
+        def work(connection: Connection) -> None:
+            place.require_held(connection)
+            store_turn(
+                connection,
+                tenant,
+                turn.session_id,
+                output.messages,
+                storage.limits.memory_max_messages,
+                record,
+            )
+            if self._mark is not None:
+                keep(connection, tenant, self._mark, answer, record.at_ms)
+
+        storage.database.write(work)
+        self.answer, self._spent.stored = answer, True
+        storage.records.write_late_ones(record.at_ms)
+
+    def _prepared(self, tenant: int, agent: Agent, messages: Sequence[Message]) -> Prepared:
+        self._tenant = self._spent.tenant = tenant
+        return Prepared(agent, messages, self._storage.clock.now_ms())
+
+
+def blocked() -> TenantBlocked:
+    """What a blocked tenant is told."""
+    return TenantBlocked("This user is blocked.", code="tenant_blocked")
