@@ -10,7 +10,6 @@ from webapp.clock_watch import ClockWatch
 from webapp.errors import SwitchboardError
 from webapp.services import Services
 from webapp.storage import Connection, meta
-from webapp.storage.slices import ROWS, in_slices
 from webapp.tenant_data.forgetting import merge_noted_search
 from webapp.usage.retention import prune
 
@@ -85,10 +84,7 @@ def _forget_and_prune(services: Services) -> None:
         logger.info("inactive_tenants_forgotten", extra=fields)
     now = services.clock.now_ms()
     prune(services.database, now, settings.request_retention)
-    for _ in in_slices(
-        services.database, lambda connection: idempotency.prune(connection, now, ROWS), bool
-    ):
-        pass
+    idempotency.prune(services.database, now)
 
 
 def _tidy_up(services: Services) -> None:

@@ -19,6 +19,7 @@ from webapp.tenant_data.storing import store_messages, store_request
 from webapp.tenant_data.transfer import export
 from webapp.tenants import store
 from webapp.tenants.directory import TenantDirectory
+from webapp.tenants.notes import AuditNote
 from webapp.tenants.restrictions.change import TenantChange
 from webapp.usage.records import RequestRecord
 
@@ -227,3 +228,15 @@ def test_a_line_that_is_too_long_is_refused(acts: TenantActs, monkeypatch: Any) 
     monkeypatch.setattr("webapp.tenant_data.transfer.reading.MAX_LINE_BYTES", 10)
     with pytest.raises(InvalidInput, match="longer than 10 bytes"):
         acts.import_("bob", [b'{"type": "switchboard-tenant"}\n'])
+
+
+def test_an_export_is_written_down_before_its_first_line(
+    database: Database, clock: HandClock, directory: TenantDirectory, acts: TenantActs
+) -> None:
+    tell(database, clock)
+    notes: list[AuditNote] = []
+    lines = acts.export("alice", conversations=False, audit=lambda _, note: notes.append(note))
+    number = directory.get("alice").number
+    figures = {"messages": 16, "conversations": False}
+    assert notes == [AuditNote("export_tenant", number, figures)]
+    assert next(lines)

@@ -18,7 +18,8 @@ from webapp.chat.values import ChatAnswer, ChatTurn
 from webapp.errors import Conflict, IdempotencyMismatch, InvalidInput
 from webapp.memory.kept_answers import store as kept_answers
 from webapp.messages import Usage
-from webapp.storage import Connection
+from webapp.storage import Connection, Database
+from webapp.storage.slices import ROWS, in_slices
 
 KEPT_MS = 24 * 3600 * 1000
 MAX_KEY_CHARS = 255
@@ -125,9 +126,14 @@ def keep(
         )
 
 
-def prune(connection: Connection, now_ms: int, most: int) -> int:
-    """Drops at most so many answers that are past their day; gives their number."""
-    return kept_answers.prune(connection, now_ms - KEPT_MS, most)
+def prune(database: Database, now_ms: int) -> None:
+    """Drops the answers that are past their day, in small transactions."""
+
+    def step(connection: Connection) -> int:
+        return kept_answers.prune(connection, now_ms - KEPT_MS, ROWS)
+
+    for _ in in_slices(database, step, bool):
+        pass
 
 
 def _same_body(mark: Fingerprint, body: str) -> None:

@@ -27,9 +27,7 @@ DEFAULT = "default"
 def limit(user_id: str, limit: str) -> None:
     """Gives the tenant a rate limit of its own, or 'default' for that of all."""
     own = None if limit == DEFAULT else limit
-    with opened_services() as services:
-        services.directory.update(user_id, TenantChange(rate_limit=own), audit=audited(services))
-    click.echo(f"{visible(user_id)} has {own or 'the default'} as its rate limit.")
+    _change(user_id, TenantChange(rate_limit=own), f"has {own or 'the default'} as its rate limit")
 
 
 @click.command(
@@ -43,27 +41,23 @@ def limit(user_id: str, limit: str) -> None:
 def budget(user_id: str, budget: str) -> None:
     """Gives the tenant a token budget of its own, or 'default' for that of all."""
     own = None if budget == DEFAULT else budget
-    with opened_services() as services:
-        services.directory.update(user_id, TenantChange(token_budget=own), audit=audited(services))
-    click.echo(f"{visible(user_id)} has {own or 'the default'} as its token budget.")
+    _change(
+        user_id, TenantChange(token_budget=own), f"has {own or 'the default'} as its token budget"
+    )
 
 
 @click.command(epilog=examples("switchboard tenants block user-a"))
 @click.argument("user_id", type=USER_ID)
 def block(user_id: str) -> None:
     """Refuses the tenant's turns from the next one on."""
-    with opened_services() as services:
-        services.directory.update(user_id, TenantChange(blocked=True), audit=audited(services))
-    click.echo(f"{visible(user_id)} is blocked.")
+    _change(user_id, TenantChange(blocked=True), "is blocked")
 
 
 @click.command(epilog=examples("switchboard tenants unblock user-a"))
 @click.argument("user_id", type=USER_ID)
 def unblock(user_id: str) -> None:
     """Lets the tenant in again."""
-    with opened_services() as services:
-        services.directory.update(user_id, TenantChange(blocked=False), audit=audited(services))
-    click.echo(f"{visible(user_id)} is not blocked.")
+    _change(user_id, TenantChange(blocked=False), "is not blocked")
 
 
 @click.command(
@@ -122,3 +116,9 @@ def forget(user_id: str, yes: bool) -> None:
     click.echo(
         f"{visible(user_id)} is forgotten: {gone.messages} messages, {gone.requests} requests."
     )
+
+
+def _change(user_id: str, change: TenantChange, said: str) -> None:
+    with opened_services() as services:
+        services.directory.update(user_id, change, audit=audited(services))
+    click.echo(f"{visible(user_id)} {said}.")

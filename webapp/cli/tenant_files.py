@@ -10,7 +10,6 @@ import click
 from webapp.cli.opened import opened_services
 from webapp.cli.output import examples
 from webapp.cli.parameters import USER_ID, PrivateFile, audited
-from webapp.tenants.notes import AuditNote
 
 
 @click.command(
@@ -34,14 +33,7 @@ def export(user_id: str, output: IO[bytes], include_hidden: bool) -> None:
     with opened_services() as services:
         tenant = services.directory.get(user_id)
         conversations = include_hidden or not services.settings.hide_conversations
-        figures = {"messages": tenant.message_count, "conversations": conversations}
-        services.database.write(
-            lambda connection: audited(services)(
-                connection,
-                AuditNote("export_tenant", tenant.number, figures),
-            )
-        )
-        lines = services.acts.export(user_id, conversations=conversations)
+        lines = services.acts.export(user_id, conversations=conversations, audit=audited(services))
         length = tenant.message_count + tenant.request_count
         shown = getattr(output, "name", "") == "<stdout>" and sys.stdout.isatty()
         with click.progressbar(

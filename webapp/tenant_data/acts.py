@@ -112,13 +112,20 @@ class TenantActs:
             progress=progress,
         )
 
-    def export(self, user_id: str, *, conversations: bool = True) -> Iterator[bytes]:
-        """Everything about the tenant as JSON Lines, read while it is sent; raises `NotFound`."""
+    def export(
+        self, user_id: str, *, conversations: bool = True, audit: Audit | None = None
+    ) -> Iterator[bytes]:
+        """Everything about the tenant as JSON Lines, read while it is sent; raises `NotFound`.
+
+        The audit log notes it before the first line.
+        """
+        tenant = self._directory.get(user_id)
+        if audit is not None:
+            figures = {"messages": tenant.message_count, "conversations": conversations}
+            note = AuditNote("export_tenant", tenant.number, figures)
+            self._database.write(lambda connection: audit(connection, note))
         return export_lines(
-            self._database,
-            self._directory.get(user_id),
-            self._clock.now_ms(),
-            conversations=conversations,
+            self._database, tenant, self._clock.now_ms(), conversations=conversations
         )
 
     def import_(

@@ -9,9 +9,7 @@ from dataclasses import asdict
 from flask import Response, jsonify, request
 
 from webapp.errors import ClientGone, SwitchboardError
-from webapp.storage import Connection
 from webapp.tenant_data.transfer.reading import MAX_LINE_BYTES
-from webapp.tenants.notes import AuditNote
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited
 from webapp.web.binding import UnsupportedMediaType, require_plain_body
@@ -29,15 +27,9 @@ def export_tenant(user_id: str) -> Response:
     """Everything about one tenant, sent while it is read; the audit log notes it first."""
     user_id = tenant_of_path(user_id)
     here = services()
-    tenant = here.directory.get(user_id)
-    lines = here.acts.export(user_id, conversations=not here.settings.hide_conversations)
-    write = audited()
-
-    def note(connection: Connection) -> None:
-        figures = {"messages": tenant.message_count}
-        write(connection, AuditNote("export_tenant", tenant.number, figures))
-
-    here.database.write(note)
+    lines = here.acts.export(
+        user_id, conversations=not here.settings.hide_conversations, audit=audited()
+    )
     return Response(
         _until_broken(lines, context()),
         mimetype=MEDIA_TYPE,

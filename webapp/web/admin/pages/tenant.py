@@ -9,13 +9,12 @@ from flask.typing import ResponseReturnValue
 from pydantic import Field
 
 from webapp.accounts import audit
-from webapp.accounts.audit import AuditEntry, AuditFilter
+from webapp.accounts.audit import AuditFilter
 from webapp.accounts.roles import Permission
 from webapp.memory.paging.conversation import ConversationPage, conversation
 from webapp.memory.sessions.store import sessions_of
 from webapp.periods import DAY_MS, month_span
 from webapp.storage import Connection
-from webapp.tenant_data.transfer.export import export_lines
 from webapp.tenants.rows import TenantRow
 from webapp.usage.store import latest_requests
 from webapp.usage.summary import summary
@@ -26,7 +25,8 @@ from webapp.web.admin.display.downloads import download
 from webapp.web.admin.figures.windows import WindowName
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.admin.pages.audit import readable
-from webapp.web.admin.session.visitor import actor, visitor
+from webapp.web.admin.session.visitor import visitor
+from webapp.web.audited import audited
 from webapp.web.context import services
 
 MESSAGES = 30
@@ -108,12 +108,8 @@ def conversation_page(user_id: str) -> ResponseReturnValue:
 
 def export(user_id: str) -> ResponseReturnValue:
     """All the tenant's data as JSON Lines; the audit log notes the export."""
-    row = services().directory.get(user_id)
     hidden = services().settings.hide_conversations
-    entry = AuditEntry(actor(), "export_tenant", row.number, after={"conversations": not hidden})
-    log = services().audit
-    services().database.write(lambda connection: log.record(connection, entry))
-    lines = export_lines(services().database, row, _now(), conversations=not hidden)
+    lines = services().acts.export(user_id, conversations=not hidden, audit=audited())
     return download(f"{user_id}.jsonl", "application/jsonl", lines)
 
 
