@@ -69,22 +69,34 @@ def counting(request: dict[str, Any]) -> Answer:
 
 
 class Upstream:
-    """Behaves as `behave` says; `requests` are the bodies that came, in order."""
+    """Behaves as `behave` says; `requests` are the bodies that came, in order, and
+    `open_connections` counts those that the client has not closed."""
 
     def __init__(self, behave: Behaviour) -> None:
         self.behave = behave
         self.requests: list[dict[str, Any]] = []
         self.base_url = ""
+        self.open_connections = 0
 
 
 @contextmanager
 def upstream(behave: Behaviour = counting, *, port: int = 0) -> Iterator[Upstream]:
     """The server, for the length of the block; without a port it takes a free one."""
-    state = Upstream(behave)
+    state, lock = Upstream(behave), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # head and body are two writes
+
+        def setup(self) -> None:
+            super().setup()
+            with lock:
+                state.open_connections += 1
+
+        def finish(self) -> None:
+            super().finish()
+            with lock:
+                state.open_connections -= 1
 
         def do_GET(self) -> None:
             self._send(Answer(b'{"data": []}'))

@@ -21,8 +21,9 @@ LOG_SECONDS = 30.0
 
 
 def start_housekeeping(services: Services) -> threading.Event:
-    """Starts the thread that does the chores every `CLEANUP_INTERVAL`; set the event to end it."""
-    stop = threading.Event()
+    """Starts the thread that does the chores every `CLEANUP_INTERVAL`, until the event is set: it
+    is the one that says that the services are closed."""
+    stop = services.closed
     watch = ClockWatch(services.clock)
 
     def loop() -> None:

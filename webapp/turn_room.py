@@ -109,6 +109,10 @@ class SeatedQueue:
         load, without_room = self._queue.load, self._room.waiting
         return Load(load.running - without_room, load.waiting + without_room)
 
+    def close(self) -> None:
+        """See `TurnQueue.close`."""
+        self._queue.close()
+
     @contextmanager
     def place(
         self,

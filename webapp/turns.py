@@ -67,6 +67,10 @@ class TurnQueue(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Lets go of what the queue holds outside of this process; it may be called again."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class _LocalPlace:
@@ -118,6 +122,10 @@ class LocalTurnQueue:
     def waiting(self, tenant: str) -> int:
         """How many turns of the tenant wait behind the one that runs."""
         return max(0, len(self._lines.get(tenant, ())) - 1)
+
+    def close(self) -> None:
+        """See `TurnQueue.close`: all that is held here are the places, and those who hold them
+        leave them."""
 
     @contextmanager
     def place(

@@ -11,6 +11,7 @@ from threading import Thread
 import pytest
 
 from tests.accounts.conftest import AUDIT_KEY, StillClock
+from webapp.access import audit_log
 from webapp.accounts import audit
 from webapp.accounts.audit import (
     Actor,
@@ -23,7 +24,7 @@ from webapp.accounts.audit import (
 )
 from webapp.errors import Conflict, StorageUnavailable
 from webapp.instance_secret import instance_secret
-from webapp.services import audit_log, build_services
+from webapp.services import build_services
 from webapp.settings import load_settings
 from webapp.storage import Connection, Database
 from webapp.storage.production import note_production

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from webapp.access import AUDIT_PURPOSE, derived_secret
 from webapp.accounts import audit
 from webapp.accounts.admins import Admins
 from webapp.accounts.audit import Actor, AuditLog, VerifiedChain
@@ -17,7 +18,7 @@ from webapp.accounts.keys import Keys
 from webapp.accounts.passwords import Passwords
 from webapp.cli import switchboard
 from webapp.clock import SystemClock
-from webapp.services import AUDIT_PURPOSE, build_services, derived_secret
+from webapp.services import build_services
 from webapp.settings import load_settings
 from webapp.storage import Connection, Database, open_database
 from webapp.tenants import store

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import Event, Finished, RunOutput
@@ -37,8 +37,9 @@ class Agent:
     `OpenAIModel(text)`. `max_loops` bounds the calls to the model in one turn,
     `context_max_messages` what each call is sent, instructions included, and `turn_timeout` the
     seconds of a whole turn from the moment its place in the user's line has come: retries, pauses
-    and tools do not stretch it. Raises `ConfigurationError` for parts that do not fit, and for a
-    model without a key.
+    and tools do not stretch it. `close`, or a `with` block, closes the connections of a model that
+    the agent has made from its name; what was handed in belongs to who made it. Raises
+    `ConfigurationError` for parts that do not fit, and for a model without a key.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Agent:
     turn_timeout: float | None = None
     turns: TurnQueue = field(default_factory=LocalTurnQueue, repr=False)
     _model: Model = field(init=False, repr=False)
+    _own_model: bool = field(init=False, repr=False)
     _tools: Mapping[str, Tool[..., Any]] = field(init=False, repr=False)
     _specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
     _guards: Guardrails = field(init=False, repr=False)
@@ -82,6 +84,7 @@ class Agent:
         for name, value in (
             ("model", model),
             ("_model", model),
+            ("_own_model", model is not self.model),
             ("toolkits", toolkits),
             ("guardrails", guardrails),
             ("_tools", tools),
@@ -125,6 +128,17 @@ class Agent:
         only after each whole answer of the model has passed.
         """
         return self._events(input, user_id, session_id, cancel, streaming=True)
+
+    def close(self) -> None:
+        """Closes what the agent has opened itself; it may be called again, and no run after it."""
+        if self._own_model:
+            self._model.close()  # type: ignore[attr-defined]  # it is an OpenAIModel
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.close()
 
     def loop(
         self,

@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 import openai
@@ -121,8 +121,14 @@ class OpenAIModel:
         return self._attempts(request, wants_pieces=True)
 
     def close(self) -> None:
-        """Closes the kept connections, those of `named` models included."""
+        """Closes the kept connections, those of `named` models included; it may be called again."""
         self.client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.close()
 
     def check(self) -> None:
         """Asks the server for its models; raises `ModelError` when it does not answer."""

@@ -109,8 +109,9 @@ class ChatService:
         self._records.settle()
 
     def close(self) -> None:
-        """Writes all that waits to be written; the process ends."""
+        """Writes all that waits to be written, and gives the queue back; no turn runs any more."""
         self._records.close()
+        self._queue.close()
 
     def _events(self, turn: ChatTurn, *, streaming: bool) -> Generator[ChatEvent, None, None]:
         """The turn's events; a failed turn leaves its line in the tenant's metrics."""

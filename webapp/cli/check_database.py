@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from webapp.access import audit_log
 from webapp.accounts import audit
 from webapp.errors import StorageUnavailable, SwitchboardError
 from webapp.redaction import redacted_url
-from webapp.services import audit_log, build_services
+from webapp.services import build_services
 from webapp.settings import LoadedSettings
 from webapp.storage import Database, open_database
 from webapp.storage.sqlite_file import fault_with_several_processes, processes_that_use

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from limits.aio.storage import Storage as AsyncStorage
 from limits.errors import ConfigurationError as MissingPackage
 from limits.storage import Storage, storage_from_string
@@ -9,7 +11,8 @@ from limits.storage import Storage, storage_from_string
 import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.redaction import redacted_url
-from webapp.services import build_services, openai_model
+from webapp.served_agent import openai_model
+from webapp.services import build_services
 from webapp.settings import LoadedSettings, Settings
 
 OPENAI = "https://api.openai.com/v1"
@@ -68,9 +71,9 @@ def _limiter_storage(settings: Settings) -> Storage | AsyncStorage:
 
 def check_tools(loaded: LoadedSettings) -> str:
     """Which tools and guardrails the served agent has."""
-    services = build_services(loaded)
-    names = [tool.name for kit in services.toolkits for tool in kit.tools]
-    guards = [guardrail.name for guardrail in services.extensions().guardrails]
+    with closing(build_services(loaded)) as services:
+        names = [tool.name for kit in services.toolkits for tool in kit.tools]
+        guards = [guardrail.name for guardrail in services.extensions().guardrails]
     return (
         f"{', '.join(names) or 'none'}; "
         f"guardrail{'' if len(guards) == 1 else 's'} {', '.join(guards) or 'none'}"

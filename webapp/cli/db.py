@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -24,9 +25,8 @@ def command() -> None:
 @command.command(epilog=examples("switchboard db upgrade"))
 def upgrade() -> None:
     """Makes the schema, or brings it up to date; does nothing when it is."""
-    services = build_services(load_settings())
-    steps = services.upgrade_database()
-    services.close()
+    with closing(build_services(load_settings())) as services:
+        steps = services.upgrade_database()
     for step in steps:
         click.echo(f"done: {step}")
     click.echo("The schema is up to date.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 
 import click
 
@@ -76,16 +77,15 @@ def _require_loopback(host: str) -> None:
 
 def _prepare_database(loaded: LoadedSettings, *, on_production: bool) -> str:
     """The schema, the owner's account, and a sign-in link's token for it."""
-    services = build_services(loaded)
-    services.upgrade_database()
-    services.require_sound_database()
-    with services.database.read() as connection:
-        if is_production(connection) and not on_production:
-            raise ConfigurationError(PRODUCTION.format(place=redacted_url(services.database.url)))
-    actor = Actor.command_line()
-    token = services.sign_in.make_link(services.admins.of_dev(by=actor).name, by=actor)
-    services.close()
-    return token
+    with closing(build_services(loaded)) as services:
+        services.upgrade_database()
+        services.require_sound_database()
+        with services.database.read() as connection:
+            if is_production(connection) and not on_production:
+                place = redacted_url(services.database.url)
+                raise ConfigurationError(PRODUCTION.format(place=place))
+        actor = Actor.command_line()
+        return services.sign_in.make_link(services.admins.of_dev(by=actor).name, by=actor)
 
 
 def _start_embedded_model(*, quiet: bool) -> dict[str, str]:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import click
 
+from webapp.access import audit_log
 from webapp.cli.check_others import usable_limiter_storage
 from webapp.cli.output import examples
 from webapp.cli.serving import require_place, run_gunicorn
 from webapp.errors import ConfigurationError, SwitchboardError
-from webapp.services import audit_log, build_services
+from webapp.services import build_services
 from webapp.setting_kinds import secret
 from webapp.settings import LoadedSettings, Settings, load_settings, parse_duration
 from webapp.storage import Connection, open_database

@@ -42,5 +42,5 @@ def command(yes: bool) -> None:
             done = encrypt_user_ids(services.database, user_ids, progress=show)
             bar.update((bar.length or 1) - bar.pos)
     finally:
-        services.database.close()
+        services.close()
     click.echo(f"{done:,} user ids were encrypted; every user id in the database is now.")
