@@ -110,6 +110,7 @@ class Filler:
             f"INSERT INTO requests ({_REQUEST_COLUMNS})"
             f" SELECT {_REQUEST_COLUMNS} FROM arrived ORDER BY at"
         )
+        self._connection.execute("UPDATE usage_rollup SET through = (SELECT MAX(id) FROM requests)")
         self._connection.execute("DROP TABLE arrived")
         for statement in (*indexes, *triggers):
             self._connection.execute(statement)

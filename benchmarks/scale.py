@@ -17,7 +17,7 @@ from benchmarks.figures import Latency, latency_of
 from benchmarks.fill import fill
 from webapp.errors import StorageUnavailable
 from webapp.memory.paging.store import message_page
-from webapp.messages import Message, Usage
+from webapp.messages import Message
 from webapp.periods import DAY_MS
 from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.storing import store_messages, store_request
@@ -120,7 +120,7 @@ class Scale:
         def turn() -> None:
             tenant = self._someone()
             messages = (Message.user(text), Message.assistant(text))
-            record = RequestRecord(self._now, "/chat", 200, 812, "req-scale", usage=Usage(500, 50))
+            record = RequestRecord(self._now, "/chat", 200, 812, "req-scale", "", None, 500, 50)
 
             def work(connection: Connection) -> None:
                 store_messages(connection, tenant, "default", messages, 100, self._now)

@@ -12,6 +12,7 @@ from webapp.services import Services
 from webapp.storage import Connection, meta
 from webapp.tenant_data.forgetting import merge_noted_search
 from webapp.usage.retention import prune
+from webapp.usage.rollup.worker import roll_up
 
 logger = logging.getLogger("switchboard.housekeeping")
 
@@ -89,9 +90,11 @@ def _forget_and_prune(services: Services) -> None:
 
 
 def _tidy_up(services: Services) -> None:
-    """Counts wait for nobody to ask, and a log that a long reader made grow for its end."""
+    """Counts wait for nobody to ask, sums for nobody to speak, and a log that a long reader made
+    grow for its end."""
     try:
         services.chat.settle()
+        roll_up(services.database)
         services.database.shrink_log()
     except SwitchboardError as error:
         logger.warning("housekeeping_failed", extra={"code": error.code})

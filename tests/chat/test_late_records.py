@@ -11,7 +11,6 @@ from flask import Flask
 
 from tests.conftest import services_of
 from webapp.chat.late_records import LateRecords
-from webapp.messages import Usage
 from webapp.usage.records import RequestRecord
 
 THREADS = 4
@@ -22,7 +21,6 @@ RECORD = RequestRecord(
     code="storage_unavailable",
     latency_ms=1,
     first_token_ms=None,
-    usage=Usage(),
     request_id="req-1",
 )
 

@@ -41,8 +41,8 @@ def recorded(path: Path, user_id: str) -> list[tuple[int, str]]:
     )
     refused = rows(
         path,
-        "SELECT CASE WHEN rate_limited THEN 429 ELSE 403 END, code, requests FROM usage"
-        " JOIN tenants ON tenants.id = usage.tenant_id WHERE user_id = ? AND period = 'minute'",
+        f"SELECT CASE WHEN rate_limited THEN 429 ELSE 403 END, code, requests FROM ({_SUMS}) AS s"
+        " JOIN tenants ON tenants.id = s.tenant_id WHERE user_id = ? AND period = 'minute'",
         user_id,
     )
     return requests + [(status, code) for status, code, number in refused for _ in range(number)]
@@ -55,7 +55,8 @@ def require_whole(path: Path) -> None:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         for what, sql in _DISAGREEMENTS.items():
-            assert connection.execute(sql).fetchall() == [], what
+            found = connection.execute(f"WITH sums AS ({_SUMS}) {sql}").fetchall()
+            assert found == [], what
         roles = connection.execute("SELECT session, role FROM messages ORDER BY session, seq")
         last: tuple[int, str] | None = None
         for session, role in roles:
@@ -69,6 +70,25 @@ def require_whole(path: Path) -> None:
 
 _AFTER = {"user": "assistant", "assistant": "user"}
 
+# The sums, and what is to be added to them: requests behind the roll-up, counts of refused ones.
+_SUMS = """
+    SELECT tenant_id, period, code, bucket, requests, errors, rate_limited, input_tokens,
+        output_tokens
+    FROM usage WHERE measure = 'request'
+    UNION ALL
+    SELECT tenant_id, period, code, -1, number, 0, number * limited, 0, 0
+    FROM refusals,
+        (SELECT 'minute' AS period UNION ALL SELECT 'hour' UNION ALL SELECT 'day') AS periods
+    UNION ALL
+    SELECT CASE whose WHEN 'own' THEN tenant_id ELSE 0 END, period, code,
+        CASE WHEN status BETWEEN 400 AND 499 THEN -1 ELSE 0 END, 1, status >= 500, status = 429,
+        input_tokens, output_tokens
+    FROM requests,
+        (SELECT 'all' AS whose, 'minute' AS period UNION ALL SELECT 'all', 'hour'
+            UNION ALL SELECT 'all', 'day' UNION ALL SELECT 'own', 'hour'
+            UNION ALL SELECT 'own', 'day') AS periods
+    WHERE id > (SELECT through FROM usage_rollup)
+"""
 _DISAGREEMENTS = {
     "messages of sessions": """
         SELECT id, message_count FROM sessions WHERE message_count !=
@@ -82,8 +102,8 @@ _DISAGREEMENTS = {
     "requests, errors and tokens of tenants": """
         SELECT user_id FROM tenants WHERE
             (request_count, error_count, input_tokens, output_tokens) !=
-            (SELECT count(*) + (SELECT coalesce(sum(requests), 0) FROM usage
-                WHERE usage.tenant_id = tenants.id AND period = 'minute'),
+            (SELECT count(*) + (SELECT coalesce(sum(requests), 0) FROM sums
+                WHERE sums.tenant_id = tenants.id AND period = 'minute'),
                 coalesce(sum(status >= 500), 0), coalesce(sum(input_tokens), 0),
                 coalesce(sum(output_tokens), 0) FROM requests WHERE tenant_id = tenants.id)
     """,
@@ -92,18 +112,17 @@ _DISAGREEMENTS = {
         WHERE (request_count, error_count, input_tokens, output_tokens) !=
             (SELECT coalesce(sum(requests), 0), coalesce(sum(errors), 0),
                 coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0)
-             FROM usage WHERE tenant_id = tenants.id AND usage.period = p.period
-                AND measure = 'request')
+             FROM sums WHERE tenant_id = tenants.id AND sums.period = p.period)
     """,
     "sums over all tenants": """
         SELECT p.period FROM
             (SELECT 'minute' AS period UNION SELECT 'hour' UNION SELECT 'day') AS p
         WHERE (SELECT count(*) FROM requests WHERE status NOT BETWEEN 400 AND 498) + (
-            SELECT coalesce(sum(requests), 0) FROM usage
-            WHERE tenant_id = 0 AND period = 'day' AND measure = 'request' AND bucket = -1
+            SELECT coalesce(sum(requests), 0) FROM sums
+            WHERE tenant_id = 0 AND period = 'day' AND bucket = -1
                 AND code <> 'client_closed_request'
         ) !=
-            (SELECT coalesce(sum(requests), 0) FROM usage
-             WHERE tenant_id = 0 AND usage.period = p.period AND measure = 'request')
+            (SELECT coalesce(sum(requests), 0) FROM sums
+             WHERE tenant_id = 0 AND sums.period = p.period)
     """,
 }

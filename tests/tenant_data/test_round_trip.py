@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import HandClock
-from webapp.messages import Message, ToolCall, Usage
+from webapp.messages import Message, ToolCall
 from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.acts import TenantActs
 from webapp.tenant_data.storing import store_messages, store_refusals, store_request
@@ -22,6 +22,7 @@ from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 from webapp.tenants.user_ids.forms import PlainUserIds
 from webapp.usage.records import Refusal, RequestRecord
 from webapp.usage.retention import prune
+from webapp.usage.rollup.worker import roll_up
 from webapp.usage.store import first_since, latest_requests
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS
@@ -103,7 +104,8 @@ def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None
                     f"req-{index}",
                     code,
                     first,
-                    Usage(10 + index, 3),
+                    10 + index,
+                    3,
                 ),
             )
 
@@ -165,8 +167,10 @@ def test_a_tenant_comes_back_field_by_field(place: Place, clock: HandClock, key:
     )
     clock.advance(HOUR)
     there, other = place(key)
+    # What is not in the sums yet is exported as well.
     imported = other.acts.import_("alice", home.acts.export("alice"))
     assert (imported.messages, imported.requests, imported.note) == (160, 160, "")
+    roll_up(here)
     before, after = everything(here), everything(there)
     if key:
         assert after["tenants"][0]["user_id"] != "alice"
@@ -201,7 +205,9 @@ def test_what_was_forgotten_comes_back_with_a_block(place: Place, clock: HandClo
     database, home = place()
     live(database, clock)
     home.directory.update("alice", TenantChange(blocked=True))
-    lines, before = list(home.acts.export("alice")), everything(database)
+    lines = list(home.acts.export("alice"))
+    roll_up(database)
+    before = everything(database)
     home.acts.forget("alice")
     clock.advance(DAY)
     home.acts.import_("alice", lines)

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes import HandClock
 from webapp.errors import Conflict, InvalidInput
 from webapp.memory.history.store import history
-from webapp.messages import Message, ToolCall, Usage
+from webapp.messages import Message, ToolCall
 from webapp.storage import Connection, Database
 from webapp.tenant_data.acts import TenantActs
 from webapp.tenant_data.storing import store_messages, store_request
@@ -39,7 +39,9 @@ def tell(database: Database, clock: HandClock, user_id: str = "alice", turns: in
             ]
             for session in ("default", "second"):
                 store_messages(connection, number, session, messages, 0, clock.now_ms())
-            record = RequestRecord(clock.now_ms(), "chat", 200, 10, "req", usage=Usage(1, 2))
+            record = RequestRecord(
+                clock.now_ms(), "chat", 200, 10, "req", input_tokens=1, output_tokens=2
+            )
             store_request(connection, number, record)
         connection.execute(
             "UPDATE sessions SET state = :state, state_version = 3 WHERE session_id = 'second'",

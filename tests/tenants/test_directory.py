@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes import HandClock
 from webapp.errors import InvalidInput, NotFound
-from webapp.messages import Message, Usage
+from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.tenant_data import cleanup
 from webapp.tenant_data.acts import TenantActs
@@ -50,7 +50,9 @@ def speak(database: Database, clock: HandClock, user_id: str, turns: int = 1) ->
         for turn in range(turns):
             messages = [Message.user(f"question {turn}"), Message.assistant("answer")]
             store_messages(connection, number, "default", messages, 0, clock.now_ms())
-            record = RequestRecord(clock.now_ms(), "chat", 200, 10, "req", usage=Usage(1, 2))
+            record = RequestRecord(
+                clock.now_ms(), "chat", 200, 10, "req", input_tokens=1, output_tokens=2
+            )
             store_request(connection, number, record)
         return number
 

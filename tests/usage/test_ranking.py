@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webapp.errors import InvalidInput
-from webapp.messages import Usage
 from webapp.periods import DAY_MS, HOUR_MS
 from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.storing import store_request
@@ -50,7 +49,7 @@ records = st.tuples(
     st.integers(1, TENANTS),
     st.builds(
         lambda age, status, latency, first, tokens: RequestRecord(
-            NOW - age, "chat", status, latency, "req", "x", first, Usage(tokens, 1)
+            NOW - age, "chat", status, latency, "req", "x", first, tokens, 1
         ),
         age=st.one_of(st.integers(0, 2 * HOUR_MS), st.integers(0, 40 * DAY_MS)),
         status=st.sampled_from([200, 200, 429, 502]),

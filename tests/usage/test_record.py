@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import pytest
 
 from webapp.chat import budget
-from webapp.messages import Usage
 from webapp.periods import DAY_MS, day_number, iso_utc, month_number, month_span
 from webapp.storage import Connection, Database
 from webapp.tenant_data.forgetting import forget_part
@@ -24,8 +23,8 @@ def at(text: str) -> int:
 
 def request(at_ms: int, status: int = 200, latency: int = 100, tokens: int = 3) -> RequestRecord:
     code = {200: "", 429: "rate_limited"}.get(status, "model_error")
-    usage = Usage(tokens - 1, 1) if tokens else Usage()
-    return RequestRecord(at_ms, "chat", status, latency, "req", code, usage=usage)
+    given, taken = (tokens - 1, 1) if tokens else (0, 0)
+    return RequestRecord(at_ms, "chat", status, latency, "req", code, None, given, taken)
 
 
 def recorded(database: Database, records: Sequence[RequestRecord]) -> TenantRow:

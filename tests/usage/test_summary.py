@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webapp.errors import InvalidInput
-from webapp.messages import Usage
 from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.storing import store_request
@@ -57,7 +56,7 @@ records = st.tuples(
     st.sampled_from([ALICE, BOB]),
     st.builds(
         lambda age, status, latency, first, tokens: RequestRecord(
-            NOW - age, "chat", status, latency, "req", statuses[status], first, Usage(tokens, 1)
+            NOW - age, "chat", status, latency, "req", statuses[status], first, tokens, 1
         ),
         age=st.one_of(
             st.integers(0, 2 * HOUR_MS), st.integers(0, 3 * DAY_MS), st.integers(0, 70 * DAY_MS)
@@ -86,13 +85,13 @@ def test_totals_are_the_sum_of_the_records(
         assert total.requests == len(inside)
         assert total.errors == sum(one.failed for one in inside)
         assert total.rate_limited == sum(one.refused for one in inside)
-        assert total.tokens == sum(one.usage.total_tokens for one in inside)
+        assert total.tokens == sum(one.total_tokens for one in inside)
         assert sum(found.errors_by_code.values()) == total.errors
         assert sum(found.refusals_by_code.values()) == total.rate_limited
         for point in found.series:
             step = [one for one in inside if 0 <= one.at_ms - point.at_ms < window.step_ms]
             assert point.totals.requests == len(step)
-            assert point.totals.tokens == sum(one.usage.total_tokens for one in step)
+            assert point.totals.tokens == sum(one.total_tokens for one in step)
         timed = sorted(one.latency_ms for one in inside if not 400 <= one.status < 500)
         if timed:
             middle = timed[(len(timed) + 1) // 2 - 1]
@@ -125,10 +124,9 @@ def test_an_empty_window_is_all_zeros_in_even_steps(
 def test_the_time_before_is_compared_like_for_like(shared: Database, name: str, ago: int) -> None:
     window = window_named(name)
     since = window.since(NOW)
-    ok = RequestRecord(0, "chat", 200, 50, "req", usage=Usage(1, 1))
 
     def one(at_ms: int) -> tuple[int, RequestRecord]:
-        return ALICE, RequestRecord(at_ms, "chat", 200, 50, "req", usage=ok.usage)
+        return ALICE, RequestRecord(at_ms, "chat", 200, 50, "req", input_tokens=1, output_tokens=1)
 
     record_all(
         shared,
@@ -151,11 +149,10 @@ def test_a_busy_hour_of_one_tenant_is_read_page_by_page(
     shared: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("webapp.usage.summary._PAGE", 7)
-    usage = Usage(1, 0)
     record_all(
         shared,
         [
-            (ALICE, RequestRecord(NOW - second * 1000, "chat", 200, 5, "req", usage=usage))
+            (ALICE, RequestRecord(NOW - second * 1000, "chat", 200, 5, "req", input_tokens=1))
             for second in range(0, 7200, 60)
         ],
     )

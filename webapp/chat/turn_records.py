@@ -1,4 +1,4 @@
-"""Writes down how each turn went, failed and refused ones included; the sums are usage's."""
+"""Writes down how each turn went, failed and refused ones included; sums are usage's."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from webapp.tenant_data.storing import store_request
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids.forms import UserIds
 from webapp.usage.records import RequestRecord
+from webapp.usage.rollup.worker import RollUp
 
 
 @dataclass(slots=True)
@@ -43,12 +44,13 @@ class TurnRecords:
         self._clock = clock
         self._late = LateRecords(database)
         self._refusals = Refusals(database, clock)
+        self._roll_up = RollUp(database, clock)
 
     def of(
         self, turn: ChatTurn, spent: Spent, *, status: int = 200, code: str = ""
     ) -> RequestRecord:
         """The record of a turn that ends now."""
-        first = spent.first_token
+        first, usage = spent.first_token, spent.meter.usage
         return RequestRecord(
             at_ms=self._clock.now_ms(),
             route=turn.route,
@@ -56,7 +58,8 @@ class TurnRecords:
             code=code,
             latency_ms=_milliseconds(self._clock.monotonic() - turn.started),
             first_token_ms=None if first is None else _milliseconds(first - turn.started),
-            usage=spent.meter.usage,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
             request_id=turn.request_id,
         )
 
@@ -76,7 +79,7 @@ class TurnRecords:
         spent = spent or Spent()
         record = self.of(turn, spent, status=status, code=code)
         stored_id = self._user_ids.stored(turn.user_id)
-        if 400 <= status < ClientGone.status and not record.usage.total_tokens:
+        if 400 <= status < ClientGone.status and not record.total_tokens:
             self._refuse(stored_id, record, spent)
             return
 
@@ -92,20 +95,23 @@ class TurnRecords:
         except SwitchboardError:
             # The answer already says what went wrong, and /readyz says that the database did.
             self._late.keep(stored_id, record)
+        self._roll_up.note()
 
     def write_late_ones(self, now_ms: int) -> None:
         """Writes what the database did not take before, and refusals that have waited."""
         self._late.write(now_ms)
         self._refusals.settle_if_due()
+        self._roll_up.note()
 
     def settle(self) -> None:
         """Writes the refusals that are only counted so far, for whoever reads figures now."""
         self._refusals.settle_soon()
 
     def close(self) -> None:
-        """Writes all that waits."""
+        """Writes all that waits, and adds it to the sums."""
         self._late.write_all(self._clock.now_ms())
         self._refusals.settle()
+        self._roll_up.close()
 
     def _refuse(self, stored_id: str, record: RequestRecord, spent: Spent) -> None:
         """Counts it; a tenant that only this turn has made goes again."""
@@ -114,6 +120,7 @@ class TurnRecords:
             with suppress(SwitchboardError):
                 self._database.write(lambda connection: tenants.drop_unused(connection, number))
         self._refusals.add(stored_id, record.at_ms, record.status, record.code)
+        self._roll_up.note()
 
 
 def _milliseconds(seconds: float) -> int:

@@ -6,6 +6,8 @@ Times are milliseconds since 1970-01-01 UTC. `tenants.user_id` and `audit.target
 
 from __future__ import annotations
 
+import math
+
 from sqlite_utils import Database, Migrations
 
 migrations = Migrations("switchboard")
@@ -350,3 +352,41 @@ def m013_blocked_users(db: Database) -> None:
             reference TEXT PRIMARY KEY, blocked_at INTEGER NOT NULL
         ) WITHOUT ROWID
     """)
+
+
+@migrations()
+def m014_usage_rollup(db: Database) -> None:
+    """From here on sums follow from requests; usage/rollup/ says how.
+
+    Requests with a number up to `usage_rollup.through` are in the sums: so far, all of them.
+    `refusals` are counts of refused requests that are not in the sums yet, the tenant 0 being
+    everyone together. `latency_buckets` says from how many milliseconds on a bucket of the latency
+    histogram begins; a bucket in which there is no whole millisecond is left out.
+    """
+    db.execute("""
+        CREATE TABLE usage_rollup (
+            one INTEGER PRIMARY KEY CHECK (one = 1), through INTEGER NOT NULL
+        )
+    """)
+    db.execute("""
+        INSERT INTO usage_rollup (one, through)
+        SELECT 1, COALESCE(MAX(id), 0) FROM requests WHERE id > 0
+    """)
+    db.execute("""
+        CREATE TABLE refusals (
+            id INTEGER PRIMARY KEY,
+            tenant_id INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            code TEXT NOT NULL,
+            limited INTEGER NOT NULL,
+            number INTEGER NOT NULL
+        )
+    """)
+    db.execute("CREATE INDEX refusals_of_tenant ON refusals (tenant_id)")
+    db.execute("CREATE TABLE latency_buckets (low_ms INTEGER PRIMARY KEY, bucket INTEGER NOT NULL)")
+    growth = math.log(1.1)
+    last = round(math.log(3_600_000) / growth)
+    begins = {math.ceil(math.exp((bucket - 0.5) * growth)): bucket for bucket in range(1, last + 1)}
+    db.conn.executemany(
+        "INSERT INTO latency_buckets (low_ms, bucket) VALUES (?, ?)", [(0, 0), *begins.items()]
+    )

@@ -17,6 +17,7 @@ from webapp.tenant_data.forgetting import (
 from webapp.tenants.activity import store as activity
 from webapp.tenants.activity.store import Inactive
 from webapp.tenants.notes import Audit, AuditNote
+from webapp.usage.rollup.worker import roll_up
 
 BATCH = 100
 
@@ -49,6 +50,8 @@ def forget_inactive(
     One that is active meanwhile is spared, and so are blocked ones. A clean-up that stops half
     way goes on where it was when it runs again.
     """
+    if not dry_run:
+        roll_up(database)
     total, last = Cleanup(), None
     while (room := at_most - total.tenants) > 0:
         with database.read() as connection:

@@ -17,6 +17,7 @@ from webapp.tenants.restrictions import blocks
 from webapp.tenants.restrictions import store as restrictions
 from webapp.tenants.search import store as search
 from webapp.usage.of_tenant import store as usage
+from webapp.usage.rollup.worker import roll_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,10 @@ def forget_part(
         return None
     before = sessions.count(connection, number)
     cleared = clear_part(connection, number, most)
-    requests = usage.drop_requests(connection, number, most) if cleared.finished else 0
-    if not cleared.finished or requests >= most:
+    requests, all_gone = 0, False
+    if cleared.finished:
+        requests, all_gone = usage.drop_requests(connection, number, most)
+    if not all_gone:
         left = sessions.count(connection, number)
         return Forgotten(cleared.messages, before - left, requests), False
     block = restrictions.block_of(connection, number)
@@ -82,6 +85,7 @@ def forget(
 
     `finish` is called in the last transaction with the figures of the whole act.
     """
+    roll_up(database)
     total, begun = NOTHING, False
 
     def step(connection: Connection) -> tuple[Forgotten, bool] | None:

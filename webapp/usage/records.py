@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from webapp.messages import Usage
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +16,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request that named a tenant. Times in milliseconds; `code` is '' for a success."""
+    """One request that named a tenant. Times in milliseconds; `code` is '' for a success.
+
+    Each field is a column of `requests`, `at_ms` that of `at`; `id` is given by the database.
+    """
 
     at_ms: int
     route: str
@@ -27,7 +28,13 @@ class RequestRecord:
     request_id: str
     code: str = ""
     first_token_ms: int | None = None
-    usage: Usage = field(default_factory=Usage)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    id: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
 
     @property
     def failed(self) -> bool:

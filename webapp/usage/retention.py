@@ -10,6 +10,7 @@ from webapp.periods import DAY_MS, HOUR_MS
 from webapp.storage import Database
 from webapp.storage.slices import in_slices
 from webapp.usage import store
+from webapp.usage.rollup.worker import roll_up
 from webapp.usage.sums import store as sums
 from webapp.usage.windows import Period
 
@@ -32,6 +33,7 @@ def prune(database: Database, now_ms: int, request_retention: float) -> Pruned:
     Goes in small transactions, so that turns get in between. Sums by day are kept: they are
     small, and they go with their tenant.
     """
+    roll_up(database)
     before = now_ms - round(request_retention * 1000)
     requests = sum(
         in_slices(database, lambda connection: store.prune(connection, before, BATCH), bool)

@@ -84,11 +84,10 @@ def _from_requests(connection: Connection, tenant: int, since: int) -> Iterator[
     have sums by minute, which are kept for nothing else of one tenant."""
     yield from sums(connection, tenant, "minute", since, step_ms=MINUTE_MS)
     for one in requests_since(connection, tenant, since, _PAGE):
-        timed = not 400 <= one.status < 500
-        bucket = histogram.bucket_of(one.latency_ms) if timed else histogram.NO_LATENCY
-        failed, refused = int(one.status >= 500), int(one.status == 429)
+        bucket = histogram.bucket_of(one.latency_ms) if one.timed else histogram.NO_LATENCY
+        failed, refused = int(one.failed), int(one.refused)
         tokens = one.input_tokens, one.output_tokens
         yield Row(one.at_ms, False, one.code, bucket, 1, failed, refused, *tokens)
-        if timed and one.first_token_ms is not None:
+        if one.timed and one.first_token_ms is not None:
             bucket = histogram.bucket_of(one.first_token_ms)
             yield Row(one.at_ms, True, "", bucket, 1, 0, 0, 0, 0)

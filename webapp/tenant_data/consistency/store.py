@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from webapp.storage import Connection
 from webapp.usage.figures import EVERYONE, REQUEST
+from webapp.usage.sums.store import pending_by_tenant
 
 SHOWN = 10
 
@@ -64,7 +65,8 @@ def _messages(connection: Connection) -> list[Mismatch]:
 
 
 def _usage(connection: Connection) -> list[Mismatch]:
-    """A tenant's counters are as old as it is, and so are its sums by day, which are kept."""
+    """A tenant's counters are as old as it is, and so are its sums by day, which are kept; what
+    is not in them yet is added."""
     rows = connection.execute(
         "SELECT t.id, t.request_count, COALESCE(SUM(u.requests), 0),"
         " t.error_count, COALESCE(SUM(u.errors), 0),"
@@ -76,13 +78,17 @@ def _usage(connection: Connection) -> list[Mismatch]:
         " AND u.measure = :request WHERE t.id <> :everyone GROUP BY t.id",
         {"request": REQUEST, "everyone": EVERYONE},
     ).fetchall()
+    pending = pending_by_tenant(connection)
+    nothing = (0,) * 5
     names = (
         *("request_count", "error_count", "rate_limited_count"),
         *("input_tokens", "output_tokens", "total_tokens"),
     )
     return [
-        Mismatch(row[0], name, row[1 + 2 * index], row[2 + 2 * index])
+        Mismatch(row[0], name, said, counted)
         for row in rows
-        for index, name in enumerate(names)
-        if row[1 + 2 * index] != row[2 + 2 * index]
+        for name, said, summed, more in zip(
+            names, row[1::2], row[2::2], (*pending.get(row[0], nothing), 0), strict=True
+        )
+        if said != (counted := summed + more)
     ]

@@ -24,7 +24,8 @@ from webapp.tenants.counters import store as counters
 from webapp.tenants.fields import tenant_fields
 from webapp.tenants.rows import TenantRow
 from webapp.usage.of_tenant import store as usage
-from webapp.usage.of_tenant.store import REQUEST_COLUMNS, USAGE_COLUMNS
+from webapp.usage.of_tenant.store import USAGE_COLUMNS
+from webapp.usage.store import COLUMNS
 
 FORMAT = "switchboard-tenant"
 VERSION = 2
@@ -114,7 +115,7 @@ def _messages(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
 
 def _requests(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
     for row in _rows(database, usage.request_page, tenant):
-        fields = dict(zip(REQUEST_COLUMNS, row[1:], strict=True))
+        fields = dict(zip(COLUMNS, row[1:], strict=True))
         yield {"type": "request", **fields, "at": iso_utc(fields["at"])}
 
 

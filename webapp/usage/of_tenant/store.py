@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from webapp.storage import Connection
+from webapp.usage.rollup.store import step
+from webapp.usage.store import COLUMNS
+from webapp.usage.sums import store as sums
 
-REQUEST_COLUMNS = (
-    *("at", "route", "status", "code", "latency_ms", "first_token_ms"),
-    *("input_tokens", "output_tokens", "request_id"),
-)
 USAGE_COLUMNS = (
     *("period", "at", "measure", "code", "bucket"),
     *("requests", "errors", "rate_limited", "input_tokens", "output_tokens"),
@@ -27,13 +26,13 @@ def count_requests(connection: Connection, tenant: int) -> int:
 
 def usage_rows(connection: Connection, tenant: int) -> list[tuple[Any, ...]]:
     """All sums of the tenant by hour and day, in the columns of `USAGE_COLUMNS`."""
-    return connection.execute(_USAGE, {"tenant": tenant}).fetchall()
+    return sums.all_of(connection, tenant)
 
 
 def request_page(
     connection: Connection, tenant: int, after: int, limit: int
 ) -> list[tuple[Any, ...]]:
-    """id and then the columns of `REQUEST_COLUMNS`, in order of id."""
+    """id and then the columns of `COLUMNS`, in order of id."""
     asked = {"tenant": tenant, "after": after, "limit": limit}
     return connection.execute(_REQUESTS, asked).fetchall()
 
@@ -57,34 +56,35 @@ def put_usage(connection: Connection, tenant: int, rows: Iterable[dict[str, Any]
     connection.executemany(_PUT_USAGE, ({**row, "tenant": tenant} for row in rows))
 
 
-def drop_requests(connection: Connection, tenant: int, most: int) -> int:
-    """Deletes at most so many of the tenant's requests; gives their number."""
-    return connection.execute(_DROP_REQUESTS, {"tenant": tenant, "most": most}).rowcount
+def drop_requests(connection: Connection, tenant: int, most: int) -> tuple[int, bool]:
+    """Deletes at most so many of the tenant's requests; their number, and whether all are gone.
+
+    What the tenant cost stays in the sums over all tenants, where nothing points at it: those
+    that are not in them yet wait for the roll-up, of which this is a step.
+    """
+    step(connection)
+    who = {"tenant": tenant, "most": most}
+    dropped = connection.execute(_DROP_REQUESTS, who).rowcount
+    left = connection.execute("SELECT 1 FROM requests WHERE tenant_id = :tenant LIMIT 1", who)
+    return dropped, left.fetchone() is None
 
 
 def drop_sums(connection: Connection, tenant: int) -> None:
-    """What the tenant cost stays in the sums over all tenants, where nothing points at it."""
-    connection.execute("DELETE FROM usage WHERE tenant_id = :tenant", {"tenant": tenant})
+    """The tenant's own sums, and counts of its refused requests that would go into them."""
+    who = {"tenant": tenant}
+    connection.execute("DELETE FROM usage WHERE tenant_id = :tenant", who)
+    connection.execute("DELETE FROM refusals WHERE tenant_id = :tenant", who)
 
 
-_REQUESTS = """
-    SELECT id, at, route, status, code, latency_ms, first_token_ms, input_tokens, output_tokens,
-        request_id
-    FROM requests WHERE tenant_id = :tenant AND id > :after ORDER BY id LIMIT :limit
-"""
+_REQUESTS = f"""
+    SELECT id, {", ".join(COLUMNS)} FROM requests
+    WHERE tenant_id = :tenant AND id > :after ORDER BY id LIMIT :limit
+"""  # noqa: S608  # nosec B608  # names of fields
 
-_USAGE = """
-    SELECT period, at, measure, code, bucket, requests, errors, rate_limited, input_tokens,
-        output_tokens
-    FROM usage WHERE tenant_id = :tenant ORDER BY period, at, measure, code, bucket
-"""
-
-_PUT_REQUEST = """
-    INSERT INTO requests (id, tenant_id, at, route, status, code, latency_ms, first_token_ms,
-        input_tokens, output_tokens, request_id)
-    VALUES (:id, :tenant, :at, :route, :status, :code, :latency_ms, :first_token_ms,
-        :input_tokens, :output_tokens, :request_id)
-"""
+_PUT_REQUEST = (
+    f"INSERT INTO requests (id, tenant_id, {', '.join(COLUMNS)})"  # noqa: S608  # nosec B608  # as above
+    f" VALUES (:id, :tenant, {', '.join(f':{column}' for column in COLUMNS)})"
+)
 
 _PUT_USAGE = """
     INSERT INTO usage (tenant_id, period, at, measure, code, bucket,
@@ -95,5 +95,6 @@ _PUT_USAGE = """
 
 _DROP_REQUESTS = """
     DELETE FROM requests WHERE id IN
-        (SELECT id FROM requests WHERE tenant_id = :tenant ORDER BY id LIMIT :most)
+        (SELECT id FROM requests WHERE tenant_id = :tenant
+            AND id <= (SELECT through FROM usage_rollup) ORDER BY id LIMIT :most)
 """

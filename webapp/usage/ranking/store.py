@@ -15,6 +15,7 @@ from typing import Any
 from webapp.errors import InvalidInput
 from webapp.storage import Connection
 from webapp.usage.figures import Totals
+from webapp.usage.rollup.store import PENDING, refusals_as_sums, requests_as_sums
 from webapp.usage.store import first_since
 from webapp.usage.summary import totals
 from webapp.usage.windows import Window
@@ -79,7 +80,7 @@ def per_tenant(
     ranking = _BY_PERCENTILE if share else _BY_SUM
     found = connection.execute(
         ranking.format(
-            source=_FROM_REQUESTS if window.period == "minute" else _FROM_SUMS,
+            source=_MINUTES if window.period == "minute" else _HOURS_AND_DAYS,
             sum=_SUMS.get(column),
             share=share,
             measure=measure,
@@ -115,6 +116,9 @@ _FROM_SUMS = """
     SELECT tenant_id, measure, bucket AS value, requests, errors, rate_limited, input_tokens,
         output_tokens
     FROM usage WHERE period = :period AND at >= :since AND tenant_id > 0
+    UNION ALL
+    SELECT tenant_id, measure, bucket, requests, errors, rate_limited, input_tokens, output_tokens
+    FROM ({pending}) AS pending WHERE at >= :since
 """
 _FROM_REQUESTS = """
     SELECT tenant_id, 'request' AS measure,
@@ -126,10 +130,16 @@ _FROM_REQUESTS = """
     SELECT tenant_id, measure, bucket, requests, errors, rate_limited, input_tokens, output_tokens
     FROM usage WHERE period = 'minute' AND at >= :since AND tenant_id > 0
     UNION ALL
+    SELECT tenant_id, measure, bucket, requests, errors, rate_limited, input_tokens, output_tokens
+    FROM ({refused}) AS pending WHERE at >= :since
+    UNION ALL
     SELECT tenant_id, 'first_token', first_token_ms, 1, 0, 0, 0, 0
     FROM requests WHERE id >= :first AND at >= :since AND first_token_ms IS NOT NULL
         AND status NOT BETWEEN 400 AND 499
 """
+_REFUSED = refusals_as_sums("tenant_id > 0")
+_HOURS_AND_DAYS = _FROM_SUMS.format(pending=f"{requests_as_sums(PENDING)} UNION ALL {_REFUSED}")
+_MINUTES = _FROM_REQUESTS.format(refused=_REFUSED)
 _KEYSET = "WHERE sorted {beyond} :value OR sorted = :value AND tenant_id {beyond} :number"
 _PAGE = """
     page AS (

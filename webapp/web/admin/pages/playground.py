@@ -20,7 +20,8 @@ from webapp.messages import Message
 from webapp.storage import Connection
 from webapp.tenants import store as tenants
 from webapp.turns import Cancellation
-from webapp.usage.store import StoredRequest, latest_requests
+from webapp.usage.records import RequestRecord
+from webapp.usage.store import latest_requests
 from webapp.web.admin.session.visitor import actor
 from webapp.web.context import context, services
 from webapp.web.hang_up import HangUp
@@ -112,7 +113,7 @@ def _page(user_id: str, session_id: str, *, fault: str = "", message: str = "") 
     )
 
 
-def _conversation(user_id: str, session_id: str) -> tuple[list[Message], StoredRequest | None]:
+def _conversation(user_id: str, session_id: str) -> tuple[list[Message], RequestRecord | None]:
     """The conversation, and the newest turn's record if it was run here."""
     try:
         number = services().directory.number(check_user_id(user_id)) if user_id else None
