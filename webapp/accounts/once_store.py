@@ -6,7 +6,7 @@ be told by their text.
 
 from __future__ import annotations
 
-from webapp.storage import Connection
+from webapp.storage import Connection, meta
 
 KEPT_MS = 24 * 3600 * 1000
 _PREFIX = "once:"
@@ -14,20 +14,10 @@ _PREFIX = "once:"
 
 def outcome(connection: Connection, mark: str) -> str | None:
     """What the form with this mark led to; None when it was not acted on."""
-    row = connection.execute(
-        "SELECT value FROM meta WHERE name = :name", {"name": _PREFIX + mark}
-    ).fetchone()
-    return None if row is None else str(row[0])
+    return meta.value(connection, _PREFIX + mark)
 
 
 def take(connection: Connection, mark: str, said: str, now_ms: int) -> bool:
     """Takes the mark in the transaction of the act; False when another has taken it."""
-    connection.execute(
-        "DELETE FROM meta WHERE name >= :prefix AND name < :old",
-        {"prefix": _PREFIX, "old": f"{_PREFIX}{now_ms - KEPT_MS:013d}"},
-    )
-    taken = connection.execute(
-        "INSERT INTO meta (name, value) VALUES (:name, :said) ON CONFLICT (name) DO NOTHING",
-        {"name": _PREFIX + mark, "said": said},
-    )
-    return taken.rowcount == 1
+    meta.drop_between(connection, _PREFIX, f"{_PREFIX}{now_ms - KEPT_MS:013d}")
+    return meta.put_first(connection, _PREFIX + mark, said)

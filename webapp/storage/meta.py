@@ -20,18 +20,26 @@ def put(connection: Connection, name: str, text: str) -> None:
     )
 
 
-def put_first(connection: Connection, name: str, text: str) -> None:
-    """Keeps it, unless something is there already."""
-    connection.execute(
+def put_first(connection: Connection, name: str, text: str) -> bool:
+    """Keeps it; False, and nothing, when something is there already."""
+    kept = connection.execute(
         "INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING",
         {"name": name, "value": text},
     )
+    return kept.rowcount > 0
 
 
 def take(connection: Connection, name: str) -> bool:
     """Removes it; False when nothing was there."""
     gone = connection.execute("DELETE FROM meta WHERE name = :name", {"name": name})
     return gone.rowcount > 0
+
+
+def drop_between(connection: Connection, first: str, end: str) -> None:
+    """Removes all whose names lie from `first` on and before `end`."""
+    connection.execute(
+        "DELETE FROM meta WHERE name >= :first AND name < :end", {"first": first, "end": end}
+    )
 
 
 def put_number_outside(connection: Connection, name: str, number: int, low: int, high: int) -> bool:
