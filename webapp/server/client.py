@@ -47,6 +47,7 @@ class Client(gevent.socket.socket):
         self._connections = connections
         self._stop = stop
         self._unyielded = 0
+        self._held: list[bytes] | None = None
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """`TimeoutError` when the client has used up its time."""
@@ -71,8 +72,20 @@ class Client(gevent.socket.socket):
         finally:
             self._connections.busy(self)
 
+    def hold(self) -> None:
+        """From here on what is sent is gathered, until `release` sends it in one piece."""
+        self._held = []
+
+    def release(self) -> None:
+        held, self._held = self._held, None
+        if held:
+            self.sendall(b"".join(held))
+
     def sendall(self, data: Any, flags: int = 0) -> None:
         """`TimeoutError` when the client reads too slowly."""
+        if self._held is not None:
+            self._held.append(data)
+            return
         allowed = self.patience.may_block()
         if allowed <= 0:
             raise TimeoutError("the client reads too slowly")

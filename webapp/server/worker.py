@@ -10,6 +10,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import gevent
@@ -17,7 +18,7 @@ import gevent.event
 import gevent.server
 import gevent.socket
 from greenlet import greenlet
-from gunicorn.http import errors
+from gunicorn.http import errors, wsgi
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.ggevent import GeventWorker
@@ -30,6 +31,7 @@ from webapp.server.connections import Connections
 from webapp.server.log import connection_lost, report, report_of_loop
 from webapp.server.patience import HeadTooLarge
 from webapp.server.refusals import BUSY, TOO_SLOW, Refusal, answer, refusal_of
+from webapp.server.response import Response
 
 if TYPE_CHECKING:
     from webapp.services import Services
@@ -60,6 +62,8 @@ class Worker(GeventWorker):
     def load_wsgi(self) -> None:
         super().load_wsgi()
         vars(self)["wsgi"] = _Application(self.wsgi)
+        # Plain attributes: each request asks for some twenty, and gunicorn looks each up by name.
+        vars(self.cfg).update({name: each.get() for name, each in self.cfg.settings.items()})
 
     def run(self) -> None:
         self._woken = gevent.event.Event()
@@ -226,9 +230,7 @@ class Worker(GeventWorker):
     def _answer(self, name: Any, request: Any, client: Client, address: Any) -> bool:
         """Runs the application; False when the connection ends with this request."""
         try:
-            return bool(self.handle_request(name, request, client, address))
-        except StopIteration:
-            return False
+            return self.handle_request(name, request, client, address)
         except OSError:
             raise
         except Exception as error:  # noqa: BLE001  # the recovery of what the application is not
@@ -236,8 +238,37 @@ class Worker(GeventWorker):
             return False
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
-        """As gunicorn does it, but an end of the worker in it is not swallowed."""
-        return bool(super(GeventWorker, self).handle_request(listener_name, req, sock, addr))
+        """As gunicorn does it, with our writer; an end of the worker in it is not swallowed."""
+        began = datetime.now()  # noqa: DTZ005  # gunicorn's own log wants the difference of two
+        response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, Response)
+        environ["wsgi.multithread"] = True
+        self.nr += 1
+        if self.nr >= self.max_requests:
+            self.alive = False
+        if not self.alive:
+            response.force_close()
+        application: Any = self.wsgi
+        answer = application(environ, response.start_response)
+        try:
+            if isinstance(answer, wsgi.FileWrapper):
+                response.write_file(answer)
+            else:
+                for piece in answer:
+                    response.write(piece)
+            response.close()
+        except OSError:
+            raise
+        except Exception as error:  # with a head sent no other answer can be
+            if not response.headers_sent:
+                raise
+            report(error)
+            sock.end()
+            return False
+        finally:
+            self.log.access(response, req, environ, datetime.now() - began)  # noqa: DTZ005
+            if hasattr(answer, "close"):
+                answer.close()
+        return not response.should_close()
 
     def _drained(self, parser: RequestParser, client: Client) -> bool:
         """Reads what is left of a body that the application did not want, if it is little."""
