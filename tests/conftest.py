@@ -29,7 +29,7 @@ SLOW = (
     *("agent/test_transport.py", "browser/", "local_model/", "server/", "storage/test_wal.py"),
     *("cli/", "memory/test_sqlite_memory.py", "storage/test_limits.py", "web/test_fuzz.py"),
     *("test_benchmarks.py", "test_documentation.py", "test_extensions.py", "test_package.py"),
-    *("test_setup.py", "web/test_limits.py"),
+    *("test_setup.py", "usage/test_rollup_kill.py", "web/test_limits.py"),
 )
 
 
