@@ -14,7 +14,7 @@ WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM)\s+([a-z_]+)\b")
 OWNERS = {
     "tenants": {"tenants", "blocked_users", "tenant_search"},
     "memory": {"sessions", "messages", "idempotency"},
-    "usage": {"requests", "usage"},
+    "usage": {"requests", "refusals", "usage", "usage_rollup"},
     "chat": {"agent_configurations"},
     "accounts": {
         *("admins", "admin_sessions", "sign_in_links", "sign_in_tries"),
