@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from tests.conftest import MakeApp, services_of
 from webapp.cli import switchboard
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 from webapp.tenants import store
 
 

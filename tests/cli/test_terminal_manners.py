@@ -19,7 +19,7 @@ from webapp.cli.text import WordWrap, columns_of, cut, visible
 from webapp.memory import SQLiteMemory
 from webapp.messages import Message
 from webapp.storage import Connection, open_database
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 from webapp.tenants import store
 
 ESCAPE = "\u202egnp.exe"

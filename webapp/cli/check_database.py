@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from webapp.access import audit_log
@@ -12,8 +10,7 @@ from webapp.errors import StorageUnavailable, SwitchboardError
 from webapp.redaction import redacted_url
 from webapp.services import build_services
 from webapp.settings import LoadedSettings
-from webapp.storage import Database, open_database
-from webapp.storage.sqlite_file import fault_with_several_processes, processes_that_use
+from webapp.storage import open_database
 from webapp.tenant_data.consistency.store import compare, described
 from webapp.tenants.store import count
 
@@ -29,7 +26,8 @@ def check_database(url: str, *, thorough: bool) -> str:
             raise StorageUnavailable(
                 f"{' '.join(faults)} Stop every server of it and restore a backup.", part="damaged"
             )
-        _tell_doubts(database)
+        for doubt in database.doubts():
+            click.echo(f"warn   database: {doubt}")
         with database.read() as connection:
             tenants = count(connection)
     except SwitchboardError as error:
@@ -80,13 +78,3 @@ def check_data(loaded: LoadedSettings) -> str:
             " or restore a backup."
         )
     return "every counter and sum agrees with its rows"
-
-
-def _tell_doubts(database: Database) -> None:
-    path = Path(database.url.removeprefix("sqlite:///"))
-    if path.stat().st_mode & 0o077:
-        click.echo(f"warn   database: others than its owner may read {path}; chmod 600 it.")
-    several = len(processes_that_use(path)) > 1
-    fault = fault_with_several_processes() if several else None
-    if fault is not None:
-        click.echo(f"warn   database: several processes use it, and {fault}")

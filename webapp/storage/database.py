@@ -72,6 +72,10 @@ class Database(Protocol):
         """What is damaged, a sentence each; within seconds, or `thorough` however long it takes."""
         ...
 
+    def doubts(self) -> list[str]:
+        """What works and is still a risk, a sentence each: rights of files, who else writes."""
+        ...
+
     def empty_log(self) -> bool:
         """Takes out of the files beside the database what was deleted; False when it is in use."""
         ...
@@ -106,7 +110,7 @@ class Database(Protocol):
 def open_database(url: str) -> Database:
     """The database behind `url`; nothing is made or migrated yet."""
     if url.startswith("sqlite:///"):
-        from webapp.storage.sqlite import SQLiteDatabase
+        from webapp.storage.sqlite.database import SQLiteDatabase
 
         path = url.removeprefix("sqlite:///")
         if not path or path == ":memory:":

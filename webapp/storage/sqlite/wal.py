@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from webapp.errors import StorageUnavailable
-from webapp.storage.examination import quick_check
+from webapp.storage.sqlite.examination import quick_check
 
 HEADER_BYTES = 32
 EXAMINE_SECONDS = 5.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from webapp.storage import wal
+from webapp.storage.sqlite import wal
 
 # As much as SQLite itself lets the log grow to.
 LARGE_BYTES = 4 * 1024 * 1024

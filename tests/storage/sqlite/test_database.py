@@ -14,8 +14,8 @@ import pytest
 
 from webapp.errors import ConfigurationError, SchemaOutOfDate, StorageUnavailable
 from webapp.storage import Connection, open_database
-from webapp.storage.sqlite import SQLiteDatabase
-from webapp.storage.sqlite_file import LOCK_PATIENCE_SECONDS
+from webapp.storage.sqlite.connecting import LOCK_PATIENCE_SECONDS
+from webapp.storage.sqlite.database import SQLiteDatabase
 
 
 @pytest.fixture
@@ -404,7 +404,7 @@ monkey.patch_all()
 import sys, threading, time
 from pathlib import Path
 import gevent
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 real_sleep = monkey.get_original('time', 'sleep')
 database = SQLiteDatabase(Path(sys.argv[1]))
 COUNT = 'SELECT COUNT(*) FROM notes'
@@ -460,8 +460,8 @@ import sys, time
 from pathlib import Path
 import gevent
 from webapp.errors import StorageUnavailable
-from webapp.storage import sqlite
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite import database as sqlite
+from webapp.storage.sqlite.database import SQLiteDatabase
 Event = monkey.get_original('threading', 'Event')
 goes_on = Event()
 database = SQLiteDatabase(Path(sys.argv[1]), lock_patience=0.2)
@@ -521,7 +521,7 @@ monkey.patch_all()
 import sys
 from pathlib import Path
 import gevent
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 sleep = monkey.get_original('time', 'sleep')
 database = SQLiteDatabase(Path(sys.argv[1]))
 pool = gevent.get_hub().threadpool
@@ -548,7 +548,7 @@ def test_a_name_that_is_looked_up_for_ever_does_not_hold_up_the_database(
 WRITE_PAIRS = """
 import sys, threading
 from pathlib import Path
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 database = SQLiteDatabase(Path(sys.argv[1]))
 lock = threading.Lock()
 
@@ -603,7 +603,7 @@ monkey.patch_all()
 import sys
 from pathlib import Path
 import gevent
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 database = SQLiteDatabase(Path(sys.argv[1]))
 COUNT = 'SELECT COUNT(*) FROM notes'
 done = []

@@ -9,9 +9,10 @@ from contextlib import closing
 from pathlib import Path
 
 from webapp.errors import Conflict, NotFound, StorageUnavailable
-from webapp.storage.examination import faults
-from webapp.storage.sqlite_file import connect, translated
-from webapp.storage.wal import forget_link
+from webapp.storage.sqlite.connecting import connect
+from webapp.storage.sqlite.examination import faults
+from webapp.storage.sqlite.failures import translated
+from webapp.storage.sqlite.wal import forget_link
 
 PAGES_AT_ONCE = 1024
 Progress = Callable[[int, int], None]

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from webapp.errors import StorageUnavailable
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 
 
 def test_nobody_waits_longer_than_the_patience_for_a_lock(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from webapp.errors import SchemaTooNew, StorageUnavailable
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 
 
 def of_a_newer_version(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""SQLite connections that only read, kept for the next reader; writing is in sqlite.py."""
+"""SQLite connections that only read, kept for the next reader; writing is in database.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from webapp.errors import StorageUnavailable
-from webapp.storage.sqlite_file import FileIdentity, connect, identity, translated
+from webapp.storage.sqlite.connecting import connect
+from webapp.storage.sqlite.failures import translated
+from webapp.storage.sqlite.file import FileIdentity, identity
 
 KEPT_READERS = 8
 

@@ -17,7 +17,7 @@ from limits import RateLimitItemPerHour, RateLimitItemPerSecond
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
-from webapp.storage.limits import SWEEP_EVERY, SQLiteStorage
+from webapp.storage.sqlite.limits import SWEEP_EVERY, SQLiteStorage
 
 LIMIT = 250
 TRIES_OF_A_PROCESS = 400
@@ -49,7 +49,7 @@ def let_through(url: str) -> int:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=Path(__file__).resolve().parents[3],
         )
         for _ in range(PROCESSES)
     ]
@@ -207,7 +207,7 @@ def test_a_clock_that_is_set_locks_nobody_out(
     for _ in range(5):
         storage.incr("k", 60)
     real = time.time
-    monkeypatch.setattr("webapp.storage.limits.time.time", lambda: real() + jump)
+    monkeypatch.setattr("webapp.storage.sqlite.limits.time.time", lambda: real() + jump)
     assert storage.get("k") == 0
     assert storage.incr("k", 60) == 1
     assert 0 < storage.get_expiry("k") - (real() + jump) <= 60

@@ -13,29 +13,25 @@ from typing import TypeVar
 import sqlite_utils
 
 from webapp.errors import SchemaOutOfDate, StorageUnavailable
-from webapp.storage import wal
-from webapp.storage.backup import Progress, back_up
-from webapp.storage.examination import faults, quick_check
 from webapp.storage.group_commit import GroupCommit, Unit
-from webapp.storage.log_upkeep import LARGE_BYTES, LogUpkeep
 from webapp.storage.native_thread import NativeThreads
-from webapp.storage.readers import Readers
-from webapp.storage.schema import SchemaState, require_current, require_ours, schema_state
-from webapp.storage.sqlite_file import (
-    LOCK_PATIENCE_SECONDS,
+from webapp.storage.sqlite import wal
+from webapp.storage.sqlite.backup import Progress, back_up
+from webapp.storage.sqlite.connecting import LOCK_PATIENCE_SECONDS, begin_immediate, connect
+from webapp.storage.sqlite.doubts import doubts
+from webapp.storage.sqlite.examination import faults, quick_check
+from webapp.storage.sqlite.failures import failure, is_busy, is_fault, translated
+from webapp.storage.sqlite.file import (
     FileIdentity,
-    begin_immediate,
-    connect,
     create_private,
-    failure,
     free_bytes,
     identity,
-    is_busy,
-    is_fault,
     require_whole_file,
-    translated,
 )
-from webapp.storage.writability import SUSPECT_SECONDS, Writability
+from webapp.storage.sqlite.log_upkeep import LARGE_BYTES, LogUpkeep
+from webapp.storage.sqlite.readers import Readers
+from webapp.storage.sqlite.schema import SchemaState, require_current, require_ours, schema_state
+from webapp.storage.sqlite.writability import SUSPECT_SECONDS, Writability
 
 logger = logging.getLogger("switchboard.storage")
 
@@ -102,7 +98,7 @@ class SQLiteDatabase:
         self._state.require(min(READY_SECONDS, self._lock_patience))
 
     def upgrade(self) -> list[str]:
-        from webapp.storage.migrations import migrations
+        from webapp.storage.sqlite.migrations import migrations
 
         try:
             # For its owner alone as well, unless it is there already.
@@ -155,6 +151,9 @@ class SQLiteDatabase:
         return self.read_long(
             lambda connection: faults(connection, seconds=EXAMINATION_SECONDS, thorough=thorough)
         )
+
+    def doubts(self) -> list[str]:
+        return doubts(self.path)
 
     def empty_log(self) -> bool:
         for attempt in range(EMPTYING_TRIES):

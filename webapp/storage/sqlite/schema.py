@@ -74,7 +74,7 @@ def require_current(state: SchemaState, path: Path) -> None:
 def _known_steps() -> tuple[str, ...]:
     from sqlite_utils import Database
 
-    from webapp.storage.migrations import migrations
+    from webapp.storage.sqlite.migrations import migrations
 
     empty = Database(memory=True)
     try:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from webapp.errors import StorageUnavailable
-from webapp.storage import Connection, wal
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage import Connection
+from webapp.storage.sqlite import wal
+from webapp.storage.sqlite.database import SQLiteDatabase
 
 MIB = 1024 * 1024
 
@@ -22,7 +23,7 @@ MIB = 1024 * 1024
 SERVE = """
 import sys
 from pathlib import Path
-from webapp.storage.sqlite import SQLiteDatabase
+from webapp.storage.sqlite.database import SQLiteDatabase
 database = SQLiteDatabase(Path(sys.argv[1]))
 database.upgrade()
 database.write(lambda c: c.execute('CREATE TABLE IF NOT EXISTS notes (text TEXT UNIQUE)'))

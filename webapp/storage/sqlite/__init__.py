@@ -1,0 +1,1 @@
+"""The engine SQLite: connecting, locking, the log, the schema; nobody outside storage/ needs it."""

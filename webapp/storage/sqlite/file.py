@@ -1,0 +1,73 @@
+"""The SQLite file as the system sees it: which it is, its rights, its room, whether it was cut."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+FileIdentity = tuple[int, int] | None
+
+
+def identity(path: Path) -> FileIdentity:
+    """Which file lies at the path; asked before each use, which costs a microsecond.
+
+    A connection goes on with its file when that was deleted or another was put in its place, and
+    what is written then is lost with the last connection.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def create_private(path: Path) -> None:
+    """The file is for its owner alone: it holds what users said.
+
+    SQLite gives the files beside it the same rights.
+    """
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def free_bytes(path: Path) -> int:
+    """What the disk has left for this process."""
+    status = os.statvfs(path.parent)
+    return status.f_bavail * status.f_frsize
+
+
+def require_not_emptied(path: Path) -> None:
+    """Raises SQLite's error for a file that was cut to nothing while it was in use.
+
+    SQLite takes it for a new one, and then waits for whoever is still connected to the old one.
+    The index of the log is made after the first page, so a file that is just being made has none.
+    """
+    try:
+        emptied = path.stat().st_size == 0 and path.with_name(path.name + "-shm").exists()
+    except OSError:
+        return
+    if emptied:
+        error = sqlite3.DatabaseError("the file is empty and the index of its log is not")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+def require_whole_file(path: Path) -> None:
+    """Raises SQLite's error when the file itself was cut short or overwritten at its beginning.
+
+    The connections that are kept go on with what they remember of it, so a new one looks, and at
+    the file alone. Another process that is writing pages at its end may be in between.
+    """
+    require_not_emptied(path)
+    for attempt in range(3):
+        try:
+            with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
+                connection.execute("PRAGMA schema_version").fetchone()
+                return
+        except sqlite3.DatabaseError:
+            if attempt == 2:
+                raise
+        time.sleep(0.1)
