@@ -10,7 +10,7 @@ import sqlite_utils
 from tests.server.stored import require_whole
 from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import open_database
-from webapp.storage.migrations import migrations
+from webapp.storage.sqlite.migrations import migrations
 from webapp.tenant_data.consistency.store import compare
 from webapp.tenant_data.storing import store_request
 from webapp.usage.figures import EVERYONE
