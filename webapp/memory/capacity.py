@@ -1,6 +1,6 @@
 """The rule by which a conversation is cut to so many messages; no storage, no users.
 
-It is section 4.6 of the contract: over the cap whole oldest turns go, the system messages stay in
+Over the cap whole oldest turns go, the system messages stay in
 front as long as the newest turn fits, the newest turn always stays. A turn begins at each user
 message; what stands before the first one, system messages apart, is a turn without a question.
 """

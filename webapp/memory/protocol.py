@@ -43,8 +43,8 @@ class Memory(Protocol):
     def users(self) -> Iterator[MemoryUser]:
         """Every user who has messages, in the order in which they came, read as it is asked for.
 
-        Whoever is cleared meanwhile may be left out, and whoever comes may be in it; nobody comes
-        twice. Other methods may be called on the way.
+        A user who is cleared meanwhile may be left out, a new one may be in it; nobody comes twice.
+        Other methods may be called on the way.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Small values of the database itself, by name: whoever keeps one says what it means."""
+"""Small values of the database itself, by name; who keeps one says what it means."""
 
 from __future__ import annotations
 

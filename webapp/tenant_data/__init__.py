@@ -1,1 +1,1 @@
-"""What concerns all that is kept of a tenant, whichever package keeps it; no SQL but reads."""
+"""Acts on all that is kept of a tenant, in several packages: the order of their calls."""

@@ -1,4 +1,4 @@
-"""Forgets tenants that nobody has heard of for long; when it runs is the caller's business."""
+"""Forgets tenants that were inactive for long; the caller says when it runs."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def encrypt_user_ids(
             progress(done, total)
     database.write(search.rebuild)
     database.compact()
-    # Said last: whoever is stopped before this line runs the command again and compacts again.
+    # The last step: a command that was stopped before it is run again, and compacts again.
     database.write(
         lambda connection: meta.put(connection, NOTE, f"{ENCRYPTED} {user_ids.key_check}")
     )

@@ -70,22 +70,18 @@ def store_request(
     counters.count_request(
         connection,
         tenant,
-        counters.Request(
-            at_ms=record.at_ms,
-            errors=int(record.failed),
-            refused=int(record.refused),
-            input_tokens=record.input_tokens,
-            output_tokens=record.output_tokens,
-            messages=messages,
-            latencies=latencies,
-            p95_ms=p95,
-            day=day,
-            day_before=0 if before.budget_day == day else _of_day(connection, tenant, record),
-            month=month,
-            month_before=(
-                0 if before.budget_month == month else _of_month(connection, tenant, record)
-            ),
-        ),
+        at_ms=record.at_ms,
+        errors=int(record.failed),
+        refused=int(record.refused),
+        input_tokens=record.input_tokens,
+        output_tokens=record.output_tokens,
+        messages=messages,
+        latencies=latencies,
+        p95_ms=p95,
+        day=day,
+        day_before=0 if before.budget_day == day else _of_day(connection, tenant, record),
+        month=month,
+        month_before=0 if before.budget_month == month else _of_month(connection, tenant, record),
     )
     usage.record(connection, tenant, record)
     return True

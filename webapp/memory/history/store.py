@@ -1,4 +1,4 @@
-"""Reads a session as an agent needs it: whole, or the newest turns; paging is in pages.py."""
+"""Reads a session as an agent needs it: whole, or the newest turns; pages are in paging/."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The rows of sessions; what was said in them is beside it."""
+"""The rows of sessions, without their messages."""

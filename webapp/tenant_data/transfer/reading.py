@@ -1,4 +1,4 @@
-"""Reads an export and finds it whole or faulty; what it is stored as is restoring.py's.
+"""Reads an export and checks each line of it; restoring.py stores it.
 
 The format is described in export.py. Exports of version 1 are read as well.
 """

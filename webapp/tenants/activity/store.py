@@ -1,4 +1,4 @@
-"""The SQL of who was active when: counts them, and finds those that were silent for long."""
+"""The SQL of activity: counts the active tenants, and finds those that were inactive for long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from webapp.storage import Connection
 
 @dataclass(frozen=True, slots=True)
 class Inactive:
-    """A tenant that nobody has heard of for long."""
+    """A tenant that was inactive for long."""
 
     number: int
     last_active_at: int

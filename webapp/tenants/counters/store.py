@@ -29,28 +29,6 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What one request adds, and how many messages came with it.
-
-    `day_before` and `month_before` are the tokens of the day and of the month without it; they
-    hold when the counters belong to another day or month.
-    """
-
-    at_ms: int
-    errors: int
-    refused: int
-    input_tokens: int
-    output_tokens: int
-    messages: int
-    latencies: str
-    p95_ms: int
-    day: int
-    day_before: int
-    month: int
-    month_before: int
-
-
-@dataclass(frozen=True, slots=True)
 class WithMessages:
     """A tenant that has messages; its id in the stored form."""
 
@@ -66,25 +44,44 @@ def latest(connection: Connection, number: int) -> Latest | None:
     return None if row is None else Latest(*row)
 
 
-def count_request(connection: Connection, number: int, request: Request) -> None:
-    """Adds one request, and says that the tenant was active."""
+def count_request(
+    connection: Connection,
+    number: int,
+    *,
+    at_ms: int,
+    errors: int,
+    refused: int,
+    input_tokens: int,
+    output_tokens: int,
+    messages: int,
+    latencies: str,
+    p95_ms: int,
+    day: int,
+    day_before: int,
+    month: int,
+    month_before: int,
+) -> None:
+    """Adds one request and the messages that came with it, and says that the tenant was active.
+
+    `day_before` and `month_before` are the tokens of the day and of the month without it; they
+    hold when the counters belong to another day or month.
+    """
     connection.execute(
         _COUNT_REQUEST,
         {
             "number": number,
-            "at": request.at_ms,
-            "errors": request.errors,
-            "refused": request.refused,
-            "input": request.input_tokens,
-            "output": request.output_tokens,
-            "tokens": request.input_tokens + request.output_tokens,
-            "messages": request.messages,
-            "latencies": request.latencies,
-            "p95": request.p95_ms,
-            "day": request.day,
-            "day_before": request.day_before,
-            "month": request.month,
-            "month_before": request.month_before,
+            "at": at_ms,
+            "errors": errors,
+            "refused": refused,
+            "input": input_tokens,
+            "output": output_tokens,
+            "messages": messages,
+            "latencies": latencies,
+            "p95": p95_ms,
+            "day": day,
+            "day_before": day_before,
+            "month": month,
+            "month_before": month_before,
         },
     )
 
@@ -144,13 +141,15 @@ _COUNT_REQUEST = """
         refused_count = refused_count + :refused,
         input_tokens = input_tokens + :input,
         output_tokens = output_tokens + :output,
-        total_tokens = total_tokens + :tokens,
+        total_tokens = total_tokens + :input + :output,
         p95_ms = :p95,
         latency_histogram = :latencies,
-        day_tokens = CASE WHEN budget_day = :day THEN day_tokens ELSE :day_before END + :tokens,
+        day_tokens =
+            CASE WHEN budget_day = :day THEN day_tokens ELSE :day_before END + :input + :output,
         budget_day = :day,
         month_tokens =
-            CASE WHEN budget_month = :month THEN month_tokens ELSE :month_before END + :tokens,
+            CASE WHEN budget_month = :month THEN month_tokens ELSE :month_before END
+            + :input + :output,
         budget_month = :month
     WHERE id = :number
 """

@@ -1,4 +1,4 @@
-"""User ids that are encrypted at rest; moving an existing database to them is in rekey.
+"""User ids that are encrypted at rest; tenant_data/encryption.py moves a database to them.
 
 AES-SIV (RFC 5297) is deterministic and authenticated: one id always gives one text, so it can be
 looked up and be unique, and a text that was changed is noticed. What it does give away is that
