@@ -102,7 +102,7 @@ class Scale:
         """Go from page to page as a person would, and return the query of the far one."""
         for _ in range(pages - 1):
             with self._database.read() as connection:
-                cursor = page(connection, query, self._now).next_cursor
+                cursor = page(connection, query, self._now).following
             if cursor is None:
                 return None
             query = TenantQuery(query.filter, query.sort, query.limit, cursor)

@@ -57,6 +57,7 @@ class Services:
     sign_in: SignIn
     stopping: Stopping
     console_secret: bytes = field(repr=False)
+    cursor_secret: bytes = field(repr=False)
     closed: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
@@ -178,6 +179,7 @@ def build_services(
         ),
         stopping=stopping,
         console_secret=derived_secret(secret, "console"),
+        cursor_secret=derived_secret(secret, "cursors"),
     )
 
 

@@ -36,13 +36,13 @@ EVERYTHING = [f"alice {session} {count}" for session in ("one", "two") for count
 @pytest.mark.parametrize("limit", [1, 3, 5, 10, 200])
 def test_every_message_comes_once_oldest_first(database: Database, alice: int, limit: int) -> None:
     found: list[str] = []
-    cursor = None
+    place = None
     with database.read() as connection:
         while True:
-            page = conversation(connection, alice, limit=limit, cursor=cursor)
+            page = conversation(connection, alice, limit=limit, place=place)
             found += said(page)
-            cursor = page.next_cursor
-            if cursor is None:
+            place = page.later
+            if place is None:
                 break
     assert found == EVERYTHING
 
@@ -51,13 +51,13 @@ def test_from_the_end_one_reads_backwards(database: Database, alice: int) -> Non
     with database.read() as connection:
         newest = conversation(connection, alice, limit=4, from_end=True)
         assert said(newest) == EVERYTHING[-4:]
-        assert newest.next_cursor is None
-        older = conversation(connection, alice, limit=4, cursor=newest.previous_cursor)
+        assert newest.later is None
+        older = conversation(connection, alice, limit=4, place=newest.earlier)
         assert said(older) == EVERYTHING[2:6]
-        oldest = conversation(connection, alice, limit=4, cursor=older.previous_cursor)
+        oldest = conversation(connection, alice, limit=4, place=older.earlier)
         assert said(oldest) == EVERYTHING[:2]
-        assert oldest.previous_cursor is None
-        again = conversation(connection, alice, limit=4, cursor=oldest.next_cursor)
+        assert oldest.earlier is None
+        again = conversation(connection, alice, limit=4, place=oldest.later)
         assert said(again) == EVERYTHING[2:6]
 
 
@@ -67,21 +67,15 @@ def test_one_session_alone(database: Database, alice: int) -> None:
         assert said(conversation(connection, alice, "three")) == []
 
 
-def test_bob_gets_nothing_for_the_cursor_of_alice(database: Database, alice: int) -> None:
+def test_bob_gets_nothing_for_a_place_of_alice(database: Database, alice: int) -> None:
     with database.read() as connection:
         bob = store.number_of(connection, "bob")
         assert bob is not None
-        cursor = conversation(connection, alice, limit=1).next_cursor
-        with pytest.raises(InvalidInput):
-            conversation(connection, bob, cursor=cursor)
-        with pytest.raises(InvalidInput):
-            conversation(connection, alice, "one", cursor=cursor)
-
-
-@pytest.mark.parametrize("cursor", ["", "x", "bnVsbA", "W10", "é", "A" * 5000])
-def test_rubbish_is_no_cursor(database: Database, alice: int, cursor: str) -> None:
-    with database.read() as connection, pytest.raises(InvalidInput, match="another list"):
-        conversation(connection, alice, cursor=cursor)
+        place = conversation(connection, alice, limit=1).later
+        assert place is not None
+        bobs = said(conversation(connection, bob, place=place))
+        assert not any(text.startswith("alice") for text in bobs)
+        assert said(conversation(connection, alice, "two", place=place)) == EVERYTHING[5:]
 
 
 @pytest.mark.parametrize("limit", [0, 201, -1])

@@ -320,7 +320,7 @@ def test_a_prefix_of_encrypted_ids_is_found_page_by_page(sealed: TenantDirectory
         page = sealed.page(query)
         assert len(page.rows) <= 7
         found += [row.user_id for row in page.rows]
-        if page.next_cursor is None:
+        if page.following is None:
             break
-        query = replace(query, cursor=page.next_cursor)
+        query = replace(query, position=page.following)
     assert sorted(found) == [f"org-alice-{number:02}" for number in range(30)]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
-import hashlib
 import json
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from itsdangerous import URLSafeSerializer
 
 from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
-from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.tenants.store import number_of
 
 TURN = {"user_id": "alice", "message": "Hello"}
@@ -202,23 +200,26 @@ def test_a_bad_query_is_a_400_that_names_its_field(
     assert list(answer.get_json()["fields"]) == [query.partition("=")[0]]
 
 
-def forged(query: TenantQuery, value: Any, number: Any) -> str:
-    """A cursor as whoever has read the source could make one."""
-    asked = [query.sort, "", None, None, False, "", None]
-    mark = hashlib.blake2s(json.dumps(asked).encode(), digest_size=6).hexdigest()
-    place = json.dumps([mark, 1, value, number])
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+def forged(value: Any, number: Any) -> str:
+    """A cursor as somebody who has read the source could make one, without the key."""
+    return str(URLSafeSerializer("guessed", serializer=json).dumps([True, value, number]))
 
 
 @pytest.mark.parametrize(
     ("value", "number"),
-    [("\ud800", 1), (1, 1), (None, 1), (["a"], 1), ("a", 2**70), ("a", True), ("a", 1.5)],
+    [
+        ("a", 1),
+        ("\ud800", 1),
+        (1, 1),
+        (None, 1),
+        (["a"], 1),
+        ("a", 2**70),
+        ("a", True),
+        ("a", 1.5),
+    ],
 )
 def test_a_forged_cursor_is_refused(client: FlaskClient, value: Any, number: Any) -> None:
-    query = TenantQuery(TenantFilter(), "user_id")
-    good = client.get(f"/api/tenants?sort=user_id&cursor={forged(query, 'a', 1)}")
-    assert good.status_code == 200, "the test forges wrongly"
-    answer = client.get(f"/api/tenants?sort=user_id&cursor={forged(query, value, number)}")
+    answer = client.get(f"/api/tenants?sort=user_id&cursor={forged(value, number)}")
     assert answer.status_code == 400
     assert list(answer.get_json()["fields"]) == ["cursor"]
 

@@ -27,7 +27,7 @@ from webapp.cli.text import readable, visible, wrapped
 from webapp.errors import Forbidden
 from webapp.memory.fields import message_fields, session_fields
 from webapp.memory.paging.conversation import MAX_LIMIT as MESSAGES_AT_ONCE
-from webapp.memory.paging.conversation import conversation
+from webapp.memory.paging.conversation import Place, conversation
 from webapp.memory.paging.store import StoredMessage
 from webapp.memory.sessions.store import sessions_of
 from webapp.services import Services
@@ -171,9 +171,9 @@ def _all(services: Services, query: TenantQuery) -> Iterator[TenantRow]:
     while True:
         page = services.directory.page(query)
         yield from page.rows
-        if page.next_cursor is None:
+        if page.following is None:
             return
-        query = replace(query, cursor=page.next_cursor)
+        query = replace(query, position=page.following)
 
 
 def _row(tenant: TenantRow) -> tuple[object, ...]:
@@ -191,15 +191,13 @@ def _row(tenant: TenantRow) -> tuple[object, ...]:
 
 
 def _messages(services: Services, number: int, session_id: str | None) -> Iterator[StoredMessage]:
-    cursor: str | None = None
+    place: Place | None = None
     while True:
         with services.database.read() as connection:
-            page = conversation(
-                connection, number, session_id, limit=MESSAGES_AT_ONCE, cursor=cursor
-            )
+            page = conversation(connection, number, session_id, limit=MESSAGES_AT_ONCE, place=place)
         yield from page.messages
-        cursor = page.next_cursor
-        if cursor is None:
+        place = page.later
+        if place is None:
             return
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from webapp.errors import InvalidInput
 from webapp.memory.paging.store import Position, StoredMessage, message_page
 from webapp.storage import Connection
 
 MAX_LIMIT = 200
-_MAX_NUMBER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Behind a message when it is `forward`, else before it: see `Position`."""
+
+    forward: bool
+    session: int
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
-    """Some messages, oldest first; the cursors lead to the later and the earlier ones."""
+    """Some messages, oldest first, and where the later and the earlier ones begin."""
 
     messages: tuple[StoredMessage, ...]
-    next_cursor: str | None = None
-    previous_cursor: str | None = None
+    later: Place | None = None
+    earlier: Place | None = None
 
 
 def conversation(
@@ -31,20 +35,19 @@ def conversation(
     session_id: str | None = None,
     *,
     limit: int = 50,
-    cursor: str | None = None,
+    place: Place | None = None,
     from_end: bool = False,
 ) -> ConversationPage:
     """A page of one session, or of all, each session's messages together.
 
-    Without a cursor it is the first page, or with `from_end` the last. `InvalidInput` for a
-    cursor that was not made for this tenant and session.
+    Without a place it is the first page, or with `from_end` the last. A place of another tenant
+    gives nothing of that tenant's.
     """
     if not 1 <= limit <= MAX_LIMIT:
         sentence = f"limit must be from 1 to {MAX_LIMIT}"
         raise InvalidInput(sentence, fields={"limit": sentence})
-    place = None if cursor is None else _read(cursor, tenant, session_id)
-    backward = from_end if place is None else not place[0]
-    position = None if place is None else place[1]
+    backward = from_end if place is None else not place.forward
+    position = None if place is None else Position(place.session, place.seq)
     found = message_page(
         connection,
         tenant,
@@ -64,33 +67,6 @@ def conversation(
     has_previous = more if backward else position is not None
     return ConversationPage(
         tuple(found),
-        _write(True, found[-1].position, tenant, session_id) if has_next else None,
-        _write(False, found[0].position, tenant, session_id) if has_previous else None,
+        Place(True, *astuple(found[-1].position)) if has_next else None,
+        Place(False, *astuple(found[0].position)) if has_previous else None,
     )
-
-
-def _write(forward: bool, at: Position, tenant: int, session_id: str | None) -> str:
-    place = [_fingerprint(tenant, session_id), int(forward), at.session, at.seq]
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
-
-
-def _read(cursor: str, tenant: int, session_id: str | None) -> tuple[bool, Position]:
-    sentence = "cursor belongs to another list; leave it out to begin again"
-    foreign = InvalidInput(sentence, fields={"cursor": sentence})
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        fingerprint, forward, session, seq = place
-    except (binascii.Error, ValueError, TypeError, RecursionError):
-        raise foreign from None
-    if fingerprint != _fingerprint(tenant, session_id):
-        raise foreign
-    for number in (session, seq):
-        if type(number) is not int or not 0 <= number <= _MAX_NUMBER:
-            raise foreign
-    return forward == 1, Position(session, seq)
-
-
-def _fingerprint(tenant: int, session_id: str | None) -> str:
-    asked = json.dumps([tenant, session_id])
-    return hashlib.blake2s(asked.encode(), digest_size=6).hexdigest()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from webapp.clock import Clock
 from webapp.storage import Connection, Database
 from webapp.tenants.listing import store as listing
-from webapp.tenants.listing.query import MAX_LIMIT, TenantQuery, cursor_at
+from webapp.tenants.listing.query import MAX_LIMIT, TenantQuery, position_at
 from webapp.tenants.listing.store import Page
 from webapp.tenants.rows import TenantRow
 from webapp.tenants.search import store as search
@@ -20,7 +20,7 @@ class ReadableListing:
     """Translates ids on the way to listing.py and back.
 
     With encrypted ids a search finds the very id alone, and a prefix is looked for among the
-    rows: such a page may be short, but its cursor leads on.
+    rows: such a page may be short, but it says where the next one begins.
     """
 
     def __init__(
@@ -78,9 +78,11 @@ class ReadableListing:
                 if readable.user_id.startswith(prefix):
                     found.append(readable)
                 if len(found) == wanted:
-                    last = index == len(page.rows) - 1 and page.next_cursor is None
-                    return Page(tuple(found), None if last else cursor_at(query, row, forward=True))
-            query = replace(query, cursor=page.next_cursor)
-            if page.next_cursor is None:
+                    last = index == len(page.rows) - 1 and page.following is None
+                    return Page(
+                        tuple(found), None if last else position_at(query, row, forward=True)
+                    )
+            query = replace(query, position=page.following)
+            if page.following is None:
                 break
-        return Page(tuple(found), query.cursor)
+        return Page(tuple(found), query.position)

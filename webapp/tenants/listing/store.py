@@ -1,6 +1,6 @@
 """Reads a page of the tenants in any order among a million; what may be asked is in query.py.
 
-A page walks the index of its sort from the cursor on, so the thousandth costs what the first
+A page walks the index of its sort from a position on, so the thousandth costs what the first
 does. When a filter leaves few tenants that walk would be long, so those few are looked up first
 and sorted.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from webapp.storage import Connection
-from webapp.tenants.listing.query import Position, TenantFilter, TenantQuery, cursor_at, position_of
+from webapp.tenants.listing.query import Position, TenantFilter, TenantQuery, position_at
 from webapp.tenants.rows import COLUMNS, TenantRow, row_of
 from webapp.tenants.search import store as search
 
@@ -24,20 +24,20 @@ KEYS = {"blocked": "COALESCE(blocked_at, 0)", "rate_limited_count": "refused_cou
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some tenants in order, and the cursors of the pages beside it; None where there is none.
+    """Some tenants in order, and where the pages beside it begin; None where there is none.
 
     `exact` is the tenant whose id is just what was searched for; only beside a first page.
     """
 
     rows: tuple[TenantRow, ...]
-    next_cursor: str | None = None
-    previous_cursor: str | None = None
+    following: Position | None = None
+    preceding: Position | None = None
     exact: TenantRow | None = None
 
 
 def page(connection: Connection, query: TenantQuery, now_ms: int) -> Page:
-    """The page that the query asks for; `InvalidInput` for a cursor of another list."""
-    position = position_of(query)
+    """The page that the query asks for."""
+    position = query.position
     if query.filter.matches_nothing:
         return Page(())
     forward = position is None or position.forward
@@ -61,8 +61,8 @@ def page(connection: Connection, query: TenantQuery, now_ms: int) -> Page:
     has_next, has_previous = (more, position is not None) if forward else (True, more)
     return Page(
         tuple(rows),
-        cursor_at(query, rows[-1], forward=True) if has_next else None,
-        cursor_at(query, rows[0], forward=False) if has_previous else None,
+        position_at(query, rows[-1], forward=True) if has_next else None,
+        position_at(query, rows[0], forward=False) if has_previous else None,
         exact,
     )
 

@@ -6,9 +6,6 @@ requests themselves, as summary.py does.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +31,19 @@ class RankedTenant:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order: behind the tenant of this number, which is sorted by this value."""
+
+    value: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class RankingPage:
-    """Tenants in order, and the cursor of the next ones."""
+    """Tenants in order, and where the next ones begin."""
 
     rows: tuple[RankedTenant, ...]
-    next_cursor: str | None = None
+    following: Place | None = None
 
 
 def top_tenants(
@@ -56,12 +61,12 @@ def per_tenant(
     *,
     sort: str = "-requests",
     limit: int = 50,
-    cursor: str | None = None,
+    after: Place | None = None,
 ) -> RankingPage:
     """The tenants with any request in the window, by one of `SORTS`, with `-` downwards.
 
     The first token and the percentiles sort those without a measurement as the smallest.
-    Figures move between two pages; the cursor is a place in their order.
+    Figures move between two pages; `after` is a place in their order.
     """
     column = sort.removeprefix("-")
     if column not in SORTS or not 1 <= limit <= MAX_LIMIT:
@@ -74,8 +79,8 @@ def per_tenant(
     values: dict[str, Any] = {"limit": limit + 1, "since": since, "period": window.period}
     if window.period == "minute":
         values["first"] = first_since(connection, since)
-    if cursor is not None:
-        values["value"], values["number"] = _read(cursor, sort, window)
+    if after is not None:
+        values |= {"value": after.value, "number": after.number}
     measure, share = _PERCENTILES.get(column, ("", 0))
     ranking = _BY_PERCENTILE if share else _BY_SUM
     found = connection.execute(
@@ -85,7 +90,7 @@ def per_tenant(
             share=share,
             measure=measure,
             page=_PAGE.format(
-                keyset="" if cursor is None else _KEYSET.format(beyond=beyond),
+                keyset="" if after is None else _KEYSET.format(beyond=beyond),
                 direction=direction,
             ),
         ),
@@ -96,7 +101,8 @@ def per_tenant(
         RankedTenant(number, user_id, totals(connection, number, window, now_ms))
         for number, user_id, _ in found[:limit]
     )
-    return RankingPage(ranked, _write(found[limit - 1], sort, window) if more else None)
+    last = found[limit - 1] if more else None
+    return RankingPage(ranked, None if last is None else Place(last[2], last[0]))
 
 
 _SUMS = {
@@ -177,25 +183,3 @@ _BY_PERCENTILE = """
     ),
     {page}
 """
-
-
-def _write(row: tuple[Any, ...], sort: str, window: Window) -> str:
-    place = json.dumps([sort, window.name, row[-1], row[0]])
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def _read(cursor: str, sort: str, window: Window) -> tuple[int, int]:
-    sentence = "cursor belongs to another list; leave it out to begin again"
-    foreign = InvalidInput(sentence, fields={"cursor": sentence})
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        place = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        of_sort, of_window, value, number = place
-    except (binascii.Error, ValueError, TypeError, RecursionError):
-        raise foreign from None
-    if (of_sort, of_window) != (sort, window.name):
-        raise foreign
-    for part in (value, number):
-        if type(part) is not int or abs(part) >= 2**63:
-            raise foreign
-    return value, number

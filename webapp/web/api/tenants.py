@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Annotated, Any, Final, Literal
 
 from flask import Response, jsonify
@@ -11,13 +12,14 @@ from webapp.allowances import MAX_LIMIT_CHARS
 from webapp.errors import InvalidInput
 from webapp.ids import check_user_id
 from webapp.memory.fields import message_fields, session_fields
-from webapp.memory.paging.conversation import ConversationPage, conversation
+from webapp.memory.paging.conversation import ConversationPage, Place, conversation
 from webapp.memory.sessions.store import sessions_of
 from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import (
     COLUMN_SORTS,
     DEFAULT_SORT,
     SORTS,
+    Position,
     TenantFilter,
     TenantQuery,
 )
@@ -26,10 +28,10 @@ from webapp.tenants.rows import TenantRow
 from webapp.web.audited import audited
 from webapp.web.binding import QueryShape, SessionId, Shape, bind_json, bind_query
 from webapp.web.context import caller, context, services
+from webapp.web.cursors import Cursor, read_cursor, write_cursor
 
 Limit = Annotated[int, Field(ge=1, le=200)]
 Search = Annotated[str, StringConstraints(max_length=255)]
-LONGEST_CURSOR = 4096
 LISTED = ("user_id", *COLUMN_SORTS, "blocked")
 # The plain spelling; that of Flask-Limiter and of the budgets allows for others as well.
 RATE_LIMIT_SCHEMA: Final[dict[str, Any]] = {
@@ -50,7 +52,7 @@ class TenantsQuery(QueryShape):
     search: Search = ""
     sort: str = Field(DEFAULT_SORT, json_schema_extra={"enum": list(SORTS)})
     limit: Limit = 50
-    cursor: str | None = Field(default=None, max_length=LONGEST_CURSOR)
+    cursor: Cursor | None = None
     blocked: bool | None = None
     has_errors: bool = False
 
@@ -70,7 +72,7 @@ class MessagesQuery(QueryShape):
 
     session_id: SessionId | None = None
     limit: Limit = 50
-    cursor: str | None = Field(default=None, max_length=LONGEST_CURSOR)
+    cursor: Cursor | None = None
 
 
 class ClearAll(Shape):
@@ -89,23 +91,20 @@ def list_tenants() -> Response:
     """A page of the tenants that the caller's credential may look at."""
     asked = bind_query(TenantsQuery)
     pattern = caller().users
-    query = TenantQuery(
-        TenantFilter(
-            search=asked.search,
-            blocked=asked.blocked,
-            has_errors=asked.has_errors,
-            prefix=pattern.text if pattern.is_prefix else "",
-            only=None if pattern.is_prefix else pattern.text,
-        ),
-        asked.sort,
-        asked.limit,
-        asked.cursor,
+    narrowed = TenantFilter(
+        search=asked.search,
+        blocked=asked.blocked,
+        has_errors=asked.has_errors,
+        prefix=pattern.text if pattern.is_prefix else "",
+        only=None if pattern.is_prefix else pattern.text,
     )
-    page = services().directory.page(query)
+    of_list = ("tenants", asked.sort, *astuple(narrowed))
+    position = read_cursor(asked.cursor, Position, *of_list)
+    page = services().directory.page(TenantQuery(narrowed, asked.sort, asked.limit, position))
     return jsonify(
         {
             "tenants": [_listed(tenant) for tenant in page.rows],
-            "next_cursor": page.next_cursor,
+            "next_cursor": write_cursor(page.following, *of_list),
         }
     )
 
@@ -141,16 +140,18 @@ def list_messages(user_id: str) -> Response:
     user_id = tenant_of_path(user_id)
     asked = bind_query(MessagesQuery)
     number = services().directory.number(user_id)
+    of_list = ("messages", number, asked.session_id)
+    place = read_cursor(asked.cursor, Place, *of_list)
     page = ConversationPage(())
     if number is not None:
         with services().database.read() as connection:
             page = conversation(
-                connection, number, asked.session_id, limit=asked.limit, cursor=asked.cursor
+                connection, number, asked.session_id, limit=asked.limit, place=place
             )
     return jsonify(
         {
             "messages": [message_fields(stored) for stored in page.messages],
-            "next_cursor": page.next_cursor,
+            "next_cursor": write_cursor(page.later, *of_list),
         }
     )
 

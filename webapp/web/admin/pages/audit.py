@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from webapp.web.admin.display.list_view import ListView, Pages
 from webapp.web.admin.figures.cache import figure_cache
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.context import services
+from webapp.web.cursors import Cursor, read_cursor, write_cursor
 
 ROWS = 50
 VERIFIED_SECONDS = 5.0
@@ -67,6 +68,13 @@ CSV_HEAD = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Behind the entry of this number: the newest stand first."""
+
+    entry: int
+
+
 class AuditQuery(FormShape):
     """The query of the page; `until` is the last day that is shown."""
 
@@ -75,7 +83,7 @@ class AuditQuery(FormShape):
     action: str = Field(default="", max_length=64)
     since: date | None = None
     until: date | None = None
-    cursor: int | None = Field(default=None, ge=1, le=2**62)
+    cursor: Cursor | None = None
 
     def asked(self) -> AuditFilter:
         return AuditFilter(
@@ -101,11 +109,15 @@ class AuditQuery(FormShape):
 
 def audit() -> ResponseReturnValue:
     query = bind_page(AuditQuery)
-    view = query.view("admin.audit")
+    asked, view = query.asked(), query.view("admin.audit")
+    of_list = ("audit", *astuple(asked))
+    place = read_cursor(query.cursor, Place, *of_list)
     with services().database.read() as connection:
-        page = log.page(connection, query.asked(), before=query.cursor, limit=ROWS)
+        page = log.page(
+            connection, asked, before=None if place is None else place.entry, limit=ROWS
+        )
     names = _Names()
-    following = page.next_before
+    following = None if page.next_before is None else Place(page.next_before)
     return render_template(
         "admin/audit.html",
         entries=[names.shown(entry) for entry in page.records],
@@ -114,7 +126,9 @@ def audit() -> ResponseReturnValue:
         filtered=view.filtered,
         action_options=[(name, name.replace("_", " ")) for name in ACTIONS],
         pages=Pages(
-            next_url=None if following is None else view.url(cursor=str(following)),
+            next_url=None
+            if following is None
+            else view.url(cursor=write_cursor(following, *of_list)),
             first_url=view.url() if query.cursor else None,
         ),
         csv_url=query.view("admin.audit_csv").url(),

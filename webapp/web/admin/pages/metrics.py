@@ -12,7 +12,7 @@ from pydantic import Field
 from webapp.storage import Connection
 from webapp.tenants.listing.query import TenantFilter, TenantQuery
 from webapp.usage.figures import Totals
-from webapp.usage.ranking.store import MAX_LIMIT, RankingPage, per_tenant
+from webapp.usage.ranking.store import MAX_LIMIT, Place, RankingPage, per_tenant
 from webapp.usage.summary import totals
 from webapp.usage.windows import WINDOWS, Window
 from webapp.web.admin.display.charts import latency_chart, traffic_chart
@@ -22,6 +22,7 @@ from webapp.web.admin.figures.cache import figure_cache
 from webapp.web.admin.figures.windows import FRESH_SECONDS, WindowName, everyone
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.context import services
+from webapp.web.cursors import Cursor, read_cursor, write_cursor
 
 ROWS = 50
 RANKING_SECONDS = 30.0
@@ -57,7 +58,7 @@ class MetricsQuery(FormShape):
     window: WindowName = "24h"
     search: str = Field(default="", max_length=255)
     sort: str = Field(default="-requests", max_length=40, pattern=r"^-?[a-z0-9_]+$")
-    cursor: str | None = Field(default=None, max_length=500)
+    cursor: Cursor | None = None
 
     def view(self, endpoint: str) -> ListView:
         params = {"window": self.window, "search": self.search}
@@ -71,7 +72,11 @@ def metrics() -> ResponseReturnValue:
     query = bind_page(MetricsQuery)
     window, view = WINDOWS[query.window], query.view("admin.metrics")
     usage = everyone(window)
-    rows, cursor = _found(query, window) if query.search.strip() else _ranked(query, window)
+    of_list = ("ranking", query.sort, window.name)
+    place = read_cursor(query.cursor, Place, *of_list)
+    rows, following = (
+        _found(query, window) if query.search.strip() else _ranked(query, window, place)
+    )
     return render_template(
         "admin/metrics.html",
         window=window.name,
@@ -83,7 +88,7 @@ def metrics() -> ResponseReturnValue:
         filters={"search": query.search},
         rows=None if rows is None else [_row(name, figures) for name, figures in rows],
         pages=Pages(
-            next_url=view.url(cursor=cursor) if cursor else None,
+            next_url=view.url(cursor=write_cursor(following, *of_list)) if following else None,
             first_url=view.url() if query.cursor else None,
         ),
         total=None,
@@ -115,16 +120,18 @@ def _row(user_id: str, figures: Totals) -> dict[str, Any]:
     }
 
 
-def _ranked(query: MetricsQuery, window: Window) -> tuple[list[Named] | None, str | None]:
+def _ranked(
+    query: MetricsQuery, window: Window, place: Place | None
+) -> tuple[list[Named] | None, Place | None]:
     """A page of the ranking; no rows while it is still being counted."""
     count = _counter(query, window)
     page = figure_cache().get(
-        ("ranking", window.name, query.sort, query.cursor),
-        lambda: count(query.cursor, ROWS),
+        ("ranking", window.name, query.sort, place),
+        lambda: count(place, ROWS),
         seconds=RANKING_SECONDS if window.name != "1h" else FRESH_SECONDS,
         patience=RANKING_PATIENCE_SECONDS,
     )
-    return (None, None) if page is None else (_named(page), page.next_cursor)
+    return (None, None) if page is None else (_named(page), page.following)
 
 
 def _all_ranked(query: MetricsQuery, window: Window) -> Iterator[Named]:
@@ -138,22 +145,22 @@ def _all_ranked(query: MetricsQuery, window: Window) -> Iterator[Named]:
             for row in current.rows:
                 yield readable(row.user_id), row.totals
             sent += len(current.rows)
-            if current.next_cursor is None or sent >= MAX_DOWNLOADED:
+            if current.following is None or sent >= MAX_DOWNLOADED:
                 return
-            current = count(current.next_cursor, MAX_LIMIT)
+            current = count(current.following, MAX_LIMIT)
 
     return rows()
 
 
-def _counter(query: MetricsQuery, window: Window) -> Callable[[str | None, int], RankingPage]:
+def _counter(query: MetricsQuery, window: Window) -> Callable[[Place | None, int], RankingPage]:
     """The function that counts one page; it runs in any thread."""
     database, clock, sort = services().database, services().clock, query.sort
 
-    def count(cursor: str | None, limit: int) -> RankingPage:
+    def count(after: Place | None, limit: int) -> RankingPage:
         now = clock.now_ms()
         return database.read_long(
             lambda connection: per_tenant(
-                connection, window, now, sort=sort, limit=limit, cursor=cursor
+                connection, window, now, sort=sort, limit=limit, after=after
             )
         )
 

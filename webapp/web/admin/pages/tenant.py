@@ -11,7 +11,7 @@ from pydantic import Field
 from webapp.accounts import audit
 from webapp.accounts.audit import AuditFilter
 from webapp.accounts.roles import Permission
-from webapp.memory.paging.conversation import ConversationPage, conversation
+from webapp.memory.paging.conversation import ConversationPage, Place, conversation
 from webapp.memory.sessions.store import sessions_of
 from webapp.periods import DAY_MS, month_span
 from webapp.storage import Connection
@@ -28,6 +28,7 @@ from webapp.web.admin.pages.audit import readable
 from webapp.web.admin.session.visitor import visitor
 from webapp.web.audited import audited
 from webapp.web.context import services
+from webapp.web.cursors import Cursor, read_cursor, write_cursor
 
 MESSAGES = 30
 REQUESTS = 20
@@ -42,7 +43,7 @@ class TenantQuery(FormShape):
 
 class ConversationQuery(FormShape):
     session_id: str | None = Field(default=None, max_length=255)
-    cursor: str | None = Field(default=None, max_length=500)
+    cursor: Cursor | None = None
 
 
 def tenant(user_id: str) -> ResponseReturnValue:
@@ -94,14 +95,15 @@ def conversation_page(user_id: str) -> ResponseReturnValue:
     """Earlier messages as a page; the script takes only the messages from it."""
     query = bind_page(ConversationQuery)
     row = services().directory.get(user_id)
+    place = read_cursor(query.cursor, Place, "messages", row.number, query.session_id)
     with services().database.read() as connection:
-        talk = _talk(connection, row, query.session_id, query.cursor)
+        talk = _talk(connection, row, query.session_id, place)
     return render_template(
         "admin/conversation.html",
         tenant=row,
         conversation={
             **_shown(row, query.session_id, talk),
-            "later_url": _url(row, query.session_id, talk.next_cursor),
+            "later_url": _url(row, query.session_id, talk.later),
         },
     )
 
@@ -114,12 +116,12 @@ def export(user_id: str) -> ResponseReturnValue:
 
 
 def _talk(
-    connection: Connection, row: TenantRow, session_id: str | None, cursor: str | None
+    connection: Connection, row: TenantRow, session_id: str | None, place: Place | None
 ) -> ConversationPage:
     if not visitor().may(Permission.READ_CONVERSATIONS):
         return ConversationPage(())
     return conversation(
-        connection, row.number, session_id, limit=MESSAGES, cursor=cursor, from_end=True
+        connection, row.number, session_id, limit=MESSAGES, place=place, from_end=True
     )
 
 
@@ -127,13 +129,14 @@ def _shown(row: TenantRow, session_id: str | None, talk: ConversationPage) -> di
     return {
         "session_id": session_id,
         "messages": [stored.message for stored in talk.messages],
-        "earlier_url": _url(row, session_id, talk.previous_cursor),
+        "earlier_url": _url(row, session_id, talk.earlier),
     }
 
 
-def _url(row: TenantRow, session_id: str | None, cursor: str | None) -> str | None:
-    if cursor is None:
+def _url(row: TenantRow, session_id: str | None, place: Place | None) -> str | None:
+    if place is None:
         return None
+    cursor = write_cursor(place, "messages", row.number, session_id)
     return url_for("admin.conversation", user_id=row.user_id, session_id=session_id, cursor=cursor)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Literal
 
 from flask import render_template, url_for
@@ -12,13 +12,20 @@ from pydantic import Field
 
 from webapp.periods import DAY_MS, HOUR_MS
 from webapp.tenants.fields import tenant_fields
-from webapp.tenants.listing.query import DEFAULT_SORT, MAX_LIMIT, TenantFilter, TenantQuery
+from webapp.tenants.listing.query import (
+    DEFAULT_SORT,
+    MAX_LIMIT,
+    Position,
+    TenantFilter,
+    TenantQuery,
+)
 from webapp.tenants.rows import TenantRow
 from webapp.tenants.store import count
 from webapp.web.admin.display.downloads import csv_download, json_download
 from webapp.web.admin.display.list_view import ListView, Pages
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.context import services
+from webapp.web.cursors import Cursor, read_cursor, write_cursor
 
 ROWS = 50
 MAX_DOWNLOADED = 1_000_000
@@ -48,20 +55,17 @@ class TenantsQuery(FormShape):
     state: Literal["", "open", "blocked", "failing"] = ""
     active: Literal["", "1h", "24h", "7d", "30d"] = ""
     sort: str = Field(default=DEFAULT_SORT, max_length=40)
-    cursor: str | None = Field(default=None, max_length=2000)
+    cursor: Cursor | None = None
 
     def asked(self) -> TenantQuery:
-        return TenantQuery(
-            filter=TenantFilter(
-                search=self.search.strip(),
-                blocked={"open": False, "blocked": True}.get(self.state),
-                has_errors=self.state == "failing",
-                active_within_ms=ACTIVE_MS.get(self.active),
-            ),
-            sort=self.sort,
-            limit=ROWS,
-            cursor=self.cursor,
+        """The list from its beginning."""
+        narrowed = TenantFilter(
+            search=self.search.strip(),
+            blocked={"open": False, "blocked": True}.get(self.state),
+            has_errors=self.state == "failing",
+            active_within_ms=ACTIVE_MS.get(self.active),
         )
+        return TenantQuery(narrowed, self.sort, ROWS)
 
     def view(self, endpoint: str) -> ListView:
         filters = {"search": self.search, "state": self.state, "active": self.active}
@@ -70,8 +74,14 @@ class TenantsQuery(FormShape):
 
 def tenants() -> ResponseReturnValue:
     query = bind_page(TenantsQuery)
-    page = services().directory.page(query.asked())
-    view = query.view("admin.tenants")
+    asked, view = query.asked(), query.view("admin.tenants")
+    of_list = ("tenants", asked.sort, *astuple(asked.filter))
+    position = read_cursor(query.cursor, Position, *of_list)
+    page = services().directory.page(replace(asked, position=position))
+
+    def url(place: Position | None) -> str | None:
+        return None if place is None else view.url(cursor=write_cursor(place, *of_list))
+
     return render_template(
         "admin/tenants.html",
         view=view,
@@ -79,8 +89,8 @@ def tenants() -> ResponseReturnValue:
         rows=page.rows,
         exact=page.exact,
         pages=Pages(
-            previous_url=view.url(cursor=page.previous_cursor) if page.previous_cursor else None,
-            next_url=view.url(cursor=page.next_cursor) if page.next_cursor else None,
+            previous_url=url(page.preceding),
+            next_url=url(page.following),
             first_url=view.url() if query.cursor else None,
         ),
         total=None if view.filtered else _total(),
@@ -108,7 +118,7 @@ def _cells(row: TenantRow) -> tuple[object, ...]:
 def _all_rows(query: TenantQuery) -> Iterator[TenantRow]:
     """Every row of the view, read page by page in short transactions."""
     directory = services().directory
-    query = replace(query, limit=MAX_LIMIT, cursor=None)
+    query = replace(query, limit=MAX_LIMIT)
     # The first page is read at once, so that a fault still has a page of its own.
     page = directory.page(query)
 
@@ -117,9 +127,9 @@ def _all_rows(query: TenantQuery) -> Iterator[TenantRow]:
         while True:
             yield from current.rows
             sent += len(current.rows)
-            if current.next_cursor is None or sent >= MAX_DOWNLOADED:
+            if current.following is None or sent >= MAX_DOWNLOADED:
                 return
-            current = directory.page(replace(query, cursor=current.next_cursor))
+            current = directory.page(replace(query, position=current.following))
 
     return rows()
 
