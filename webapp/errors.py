@@ -3,11 +3,16 @@
     SwitchboardError
     ├── ConfigurationError        a setting is missing or wrong: the start is refused
     ├── InvalidInput              what the caller sent cannot be used; names the fields
+    │   ├── UnknownHost           the Host header names a host that is not this server's
     │   ├── MessageTooLong        one message alone does not fit the model's context window
     │   └── GuardrailRefused      a guardrail said no to the input or to the answer
+    ├── TooManyFields             a body has more fields than any request needs
+    ├── UnsupportedMediaType      a body is of a type that the address does not take
     ├── Unauthenticated           no credential, or one that is not known
     ├── Forbidden                 a credential that may not do this
-    │   └── TenantBlocked         the tenant is blocked
+    │   ├── TenantBlocked         the tenant is blocked
+    │   ├── ForeignForm           another site sent the console's form
+    │   └── StaleForm             the form's token is missing, forged, or of a session that is over
     ├── NotFound                  there is no such thing for this caller
     ├── Conflict                  the thing changed, or is being done already
     │   └── TurnUnderWay          a turn asked for a turn of its own user: it would wait for itself
@@ -26,6 +31,7 @@
     │   └── LoopLimitExceeded     the model went on calling tools past the limit
     └── StorageUnavailable        the database is locked, full, corrupt or away
         └── SchemaOutOfDate       the database needs `switchboard db upgrade`
+            └── SchemaTooNew      a newer version made the database: this one cannot write it
 
 The text of an error is a sentence for the client. It never holds a provider's message, SQL, a key
 or a user's words; what an operator needs to know is chained as the cause and logged.
@@ -68,6 +74,13 @@ class InvalidInput(SwitchboardError):
         self.fields: dict[str, str] = dict(fields or {})
 
 
+class UnknownHost(InvalidInput):
+    """The Host header names a host that this server does not answer for."""
+
+    code = "unknown_host"
+    status = 421
+
+
 class MessageTooLong(InvalidInput):
     """One message alone is longer than the model's context window."""
 
@@ -83,6 +96,20 @@ class GuardrailRefused(InvalidInput):
     def __init__(self, message: str, *, guardrail: str) -> None:
         super().__init__(message)
         self.guardrail = guardrail
+
+
+class TooManyFields(SwitchboardError):
+    """The body has more fields than any request needs."""
+
+    code = "too_many_fields"
+    status = 413
+
+
+class UnsupportedMediaType(SwitchboardError):
+    """The body is of another media type than this address takes."""
+
+    code = "unsupported_media_type"
+    status = 415
 
 
 class Unauthenticated(SwitchboardError):
@@ -103,6 +130,18 @@ class TenantBlocked(Forbidden):
     """An operator has blocked this tenant."""
 
     code = "tenant_blocked"
+
+
+class ForeignForm(Forbidden):
+    """Another site made the browser send the console's form, or open a page that is audited."""
+
+    code = "foreign_origin"
+
+
+class StaleForm(Forbidden):
+    """The form's token is missing, forged, or of a session that is over."""
+
+    code = "stale_form"
 
 
 class NotFound(SwitchboardError):

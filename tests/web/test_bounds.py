@@ -7,7 +7,8 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from webapp.web.bounds import MAX_JSON_ITEMS, TooManyFields, require_few_items
+from webapp.errors import TooManyFields
+from webapp.web.bounds import MAX_JSON_ITEMS, require_few_items
 
 
 def post(client: FlaskClient, path: str, body: bytes, kind: str, **headers: str) -> tuple[int, str]:

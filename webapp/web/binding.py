@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, Wit
 from pydantic_core import PydanticCustomError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from webapp.errors import InvalidInput, SwitchboardError
+from webapp.errors import InvalidInput, UnsupportedMediaType
 from webapp.ids import MAX_ID_CHARS, check_session_id, check_user_id
 from webapp.web.bounds import require_few_items
 
@@ -69,13 +69,6 @@ def _checked(check: Any) -> AfterValidator:
 
 UserId = Annotated[str, _checked(check_user_id), WithJsonSchema(IDENTIFIER_SCHEMA)]
 SessionId = Annotated[str, _checked(check_session_id), WithJsonSchema(IDENTIFIER_SCHEMA)]
-
-
-class UnsupportedMediaType(SwitchboardError):
-    """The body is of another type than JSON."""
-
-    code = "unsupported_media_type"
-    status = 415
 
 
 def bind_json(shape: type[BoundShape]) -> BoundShape:

@@ -14,7 +14,7 @@ from flask import Flask, Request, request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
-from webapp.errors import InvalidInput, SwitchboardError
+from webapp.errors import InvalidInput, TooManyFields, UnsupportedMediaType
 
 MAX_QUERY_FIELDS: Final = 100
 MAX_COOKIES: Final = 200
@@ -24,20 +24,6 @@ MAX_STRANGERS_FORM_BYTES: Final = 64 * 1024
 
 # A string that does not end reaches to the end, so that no byte is looked at twice.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-
-
-class TooManyFields(SwitchboardError):
-    """The body has more fields than any request needs."""
-
-    code = "too_many_fields"
-    status = 413
-
-
-class UnsupportedForm(SwitchboardError):
-    """No form here sends files."""
-
-    code = "unsupported_media_type"
-    status = 415
 
 
 def field_bounds(app: Flask) -> None:
@@ -73,7 +59,7 @@ class BoundedForms(FormDataParser):
         options: dict[str, str] | None = None,
     ) -> Any:
         if mimetype == "multipart/form-data":
-            raise UnsupportedForm("A form must be sent as application/x-www-form-urlencoded.")
+            raise UnsupportedMediaType("A form must be sent as application/x-www-form-urlencoded.")
         if mimetype != "application/x-www-form-urlencoded":
             return super().parse(stream, mimetype, content_length, options)
         most = self.max_form_memory_size

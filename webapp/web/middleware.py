@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes, urlsplit, urlunsplit
 from flask import Flask, Request, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from webapp.errors import InvalidInput
+from webapp.errors import InvalidInput, UnknownHost
 from webapp.this_machine import is_loopback
 from webapp.web import compression, cors, errors
 from webapp.web import context as request_context
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from webapp.services import Services
 
 access_logger = logging.getLogger("switchboard.access")
-
-
-class UnknownHost(InvalidInput):
-    """The Host header names a host that this server does not answer for."""
-
-    code = "unknown_host"
-    status = 421
 
 
 def trusted_proxies(app: Flask) -> None:

@@ -8,11 +8,11 @@ from dataclasses import asdict
 
 from flask import Response, jsonify, request
 
-from webapp.errors import ClientGone, SwitchboardError
+from webapp.errors import ClientGone, SwitchboardError, UnsupportedMediaType
 from webapp.tenant_data.transfer.reading import MAX_LINE_BYTES
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited
-from webapp.web.binding import UnsupportedMediaType, require_plain_body
+from webapp.web.binding import require_plain_body
 from webapp.web.context import RequestContext, context, services
 from webapp.web.pacing import blocks_of, lines_of, paced
 

@@ -8,9 +8,8 @@ from http import HTTPStatus
 from flask import Response, make_response, redirect, render_template, request, url_for
 from markupsafe import escape
 
-from webapp.errors import Refused, SwitchboardError, Unauthenticated
+from webapp.errors import ForeignForm, Refused, StaleForm, SwitchboardError, Unauthenticated
 from webapp.web.admin.forms.draft import Draft, draft_from_sign_in, draft_of_request
-from webapp.web.admin.session.guard import ForeignForm, StaleForm
 from webapp.web.admin.session.visitor import visitor
 from webapp.web.context import context
 from webapp.web.csrf import origin_of

@@ -9,7 +9,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from webapp.accounts.roles import Permission
-from webapp.errors import Forbidden
+from webapp.errors import Forbidden, ForeignForm, StaleForm
 from webapp.web.admin.session.visitor import signed_in, visitor
 from webapp.web.bounds import MAX_STRANGERS_FORM_BYTES
 from webapp.web.context import services
@@ -20,18 +20,6 @@ from webapp.web.elsewhere import is_of_another_page
 AUDITED_READS = frozenset({Permission.EXPORT_TENANT})
 
 View = Callable[..., ResponseReturnValue]
-
-
-class ForeignForm(Forbidden):
-    """The form was sent by a page of another site."""
-
-    code = "foreign_origin"
-
-
-class StaleForm(Forbidden):
-    """The form's token is missing, forged, or of a session that is over."""
-
-    code = "stale_form"
 
 
 def guarded(view: View, permission: Permission | None) -> View:
