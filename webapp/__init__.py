@@ -34,13 +34,12 @@ def create_app(
     `ConfigurationError`.
     """
     # Imported here, so that `from webapp.agent import Agent` does not bring Flask along.
-    from flask import Flask
-
     from webapp.cli import switchboard
     from webapp.services import build_services
     from webapp.settings import load_settings
     from webapp.this_machine import require_dev_server
     from webapp.web import door, limits, routes
+    from webapp.web.application import Application
     from webapp.web.context import EXTENSION
     from webapp.web.door import Doors
     from webapp.web.limits import Limits
@@ -48,7 +47,7 @@ def create_app(
 
     settings = loaded or load_settings()
     require_dev_server(settings)
-    app = Flask(
+    app = Application(
         "switchboard",
         instance_path=str(settings.instance_path.absolute()),
         root_path=str(_root()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -52,6 +53,7 @@ def _faults(settings: Settings) -> Iterable[str]:
         )
 
 
+@functools.lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether the name or address, without a port, is this machine's own."""
     name = host.lower().rstrip(".")

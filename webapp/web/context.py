@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from flask import current_app, g, request
+from flask import Flask, current_app, g, request
 
 from webapp.accounts.principal import Principal
 from webapp.errors import SwitchboardError, Unauthenticated
@@ -47,20 +47,23 @@ class RequestContext:
 
 def services() -> Services:
     """The services of the current application."""
-    return cast("Services", current_app.extensions[EXTENSION])
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # of the proxy
+    return cast("Services", app.extensions[EXTENSION])
 
 
 def context() -> RequestContext:
     """The current request's context."""
-    return cast("RequestContext", g.context)
+    # Not through the proxy, which every access would look up anew: a turn comes here often.
+    return cast("RequestContext", g._get_current_object().context)
 
 
 def begin(started: float) -> RequestContext:
     """Makes the context; keeps the caller's request id when it is a sane one."""
     given = request.headers.get("X-Request-Id", "")
     request_id = given if _SANE_REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
-    g.context = RequestContext(request_id, started, doors_of(current_app).of(request.path))
-    return cast("RequestContext", g.context)
+    here = RequestContext(request_id, started, doors_of(current_app).of(request.path))
+    g.context = here
+    return here
 
 
 def caller() -> Principal:
