@@ -14,7 +14,7 @@ from webapp.settings import LoadedSettings, Settings
 from webapp.tenants.user_ids.forms import PlainUserIds, UserIds
 
 if TYPE_CHECKING:
-    from webapp.accounts.jwks import KeySet
+    from webapp.accounts.tokens.jwks import KeySet
 
 AUDIT_PURPOSE = "audit log"
 
@@ -63,6 +63,6 @@ def tokens_of(settings: Settings, secret: str, keys: Keys, clock: Clock) -> Toke
 def _key_set(settings: Settings, clock: Clock) -> KeySet | None:
     if not settings.jwt_jwks_url:
         return None
-    from webapp.accounts.jwks import KeySet
+    from webapp.accounts.tokens.jwks import KeySet
 
     return KeySet(settings.jwt_jwks_url, clock=clock)

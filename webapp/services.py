@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from webapp.access import audit_log, derived_secret, tokens_of, user_ids_of
 from webapp.accounts.admins import Admins
+from webapp.accounts.admins.passwords import Passwords
 from webapp.accounts.audit import AuditLog
 from webapp.accounts.keys import Keys
-from webapp.accounts.passwords import Passwords
 from webapp.accounts.sign_in import SignIn
 from webapp.accounts.tokens import Tokens
 from webapp.agent import Guardrail, Model, Toolkit

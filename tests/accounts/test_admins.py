@@ -9,8 +9,8 @@ import pytest
 from tests.accounts.conftest import StillClock
 from webapp.accounts import audit
 from webapp.accounts.admins import Admins
+from webapp.accounts.admins.passwords import Passwords
 from webapp.accounts.audit import Actor, AuditLog
-from webapp.accounts.passwords import Passwords
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Database
 

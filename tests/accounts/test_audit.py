@@ -22,6 +22,7 @@ from webapp.accounts.audit import (
     NotSealed,
     VerifiedChain,
 )
+from webapp.accounts.audit.log import GENESIS
 from webapp.errors import Conflict, StorageUnavailable
 from webapp.instance_secret import instance_secret
 from webapp.services import build_services
@@ -90,7 +91,7 @@ def test_an_act_that_fails_leaves_no_entry(database: Database, alice: Actor) -> 
 
     with pytest.raises(ValueError):  # noqa: PT011  # raised bare by act
         database.write(act)
-    assert verify(database) == VerifiedChain(0, audit.GENESIS)
+    assert verify(database) == VerifiedChain(0, GENESIS)
 
 
 def test_a_whole_log_is_verified_and_its_head_changes_with_every_entry(

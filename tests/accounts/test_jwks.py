@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.accounts.conftest import StillClock
 from tests.fakes import until
-from webapp.accounts.fetching import fetch_body
-from webapp.accounts.jwks import (
+from webapp.accounts.tokens import Tokens
+from webapp.accounts.tokens.fetching import fetch_body
+from webapp.accounts.tokens.jwks import (
     MAX_AGE_SECONDS,
     REFRESH_SECONDS,
     RETRY_SECONDS,
@@ -26,7 +27,6 @@ from webapp.accounts.jwks import (
     KeySet,
     read_key_set,
 )
-from webapp.accounts.tokens import Tokens
 from webapp.errors import ConfigurationError
 
 OLD = rsa.generate_private_key(public_exponent=65537, key_size=2048)

@@ -12,8 +12,8 @@ import pytest
 from tests.accounts.conftest import StillClock
 from webapp.accounts import audit
 from webapp.accounts.audit import Actor, AuditLog, VerifiedChain
-from webapp.accounts.key import NewKey
 from webapp.accounts.keys import Keys, forget_user
+from webapp.accounts.keys.key import NewKey
 from webapp.accounts.user_pattern import UserPattern
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Database

@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from tests.fakes import until
-from webapp.accounts.passwords import (
+from webapp.accounts.admins.passwords import (
     KNOWN_AT_ONCE,
     STRANGERS_AT_ONCE,
     WAITING,

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.accounts.conftest import StillClock
-from webapp.accounts import audit, try_store
+from webapp.accounts import audit
 from webapp.accounts.address_groups import address_group
 from webapp.accounts.admins import Admins
+from webapp.accounts.admins.passwords import Passwords
 from webapp.accounts.audit import Actor, AuditLog
-from webapp.accounts.known_browsers import KEPT_SECONDS, KnownBrowsers
-from webapp.accounts.passwords import Passwords
-from webapp.accounts.sign_in import ABSOLUTE_SECONDS, IDLE_SECONDS, LINK_SECONDS, SignIn
-from webapp.accounts.tries import (
+from webapp.accounts.sign_in.known_browsers import KEPT_SECONDS, KnownBrowsers
+from webapp.accounts.sign_in.sign_in import ABSOLUTE_SECONDS, IDLE_SECONDS, LINK_SECONDS, SignIn
+from webapp.accounts.tries import store as try_store
+from webapp.accounts.tries.tries import (
     FAILURES_OF_ADDRESS,
     FAILURES_OF_BROWSER,
     FAILURES_OF_SESSION,

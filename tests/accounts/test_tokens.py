@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from tests.accounts.conftest import StillClock
 from webapp.accounts.audit import Actor, AuditLog
-from webapp.accounts.key import NewKey
 from webapp.accounts.keys import Keys, Standing
+from webapp.accounts.keys.key import NewKey
 from webapp.accounts.principal import Principal
 from webapp.accounts.roles import Permission, check_role
-from webapp.accounts.tokens import AHEAD_SECONDS, LEEWAY_SECONDS, Tokens
+from webapp.accounts.tokens.tokens import AHEAD_SECONDS, LEEWAY_SECONDS, Tokens
 from webapp.accounts.user_pattern import UserPattern
 from webapp.errors import ConfigurationError, Conflict, Forbidden, InvalidInput
 from webapp.storage import Database

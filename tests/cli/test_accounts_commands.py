@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from webapp.access import AUDIT_PURPOSE, derived_secret
 from webapp.accounts import audit
 from webapp.accounts.admins import Admins
+from webapp.accounts.admins.passwords import Passwords
 from webapp.accounts.audit import Actor, AuditLog, VerifiedChain
 from webapp.accounts.keys import Keys
-from webapp.accounts.passwords import Passwords
 from webapp.cli import switchboard
 from webapp.clock import SystemClock
 from webapp.services import build_services

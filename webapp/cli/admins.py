@@ -7,7 +7,7 @@ import sys
 import click
 
 from webapp.accounts.admins import Admin, check_admin_name
-from webapp.accounts.passwords import check_new_password
+from webapp.accounts.admins.passwords import check_new_password
 from webapp.accounts.roles import ADMIN_ROLES
 from webapp.cli.asking import YES, confirm_on_terminal
 from webapp.cli.opened import opened_services

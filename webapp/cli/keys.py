@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from webapp.accounts.key import SCHEME, Key, NewKey
 from webapp.accounts.keys import DEFAULT_OVERLAP_SECONDS
+from webapp.accounts.keys.key import SCHEME, Key, NewKey
 from webapp.accounts.roles import ROLES
 from webapp.cli.asking import YES, confirm_on_terminal
 from webapp.cli.opened import opened_services

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from webapp.accounts import key_store as keys
+from webapp.accounts.keys import store as keys
 from webapp.errors import ConfigurationError
 from webapp.storage import Connection, Database, meta
 from webapp.tenants import store as tenants

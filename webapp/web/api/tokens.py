@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Response, jsonify
 from pydantic import Field
 
-from webapp.accounts.tokens import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
+from webapp.accounts.tokens.tokens import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
 from webapp.web.binding import Shape, UserId, bind_json
 from webapp.web.context import caller, services
 

@@ -14,7 +14,7 @@ from tests.fakes import HandClock
 from tests.web.admin.conftest import audit_of
 from tests.web.admin.person import Person, form_to, sign_in, sign_in_again
 from webapp.accounts.audit import Actor
-from webapp.accounts.tries import FAILURES_OF_ADDRESS, FAILURES_OF_SESSION
+from webapp.accounts.tries.tries import FAILURES_OF_ADDRESS, FAILURES_OF_SESSION
 
 PASSWORD = "correct horse battery"
 

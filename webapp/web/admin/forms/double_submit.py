@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from flask import request
 
-from webapp.accounts import once_store as store
+from webapp.accounts import submissions
 from webapp.errors import Conflict, NotFound
 from webapp.storage import Connection
 from webapp.tenants.notes import Audit, AuditNote
@@ -38,7 +38,7 @@ def submission_id() -> str | None:
     if not _FORM_ID.fullmatch(form_id):
         return None
     age = services().clock.now_ms() - int(form_id[:13])
-    if not -_AHEAD_MS <= age < store.KEPT_MS:
+    if not -_AHEAD_MS <= age < submissions.KEPT_MS:
         raise Conflict("This page is too old to act from; open it again.", code="stale_form")
     return form_id
 
@@ -59,7 +59,7 @@ def act_once(act: Callable[[Audit], object], say: Callable[[AuditNote], str]) ->
             write(connection, note)
             return
         said = say(note)
-        if form_id is not None and not store.take(connection, form_id, said, clock.now_ms()):
+        if form_id is not None and not submissions.take(connection, form_id, said, clock.now_ms()):
             raise _AlreadyDone
         write(connection, note)
 
@@ -78,7 +78,9 @@ def claim(form_id: str | None) -> bool:
     if form_id is None:
         return True
     now = services().clock.now_ms()
-    return services().database.write(lambda connection: store.take(connection, form_id, "", now))
+    return services().database.write(
+        lambda connection: submissions.take(connection, form_id, "", now)
+    )
 
 
 def earlier_outcome(form_id: str | None) -> str | None:
@@ -86,4 +88,4 @@ def earlier_outcome(form_id: str | None) -> str | None:
     if form_id is None:
         return None
     with services().database.read() as connection:
-        return store.outcome(connection, form_id)
+        return submissions.outcome(connection, form_id)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from webapp.accounts import audit as log
 from webapp.accounts.audit import AuditFilter, AuditRecord, BrokenAt, NotSealed
-from webapp.accounts.audit_store import LAST_MOMENT
+from webapp.accounts.audit.store import LAST_MOMENT
 from webapp.periods import DAY_MS, iso_utc
 from webapp.web.admin.display.downloads import csv_download, json_download
 from webapp.web.admin.display.list_view import ListView, Pages

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from flask import flash, make_response, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from webapp.accounts.key import Key, NewKey
+from webapp.accounts.keys.key import Key, NewKey
 from webapp.accounts.privacy import require_mintable
 from webapp.errors import InvalidInput
 from webapp.periods import DAY_MS

@@ -8,8 +8,8 @@ from flask import Response, flash, make_response, redirect, render_template, req
 from flask.typing import ResponseReturnValue
 
 from webapp.accounts.admins import fold_name
-from webapp.accounts.known_browsers import cookie_name
 from webapp.accounts.sign_in import NewSession
+from webapp.accounts.sign_in.known_browsers import cookie_name
 from webapp.errors import RateLimited, Unauthenticated
 from webapp.web.admin.forms.draft import ACTION, CARRIED, draft_from_sign_in
 from webapp.web.admin.layout.template_context import THEME_COOKIE, THEMES

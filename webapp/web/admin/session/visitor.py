@@ -9,10 +9,10 @@ from typing import cast
 from flask import Response, g, request
 
 from webapp.accounts.audit import Actor
-from webapp.accounts.known_browsers import KEPT_SECONDS, cookie_name
 from webapp.accounts.privacy import LOOKING
 from webapp.accounts.roles import Permission
 from webapp.accounts.sign_in import SignedIn
+from webapp.accounts.sign_in.known_browsers import KEPT_SECONDS, cookie_name
 from webapp.errors import Unauthenticated
 from webapp.web.admin.paths import PREFIX, SIGN_IN_PATH
 from webapp.web.context import context, services

@@ -6,9 +6,9 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.accounts import key_store as store
 from webapp.accounts.audit import Actor, AuditEntry, AuditLog
-from webapp.accounts.key import Key, NewKey, check_key_name, digest_of, id_of, new_key
+from webapp.accounts.keys import store
+from webapp.accounts.keys.key import Key, NewKey, check_key_name, digest_of, id_of, new_key
 from webapp.accounts.principal import Principal
 from webapp.accounts.roles import Role, check_role
 from webapp.accounts.user_pattern import UserPattern

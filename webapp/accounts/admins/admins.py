@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.accounts import admin_store as store
+from webapp.accounts.admins import store
+from webapp.accounts.admins.passwords import Passwords, check_new_password
 from webapp.accounts.audit import Actor, AuditEntry, AuditLog
-from webapp.accounts.passwords import Passwords, check_new_password
 from webapp.accounts.roles import ADMIN_ROLES, Role, check_role
+from webapp.accounts.sessions import store as sessions
 from webapp.clock import Clock, SystemClock
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Connection, Database
@@ -125,7 +126,7 @@ class Admins:
             if admin.is_active:
                 _keep_an_owner(connection, admin)
                 store.set_disabled(connection, admin.id, self._clock.now_ms())
-                store.end_sessions_of(connection, admin.id)
+                sessions.end_sessions_of(connection, admin.id)
                 self._audit(connection, by, "disable_admin", admin)
 
         return self._change(name, change)
@@ -161,7 +162,7 @@ class Admins:
 
         def change(connection: Connection, admin: Admin) -> None:
             store.set_password_hash(connection, admin.id, kept)
-            store.end_sessions_of(connection, admin.id, keep=keep_session)
+            sessions.end_sessions_of(connection, admin.id, keep=keep_session)
             self._audit(connection, by, "set_admin_password", admin)
 
         return self._change(folded, change)

@@ -1,4 +1,4 @@
-"""Who did what to whom: the log's values, its writing and its proof; its SQL is in audit_store.
+"""The audit log: how an entry is added and how the whole is proved; its SQL is in store.
 
 Each entry carries the hash of the one before it, and the newest entry's number and hash stand in
 the head as well, written in the same transaction and sealed under SECRET_KEY. So a changed,
@@ -16,136 +16,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from webapp.accounts import audit_store as store
-from webapp.accounts.audit_seal import NO_KEY, AuditSeal, Head
-from webapp.accounts.principal import Principal
+from webapp.accounts.audit import store
+from webapp.accounts.audit.entries import Actor, AuditEntry, BrokenAt, NotSealed, VerifiedChain
+from webapp.accounts.audit.seal import NO_KEY, AuditSeal, Head
 from webapp.clock import Clock
 from webapp.errors import Conflict, StorageUnavailable
-from webapp.storage import Connection, Database
+from webapp.storage import Connection
 from webapp.storage.production import is_production
 
 GENESIS = "0" * 64
-PAGE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who acts: `name` as `Principal.actor` gives it, or `cli`; `address` is where from."""
-
-    name: str
-    role: str
-    address: str = ""
-    request_id: str = ""
-
-    @classmethod
-    def of(cls, principal: Principal, *, address: str = "", request_id: str = "") -> Actor:
-        return cls(principal.actor, principal.role, address, request_id)
-
-    @classmethod
-    def command_line(cls) -> Actor:
-        """Whoever has a shell on the machine; the database is theirs anyway."""
-        return cls("cli", "owner")
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One act, to be recorded in the transaction of the act.
-
-    `tenant_id` is the tenant's number, never its user id: a forgotten user's name must be gone
-    from here as well. `target` names what is not a tenant, such as a key or an account.
-    `before` and `after` are figures and settings, never a user's words.
-    """
-
-    actor: Actor
-    action: str
-    tenant_id: int | None = None
-    target: str = ""
-    before: Mapping[str, Any] = field(default_factory=dict)
-    after: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRecord:
-    """An entry as it stands in the log; `at` is in milliseconds since 1970-01-01 UTC."""
-
-    id: int
-    at: int
-    actor: str
-    role: str
-    address: str
-    action: str
-    tenant_id: int | None
-    target: str
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    request_id: str
-    hash: str
-    # It is not what was written here, and shown as well as can be.
-    damaged: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AuditFilter:
-    """Which entries: all fields that are set must match. `until` itself is excluded, in ms."""
-
-    actor: str | None = None
-    action: str | None = None
-    tenant_id: int | None = None
-    since: int | None = None
-    until: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditPage:
-    """Entries, newest first; `next_before` is the `before` of the next page, None at the end."""
-
-    records: tuple[AuditRecord, ...]
-    next_before: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedChain:
-    """Every entry is as it was written; `head` is the newest hash, to be kept elsewhere."""
-
-    count: int
-    head: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotSealed:
-    """The chain is whole, but entries up to `up_to` were there before this SECRET_KEY sealed it:
-    under another key, or written by somebody who has none. `switchboard audit seal` vouches."""
-
-    count: int
-    head: str
-    up_to: int
-
-    @property
-    def sentence(self) -> str:
-        if not self.up_to:
-            return (
-                "The audit log is whole, but nothing proves where it began: the database was made"
-                " by a program that has no key, such as one with a SQLiteMemory, or all earlier"
-                " entries were taken out. If it is the first, run `switchboard audit seal`."
-            )
-        return (
-            f"The audit log is whole, but its entries up to {self.up_to} of {self.count} are not"
-            " sealed under this SWITCHBOARD_SECRET_KEY. If it was changed, compare the log with"
-            " the head that was noted before, and run `switchboard audit seal`; if it was not,"
-            " entries may have been cut off or made up: compare with a backup."
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenAt:
-    """The first entry that is not as it was written, and how that shows."""
-
-    id: int
-    reason: str
 
 
 class AuditLog:
@@ -290,54 +171,6 @@ def _chain(connection: Connection) -> VerifiedChain | BrokenAt:
 
 def _agrees(head: Head, chain: VerifiedChain) -> bool:
     return (head.number, head.hash) == (chain.count, chain.head)
-
-
-def page(
-    connection: Connection,
-    chosen: AuditFilter | None = None,
-    *,
-    before: int | None = None,
-    limit: int = 50,
-) -> AuditPage:
-    """A page of the entries that match, newest first."""
-    wanted = chosen or AuditFilter()
-    found = store.matching(connection, _parameters(wanted), before=before, limit=limit + 1)
-    records = tuple(_record(entry) for entry in found[:limit])
-    return AuditPage(records, records[-1].id if len(found) > limit else None)
-
-
-def export(database: Database, chosen: AuditFilter | None = None) -> Iterator[AuditRecord]:
-    """Every entry that matches, newest first, read page by page so that no read is long."""
-    before: int | None = None
-    while True:
-        with database.read() as connection:
-            found = page(connection, chosen, before=before, limit=PAGE)
-        yield from found.records
-        if found.next_before is None:
-            return
-        before = found.next_before
-
-
-def _parameters(chosen: AuditFilter) -> dict[str, Any]:
-    fields = {name: getattr(chosen, name) for name in AuditFilter.__slots__}
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _record(entry: store.StoredEntry) -> AuditRecord:
-    before, after = _figures(entry.row[8]), _figures(entry.row[9])
-    damaged = not entry.sound or before is None or after is None
-    row, figures = entry.row, (before or {}, after or {})
-    values: tuple[Any, ...] = (*row[:8], *figures, row[10], entry.hash, damaged)
-    return AuditRecord(*values)
-
-
-def _figures(text: str) -> Mapping[str, Any] | None:
-    """What was noted; None when it is not what was written here."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _json(value: object) -> str:

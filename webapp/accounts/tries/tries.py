@@ -14,9 +14,9 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-from webapp.accounts import try_store as store
 from webapp.accounts.address_groups import address_group
-from webapp.accounts.try_store import Tried
+from webapp.accounts.tries import store
+from webapp.accounts.tries.store import Tried
 from webapp.clock import Clock
 from webapp.errors import RateLimited
 from webapp.storage import Connection, Database

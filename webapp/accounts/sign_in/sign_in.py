@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from webapp.accounts import admin_store as store
-from webapp.accounts.admins import Admin, admin_of, fold_name
+from webapp.accounts.admins import store as admins
+from webapp.accounts.admins.admins import Admin, admin_of, fold_name
+from webapp.accounts.admins.passwords import Passwords
 from webapp.accounts.audit import Actor, AuditEntry, AuditLog
-from webapp.accounts.known_browsers import KnownBrowsers
-from webapp.accounts.passwords import Passwords
 from webapp.accounts.principal import Principal
-from webapp.accounts.tries import Admitted, Tries
+from webapp.accounts.sessions import store as sessions
+from webapp.accounts.sign_in.known_browsers import KnownBrowsers
+from webapp.accounts.tries.tries import Admitted, Tries
 from webapp.clock import Clock, SystemClock
 from webapp.errors import NotFound, RateLimited, StorageUnavailable, Unauthenticated
 from webapp.storage import Connection, Database
@@ -105,7 +106,7 @@ class SignIn:
         """
         folded = fold_name(name)
         with self._database.read() as connection:
-            row = store.by_name(connection, folded)
+            row = admins.by_name(connection, folded)
         known = self._browsers.recognised(browser, None if row is None else admin_of(row))
         admitted = self._tries.admit(folded, address, known)
         if admitted.wait_seconds:
@@ -118,11 +119,11 @@ class SignIn:
 
         def work(connection: Connection) -> NewSession:
             # The password may have been changed, or the account disabled, while it was checked.
-            now = store.by_name(connection, folded)
+            now = admins.by_name(connection, folded)
             if now is None or now[6] != kept or not self._may_enter(admin_of(now)):
                 raise Unauthenticated("Name or password is wrong.", code="sign_in_failed")
             if better is not None:
-                store.set_password_hash(connection, now[0], better)
+                admins.set_password_hash(connection, now[0], better)
             self._tries.succeeded(connection, admitted)
             return self._begin(connection, admin_of(now), "password", address, request_id)
 
@@ -135,7 +136,7 @@ class SignIn:
         """
         admitted = self._tries.admit_session(signed_in.session.id)
         with self._database.read() as connection:
-            row = store.by_id(connection, signed_in.admin.id)
+            row = admins.by_id(connection, signed_in.admin.id)
         if not self._matches(password, None if row is None else row[6], admitted):
             return False
         self._tries.called_off(admitted)
@@ -159,13 +160,13 @@ class SignIn:
         """The secret of a sign-in link, good once and for a short time; an older one goes."""
 
         def work(connection: Connection) -> str:
-            row = store.by_name(connection, fold_name(name))
+            row = admins.by_name(connection, fold_name(name))
             if row is None or not admin_of(row).is_active:
                 raise NotFound("There is no such active account.")
             token = secrets.token_urlsafe(TOKEN_BYTES)
             expires_at = self._clock.now_ms() + round(seconds * 1000)
-            store.drop_links_of(connection, row[0])
-            store.add_link(connection, _hash(token), row[0], expires_at)
+            sessions.drop_links_of(connection, row[0])
+            sessions.add_link(connection, _hash(token), row[0], expires_at)
             entry = AuditEntry(by, "make_sign_in_link", target=f"admin:{row[1]}")
             self._log.record(connection, entry)
             return token
@@ -179,8 +180,8 @@ class SignIn:
         """
 
         def work(connection: Connection) -> NewSession:
-            admin_id = store.use_link(connection, _hash(token), self._clock.now_ms())
-            row = None if admin_id is None else store.by_id(connection, admin_id)
+            admin_id = sessions.use_link(connection, _hash(token), self._clock.now_ms())
+            row = None if admin_id is None else admins.by_id(connection, admin_id)
             if row is None or not self._may_enter(admin_of(row)):
                 raise Unauthenticated(
                     "This sign-in link was used already or is too old.", code="sign_in_failed"
@@ -200,7 +201,7 @@ class SignIn:
         self, connection: Connection, admin: Admin, way: str, address: str, request_id: str
     ) -> NewSession:
         now = self._clock.now_ms()
-        store.drop_old(
+        sessions.drop_old(
             connection,
             idle_since=now - self._idle_ms,
             born_before=now - self._absolute_ms,
@@ -208,7 +209,8 @@ class SignIn:
         )
         token = secrets.token_urlsafe(TOKEN_BYTES)
         where = address[:MAX_ADDRESS_CHARS]
-        store.start_session(connection, _hash(token), admin.id, where, now)
+        sessions.start_session(connection, _hash(token), admin.id, where, now)
+        admins.note_sign_in(connection, admin.id, now)
         actor = Actor(f"admin:{admin.name}", admin.role, where, request_id)
         entry = AuditEntry(actor, "sign_in", after={"with": way})
         self._log.record(connection, entry)
@@ -224,7 +226,7 @@ class SignIn:
         if not token or len(token) > MAX_TOKEN_CHARS:
             return None
         with self._database.read() as connection:
-            row = store.session(connection, _hash(token))
+            row = sessions.session(connection, _hash(token))
         if row is None:
             return None
         session, admin = AdminSession(*row[:4]), admin_of(row[4:])
@@ -240,7 +242,7 @@ class SignIn:
     def _see(self, session_id: int, now: int) -> None:
         try:
             self._database.write(
-                lambda connection: store.touch_session(connection, session_id, now)
+                lambda connection: sessions.touch_session(connection, session_id, now)
             )
         except StorageUnavailable:
             # A page can still be read while the database cannot be written.
@@ -250,7 +252,7 @@ class SignIn:
         """Where the account is signed in, the latest first."""
         now = self._clock.now_ms()
         with self._database.read() as connection:
-            found = [AdminSession(*row) for row in store.sessions_of(connection, admin.id)]
+            found = [AdminSession(*row) for row in sessions.sessions_of(connection, admin.id)]
         return tuple(
             session
             for session in found
@@ -268,7 +270,7 @@ class SignIn:
         """Ends one session of this account; False when it has no such session."""
 
         def work(connection: Connection) -> bool:
-            if store.end_session(connection, session_id, admin.id) == 0:
+            if sessions.end_session(connection, session_id, admin.id) == 0:
                 return False
             entry = AuditEntry(by, "sign_out", target=f"admin:{admin.name}")
             self._log.record(connection, entry)
@@ -280,7 +282,7 @@ class SignIn:
         """Ends all sessions of this account but `keep`; gives their number."""
 
         def work(connection: Connection) -> int:
-            ended = store.end_sessions_of(connection, admin.id, keep=keep)
+            ended = sessions.end_sessions_of(connection, admin.id, keep=keep)
             target = f"admin:{admin.name}"
             entry = AuditEntry(by, "sign_out_everywhere", target=target, after={"ended": ended})
             self._log.record(connection, entry)

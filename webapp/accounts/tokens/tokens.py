@@ -21,8 +21,8 @@ from webapp.ids import check_user_id
 if TYPE_CHECKING:
     import jwt
 
-    from webapp.accounts.jwks import KeySet
     from webapp.accounts.keys import Standing
+    from webapp.accounts.tokens.jwks import KeySet
 
 # PyJWT and the cryptography under it take 9 MiB, so they are imported at the first token.
 OWN_ALGORITHM: Final = "HS256"

@@ -20,7 +20,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from webapp.accounts.fetching import DEADLINE_SECONDS, fetch_body
+from webapp.accounts.tokens.fetching import DEADLINE_SECONDS, fetch_body
 from webapp.clock import Clock, SystemClock
 from webapp.errors import ConfigurationError
 

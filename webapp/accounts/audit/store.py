@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.accounts.audit_seal import Head
+from webapp.accounts.audit.seal import Head
 from webapp.storage import Connection
 
 Row = tuple[int, int, str, str, str, str, int | None, str, str, str, str]

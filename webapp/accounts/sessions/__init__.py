@@ -1,0 +1,1 @@
+"""The sessions of the console and the links that begin one, as rows."""

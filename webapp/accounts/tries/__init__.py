@@ -1,0 +1,1 @@
+"""Tries to sign in, counted so that guessing is slow."""
