@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from flask.testing import FlaskClient
 from tests.conftest import MakeApp, services_of
 from tests.fakes import HandClock
 from tests.server.stored import opened, rows
+from webapp.memory.clearing.parts import clear_part
 from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.storage.slices import ROWS
 from webapp.tenant_data import clearing
 from webapp.tenant_data.acts import TenantActs
+from webapp.tenant_data.forgetting import forget_part
 from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store
 from webapp.tenants.directory import TenantDirectory
@@ -234,3 +237,36 @@ def test_after_a_forget_and_a_stop_no_file_holds_a_word_of_it(
         assert b"zqxwvkj" not in content, file
         assert b"wombatsecret-z" not in content, file
     assert b"wombatsecret-bob" in path.read_bytes()
+
+
+class Recorded:
+    """A connection that notes the table's row or rows that each statement changes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.changes: list[str] = []
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any:
+        if not sql.lstrip().startswith(("SELECT", "WITH")):
+            self.changes.append(" ".join(sql.split()))
+        return self._connection.execute(sql, parameters)
+
+    def executemany(self, sql: str, parameters: Any, /) -> Any:
+        self.changes.append(" ".join(sql.split()))
+        return self._connection.executemany(sql, parameters)
+
+
+@pytest.mark.parametrize("act", [clear_part, forget_part])
+def test_what_reads_and_then_deletes_holds_the_tenants_row_first(
+    database: Database, act: Callable[[Any, int], object]
+) -> None:
+    number = talk(database, "alice", 3)
+
+    def work(connection: Connection) -> list[str]:
+        recorded = Recorded(connection)
+        act(recorded, number)
+        return recorded.changes
+
+    changes = database.write(work)
+    assert changes[0].startswith("UPDATE tenants SET created_at = created_at WHERE id")
+    assert len(changes) > 3

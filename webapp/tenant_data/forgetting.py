@@ -54,6 +54,7 @@ def forget_part(
     None when it is gone already, or with `inactive_since` when it was active from that moment on
     or is blocked. A block stays, without the user's name.
     """
+    tenants.hold(connection, number)
     if inactive_since is not None and not activity.is_inactive(connection, number, inactive_since):
         return None
     before = sessions.count(connection, number)

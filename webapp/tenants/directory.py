@@ -114,6 +114,8 @@ class TenantDirectory:
         before = _known(self._find(connection, user_id))
         if before.number == rows.NOBODY:
             return self._lift(connection, before, change, audit)
+        store.hold(connection, before.number)
+        before = _known(self._find(connection, user_id))
         if not isinstance(change.blocked, Unset):
             restrictions.set_blocked(
                 connection, before.number, change.blocked, self._clock.now_ms()

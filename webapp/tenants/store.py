@@ -62,6 +62,18 @@ def ensure(connection: Connection, stored_id: str, now_ms: int, *, user_id: str 
     return number
 
 
+def hold(connection: Connection, number: int) -> None:
+    """Holds the tenant's row until the transaction ends.
+
+    What reads a tenant's rows and then changes them begins with it, so that two that do so come
+    one after the other, on an engine that has several writers as well.
+    """
+    # Not the id: its change would also be one of the search's index.
+    connection.execute(
+        "UPDATE tenants SET created_at = created_at WHERE id = :number", {"number": number}
+    )
+
+
 def standing(connection: Connection, stored_id: str, *, user_id: str = "") -> Standing | None:
     """One indexed read for each turn; None when there is no such tenant.
 

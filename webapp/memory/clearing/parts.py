@@ -12,6 +12,7 @@ from webapp.memory.clearing import store
 from webapp.memory.kept_answers import store as kept_answers
 from webapp.storage import Connection
 from webapp.storage.slices import ROWS
+from webapp.tenants import store as tenants
 from webapp.tenants.activity import store as activity
 from webapp.tenants.counters import store as counters
 
@@ -30,6 +31,7 @@ class ClearedPart:
 
 def clear_part(connection: Connection, tenant: int, most: int = ROWS) -> ClearedPart:
     """Takes about `most` messages of the tenant; session state stays, and with it the session."""
+    tenants.hold(connection, tenant)
     gone, finished = store.clear_part(connection, tenant, most)
     if not finished:
         counters.count_messages(connection, tenant, -gone)
@@ -52,26 +54,26 @@ def clear(connection: Connection, tenant: int) -> int:
 def clear_all_part(connection: Connection, after: int, most: int = ROWS) -> ClearedPart:
     """Takes about `most` messages of the tenants numbered above `after`, in their order."""
     found = counters.with_messages(connection, after, TENANTS)
-    gone = tenants = 0
+    gone = clear_by_now = 0
     for tenant in found:
         part = clear_part(connection, tenant.number, most - gone)
         gone += part.messages
         if not part.finished:
-            return ClearedPart(gone, tenants, finished=False, after=after)
-        tenants += 1
+            return ClearedPart(gone, clear_by_now, finished=False, after=after)
+        clear_by_now += 1
         after = tenant.number
         if gone >= most:
-            return ClearedPart(gone, tenants, finished=False, after=after)
+            return ClearedPart(gone, clear_by_now, finished=False, after=after)
     if len(found) == TENANTS:
-        return ClearedPart(gone, tenants, finished=False, after=after)
+        return ClearedPart(gone, clear_by_now, finished=False, after=after)
     # Those of tenants whose messages went by another way, such as a smaller cap.
     left = kept_answers.clear_left(connection, most)
-    return ClearedPart(gone, tenants, finished=left < most, after=after)
+    return ClearedPart(gone, clear_by_now, finished=left < most, after=after)
 
 
 def clear_inactive(connection: Connection, before_ms: int, limit: int) -> int:
     """Clears at most `limit` tenants that were last active before then; returns how many."""
-    tenants = activity.silent_with_messages(connection, before_ms, limit)
-    for tenant in tenants:
+    silent = activity.silent_with_messages(connection, before_ms, limit)
+    for tenant in silent:
         clear(connection, tenant)
-    return len(tenants)
+    return len(silent)

@@ -50,6 +50,7 @@ def store_import(
     """
     known = store.number_of(connection, stored_id) is not None
     number = store.ensure(connection, stored_id, now_ms, user_id=user_id)
+    store.hold(connection, number)
     kept = _put_sessions(connection, number, contents, now_ms, cap)
     if not known:
         counters.put(connection, number, _tenant_values(contents.tenant, now_ms))
