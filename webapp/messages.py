@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 from uuid import uuid4
@@ -81,6 +81,30 @@ class Message:
         return datetime.fromtimestamp(self.created_at_ms / 1000, UTC)
 
     @classmethod
+    def stored(
+        cls,
+        role: Role,
+        content: str,
+        message_id: str,
+        tool_calls: tuple[ToolCall, ...],
+        tool_call_id: str | None,
+        created_at_ms: int,
+    ) -> Message:
+        """A message as a store gives it back: nothing is checked, for half the cost of a new one.
+
+        A turn reads a hundred of them.
+        """
+        message = object.__new__(cls)
+        _set_role(message, role)
+        _set_content(message, content)
+        _set_id(message, message_id)
+        _set_tool_calls(message, tool_calls)
+        _set_tool_call_id(message, tool_call_id)
+        _set_created_at_ms(message, created_at_ms)
+        _set_extra(message, None)
+        return message
+
+    @classmethod
     def system(cls, content: str) -> Message:
         return cls("system", content)
 
@@ -102,6 +126,18 @@ class Message:
     def tool(cls, content: str, *, tool_call_id: str) -> Message:
         """The result of the call `tool_call_id`."""
         return cls("tool", content, tool_call_id=tool_call_id)
+
+
+# A frozen dataclass sets its fields by name; the slots themselves take half the time.
+(
+    _set_role,
+    _set_content,
+    _set_id,
+    _set_tool_calls,
+    _set_tool_call_id,
+    _set_created_at_ms,
+    _set_extra,
+) = (vars(Message)[each.name].__set__ for each in fields(Message))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from webapp.errors import PlaceLost, TenantBusy, TurnUnderWay
@@ -74,11 +74,14 @@ class TurnQueue(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _LocalPlace:
-    """One turn's place in a line; `held` from the moment its turn has come until it leaves."""
+    """One turn's place in a line; `held` from the moment its turn has come until it leaves.
+
+    Who finds the line empty needs no `gate`.
+    """
 
     queue: TurnQueue
     tenant: str
-    gate: threading.Event = field(default_factory=threading.Event)
+    gate: threading.Event | None = None
     held: bool = False
 
     def require_held(self, transaction: Any = None) -> None:  # noqa: ARG002 - nothing to look up
@@ -144,9 +147,9 @@ class LocalTurnQueue:
                 " of its own."
             )
         place = _LocalPlace(self, tenant)
-        first = self._join(place, waiting_limit)
+        gate = self._join(place, waiting_limit)
         try:
-            place.held = first or _opened(place.gate, cancel)
+            place.held = gate is None or _opened(gate, cancel)
             mine = place.held
             if mine:
                 _inside.set((*outer, place))
@@ -158,8 +161,8 @@ class LocalTurnQueue:
         if not mine:
             yield None
 
-    def _join(self, place: _LocalPlace, waiting_limit: int | None) -> bool:
-        """Puts the place at the end of the line; True when it is the only one."""
+    def _join(self, place: _LocalPlace, waiting_limit: int | None) -> threading.Event | None:
+        """Puts the place at the end of the line; None when it is the only one, else its gate."""
         with self._mutex:
             while True:
                 line = self._lines.setdefault(place.tenant, deque())
@@ -167,20 +170,22 @@ class LocalTurnQueue:
                     raise TenantBusy(
                         "Too many messages of this user are waiting already; try again in a moment."
                     )
+                if line:
+                    place.gate = threading.Event()
                 line.append(place)
                 # A stream that was collected just now may have emptied and removed this line.
                 if self._lines.get(place.tenant) is line:
-                    return line[0] is place
+                    return None if line[0] is place else place.gate
 
     def _leave(self, place: _LocalPlace) -> None:
         """Takes the place out of the line and opens the gate at the head, if it is not yet open."""
         with self._mutex:
             line = self._lines[place.tenant]
             line.remove(place)
-            if line:
-                line[0].gate.set()
-            else:
+            if not line:
                 self._lines.pop(place.tenant, None)
+            elif (gate := line[0].gate) is not None:
+                gate.set()
 
 
 def _opened(gate: threading.Event, cancel: Cancellation | None) -> bool:

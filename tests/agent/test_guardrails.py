@@ -1,4 +1,4 @@
-"""Tests of what may refuse a question or an answer (AG-26)."""
+"""Tests of what may refuse a question or an answer."""
 
 from __future__ import annotations
 

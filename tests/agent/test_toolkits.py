@@ -55,7 +55,7 @@ def test_the_four_operations(name: str, a: object, b: object, result: str) -> No
         (9, 9**9, "Error: The number is too large."),
         (9.5, 10**9, "Error: The number is too large."),
         (0, -1, "Error: Division by zero is not defined."),
-        (-8, 0.5, "Error: A broken power of a negative number is not real."),
+        (-8, 0.5, "Error: A fractional power of a negative number is not real."),
     ],
 )
 def test_powers_are_right_and_bounded(base: object, exponent: object, result: str) -> None:

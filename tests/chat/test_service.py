@@ -1,4 +1,4 @@
-"""ChatService: what contract §4 promises of a turn."""
+"""ChatService: what it promises of a turn."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The rule by which a conversation is cut to so many messages; no storage, no users.
 
-Over the cap whole oldest turns go, the system messages stay in
-front as long as the newest turn fits, the newest turn always stays. A turn begins at each user
-message; what stands before the first one, system messages apart, is a turn without a question.
+Over the cap whole oldest turns go, the system messages stay in front as long as the newest turn
+fits, the newest turn always stays. A turn begins at each user message; what stands before the first
+one, system messages apart, is a turn without a question.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ def without_orphans(messages: Iterable[Item], calls_before: Iterable[str] = ()) 
 
     `calls_before` are the ids of the calls in the turn that the first message may continue.
     """
+    messages = list(messages)
+    # Each turn comes by here with its whole history, which mostly holds no tool message.
+    if "tool" not in [message.role for message in messages]:
+        return messages
     calls = set(calls_before)
     standing = []
     for message in messages:
@@ -106,6 +110,11 @@ def oldest_turns(roles: Sequence[str], excess: int) -> int | None:
 def _cut(
     messages: Sequence[Item], cap: int, shorten: Callable[[list[Item], int], list[Item]]
 ) -> tuple[Item, ...]:
+    roles = [message.role for message in messages]
+    if "system" not in roles:
+        first = oldest_turns(roles, len(roles) - cap)
+        if first is not None:
+            return tuple(messages[first:])
     systems = [message for message in messages if message.role == "system"]
     turns = _turns(messages)
     kept = turns.pop() if turns else []

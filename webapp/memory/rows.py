@@ -12,7 +12,7 @@ from webapp.messages import Message, ToolCall
 def message_of(row: Sequence[Any]) -> Message:
     """The message of message_id, role, content, tool_calls, tool_call_id, created_at."""
     message_id, role, content, tool_calls, tool_call_id, created_at = row
-    return Message(
+    return Message.stored(
         role,
         content,
         message_id,

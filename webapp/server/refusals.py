@@ -1,4 +1,4 @@
-"""Answers to what never becomes a request: the error object of contract §3, as bytes."""
+"""Answers to what never becomes a request: the error object of every answer, as bytes."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def power(base: Number, exponent: Number) -> Number:
     if base == 0 and exponent < 0:
         raise ToolError("Division by zero is not defined.")
     if base < 0 and exponent != int(exponent):
-        raise ToolError("A broken power of a negative number is not real.")
+        raise ToolError("A fractional power of a negative number is not real.")
     if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0:
         # Whole powers grow without end: 9 ** 9 ** 9 would take hours and gigabytes.
         if abs(base) > 1 and base.bit_length() * exponent > MAX_BITS:
