@@ -1,4 +1,4 @@
-"""Reads the settings from the environment and `instance/switchboard.env`; nothing else does.
+"""Reads the settings from the environment and `instance/switchboard.env`, and checks them.
 
 What a value may look like is setting_kinds.py's; each fault is a sentence that names the setting,
 and all of them are told at once.
@@ -7,7 +7,6 @@ and all of them are told at once.
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from webapp import setting_kinds as kinds
+from webapp.environment import environment as process_environment
 from webapp.errors import ConfigurationError
 from webapp.setting_kinds import parse_duration, parse_size
 from webapp.settings_file import read_settings_file, read_text, why
@@ -190,7 +190,7 @@ def load_settings(
     file = read_settings_file(folder / SETTINGS_FILE, lambda name: _field_name(name) is not None)
     faults = list(file.faults)
     given: dict[str, _Given] = {}
-    environment = os.environ if environ is None else environ
+    environment = process_environment() if environ is None else environ
     # The later layer goes before the earlier one.
     given |= _layer(file.values, "file", faults, f" in {file.path}")
     given |= _layer(environment, "environment", faults, "")
@@ -212,7 +212,7 @@ def load_settings(
 
 def client_settings(environ: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:
     """The URL and the key that `switchboard chat` uses when it is told no others."""
-    environment = os.environ if environ is None else environ
+    environment = process_environment() if environ is None else environ
     url, key = (environment.get(name, "").strip() or None for name in CLIENT_NAMES)
     return url, key
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 from dataclasses import replace
 
 from webapp import create_app
+from webapp.environment import is_dev_server, server_log_format
 from webapp.errors import SwitchboardError
 from webapp.housekeeping import start_housekeeping
 from webapp.observability.logs import configure_logging
-from webapp.server import LOG_FORMAT, is_dev_server
 from webapp.server.log import LINES
 from webapp.settings import load_settings
 from webapp.web.context import EXTENSION
@@ -24,7 +23,7 @@ try:
     app.extensions[EXTENSION].require_sound_database()
     app.extensions[EXTENSION].warm_up()
 except SwitchboardError as error:
-    if os.environ.get(LOG_FORMAT) == "json":  # noqa: TID251  # from our own command
+    if server_log_format() == "json":
         logging.getLogger(LINES).error("cannot_start", extra={"reason": str(error)})
     else:
         sys.stderr.write(f"{error}\n")

@@ -10,10 +10,10 @@ import click
 from webapp.accounts.audit import Actor
 from webapp.cli.output import examples
 from webapp.cli.serving import require_free_port, run_gunicorn
+from webapp.environment import DEV_SERVER, EMBEDDED_MODEL
 from webapp.errors import ConfigurationError
 from webapp.instance_secret import instance_secret_file
 from webapp.redaction import redacted_url
-from webapp.server import DEV_SERVER, EMBEDDED_MODEL
 from webapp.services import build_services
 from webapp.settings import LoadedSettings, load_settings
 from webapp.storage.production import is_production

@@ -16,9 +16,11 @@ from typing import NoReturn
 
 import click
 
+from webapp.environment import LOG_FORMAT, READY_LINE
+from webapp.environment import environment as own_environment
 from webapp.errors import ConfigurationError
 from webapp.observability.logs import configure_logging
-from webapp.server import LOG_FORMAT, READY_LINE, TELLING_SECONDS
+from webapp.server import TELLING_SECONDS
 from webapp.server.capacity import FEWEST_OPEN_FILES, Capacity, capacity, raise_open_files
 from webapp.settings import Settings
 
@@ -103,7 +105,7 @@ def run_gunicorn(
     json_log = settings.log_format == "json"
     held = _capacity(concurrency or settings.concurrency, json_log=json_log)
     waited = settings.turn_seconds + STORING_SECONDS if grace is None else grace
-    inherited = dict(os.environ)  # noqa: TID251  # handed on, not read
+    inherited = dict(own_environment())
     inherited.pop(f"{CONCURRENCY}_FILE", None)
     line = json.dumps(ready) if json_log else ready_text
     own = {CONCURRENCY: str(held.turns), LOG_FORMAT: settings.log_format, READY_LINE: line}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from typing import Any
 
+from webapp.environment import embedded_model, is_dev_itself, ready_line, server_log_format
 from webapp.local_model.keeper import Keeper
 from webapp.observability.logs import formatter
 from webapp.server.capacity import raise_open_files
@@ -36,39 +36,22 @@ preload_app = False
 forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
-EMBEDDED_MODEL = "EMBEDDED_MODEL_OF_DEV"
-READY_LINE = "READY_LINE"
-DEV_SERVER = "DEV_SERVER"
 TELLING_SECONDS = 5  # of the graceful timeout, for telling those whose turn is cut
-LOG_FORMAT = "LOG_FORMAT_OF_THE_SERVER"
-
-
-def is_dev_server() -> bool:
-    """Whether this worker's parent is what `switchboard dev` became: it left its number, which an
-    inherited or written-down variable cannot have."""
-    number = os.environ.get(DEV_SERVER)  # noqa: TID251  # from our own command, not a setting
-    return number == str(os.getppid())
 
 
 def on_starting(server: Any) -> None:
     """Before the workers are made, which inherit the number of files."""
     raise_open_files()
-    left = os.environ.get(EMBEDDED_MODEL, "").split()  # noqa: TID251  # from our own command
-    if left and is_dev_itself():
-        pid, descriptor = (int(number) for number in left)
-        server.embedded_model = Keeper(pid, descriptor, server.log.warning)
+    left = embedded_model()
+    if left is not None and is_dev_itself():
+        server.embedded_model = Keeper(*left, server.log.warning)
         server.embedded_model.start()
-
-
-def is_dev_itself() -> bool:
-    """Whether this process is the one that `switchboard dev` became."""
-    return os.environ.get(DEV_SERVER) == str(os.getpid())  # noqa: TID251  # as above
 
 
 def when_ready(_server: Any) -> None:
     """Says where the server listens; called once the sockets are open."""
-    line = os.environ.get(READY_LINE)  # noqa: TID251  # from our own command, not a setting
-    if line and os.environ.get(LOG_FORMAT) == "json":  # noqa: TID251  # as above
+    line = ready_line()
+    if line and server_log_format() == "json":
         fields = {"name": "switchboard.server", "levelname": "INFO", "msg": "ready"}
         record = logging.makeLogRecord({**fields, **json.loads(line)})
         line = formatter("json").format(record)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import signal
 import subprocess  # nosec B404  # for our own program
@@ -13,7 +12,7 @@ import time
 from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.arbiter import Arbiter
 
-from webapp.server import LOG_FORMAT
+from webapp.environment import LOG_FORMAT, environment
 from webapp.server.log import LINES
 
 AGAIN_SECONDS = 1.0
@@ -79,7 +78,7 @@ def _fault() -> str:
     """Why a worker could not start now; nothing when it could."""
     tried = subprocess.run(  # nosec B603  # our own program
         [sys.executable, "-c", "import webapp.wsgi"],
-        env={**os.environ, LOG_FORMAT: "console"},  # noqa: TID251  # handed on, not read
+        env={**environment(), LOG_FORMAT: "console"},
         capture_output=True,
         text=True,
         timeout=START_SECONDS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import traceback
@@ -12,8 +11,8 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from webapp.environment import server_log_format
 from webapp.observability.logs import formatter
-from webapp.server import LOG_FORMAT
 
 LINES = "gunicorn.error"
 
@@ -23,7 +22,7 @@ class Log(Logger):
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
-        form = formatter(os.environ.get(LOG_FORMAT, "console"))  # noqa: TID251  # from our command
+        form = formatter(server_log_format())
         for handler in self.error_log.handlers:
             handler.setFormatter(form)
         root = logging.getLogger()
