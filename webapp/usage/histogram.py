@@ -7,7 +7,9 @@ to an hour, in 159 buckets that add up across minutes, hours and tenants.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 GROWTH = math.log(1.1)
 NO_LATENCY = -1
@@ -36,18 +38,13 @@ def percentile(counts: Mapping[int, int], share: float) -> int | None:
 
 
 def percentiles(counts: Mapping[int, int], shares: Sequence[float]) -> list[int | None]:
-    """The same for several shares, smallest first, in one pass."""
+    """The same for several shares."""
     buckets = sorted(bucket for bucket in counts if bucket >= 0)
-    total = sum(counts[bucket] for bucket in buckets)
-    if total <= 0:
+    passed = list(accumulate(map(counts.__getitem__, buckets)))
+    if not passed or passed[-1] <= 0:
         return [None] * len(shares)
-    found: list[int | None] = []
-    passed = 0
-    for bucket in buckets:
-        passed += counts[bucket]
-        while len(found) < len(shares) and passed >= max(1, math.ceil(shares[len(found)] * total)):
-            found.append(value_of(bucket))
-    return found
+    ranks = (max(1, math.ceil(share * passed[-1])) for share in shares)
+    return [value_of(buckets[bisect_left(passed, rank)]) for rank in ranks]
 
 
 def halved(counts: Mapping[int, int]) -> dict[int, int]:
