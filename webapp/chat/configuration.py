@@ -7,14 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from webapp.agent import Agent
+from webapp.chat import store
 from webapp.clock import Clock
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Connection, Database
-
-SELECT = (
-    "SELECT id, created_at, created_by, name, model, instructions, context_max_messages, max_loops,"
-    " restored_from FROM agent_configurations"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +68,7 @@ class AgentConfigurations:
 
     def agent(self, connection: Connection) -> Agent:
         """The agent as it is in force at this moment."""
-        row = connection.execute("SELECT max(id) FROM agent_configurations").fetchone()
-        number = row[0] or 0
+        number = store.newest_number(connection)
         built = self._built
         if built is not None and built[0] == number:
             return built[1]
@@ -83,16 +78,13 @@ class AgentConfigurations:
         return agent
 
     def current(self, connection: Connection) -> AgentConfiguration:
-        row = connection.execute(f"{SELECT} ORDER BY id DESC LIMIT 1").fetchone()
-        return self.original if row is None else _configuration(row)
+        rows = store.newest(connection, 1)
+        return _configuration(rows[0]) if rows else self.original
 
     def history(self, limit: int = 50) -> list[AgentConfiguration]:
         """The newest first; the settings' own state is always the last."""
         with self._database.read() as connection:
-            rows = connection.execute(
-                f"{SELECT} ORDER BY id DESC LIMIT :limit",
-                {"limit": limit},
-            ).fetchall()
+            rows = store.newest(connection, limit)
         return [*map(_configuration, rows), self.original]
 
     def find(self, number: int) -> AgentConfiguration:
@@ -100,10 +92,7 @@ class AgentConfigurations:
         if number == 0:
             return self.original
         with self._database.read() as connection:
-            row = connection.execute(
-                f"{SELECT} WHERE id = :number",
-                {"number": number},
-            ).fetchone()
+            row = store.find(connection, number)
         if row is None:
             raise NotFound("There is no such state of the agent.")
         return _configuration(row)
@@ -128,10 +117,8 @@ class AgentConfigurations:
             before = self.current(connection)
             if expected is not None and before.number != expected:
                 raise Conflict("Somebody else has changed the agent meanwhile.")
-            row = connection.execute(
-                "INSERT INTO agent_configurations (created_at, created_by, name, model,"
-                " instructions, context_max_messages, max_loops, restored_from) VALUES (:now, :by,"
-                " :name, :model, :instructions, :context, :loops, :restored) RETURNING id",
+            number = store.add(
+                connection,
                 {
                     "now": now,
                     "by": by,
@@ -142,8 +129,8 @@ class AgentConfigurations:
                     "loops": wanted.max_loops,
                     "restored": wanted.restored_from,
                 },
-            ).fetchone()
-            after = replace(wanted, number=row[0], created_at_ms=now, created_by=by)
+            )
+            after = replace(wanted, number=number, created_at_ms=now, created_by=by)
             if audit is not None:
                 audit(connection, before, after)
             return after
@@ -151,9 +138,7 @@ class AgentConfigurations:
         return self._database.write(work)
 
 
-def _configuration(
-    row: tuple[int, int, str, str, str, str, int, int, int | None],
-) -> AgentConfiguration:
+def _configuration(row: store.Row) -> AgentConfiguration:
     number, created_at, created_by, name, model, instructions, context, loops, restored = row
     return AgentConfiguration(
         name=name,
