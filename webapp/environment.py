@@ -31,10 +31,11 @@ def is_dev_itself() -> bool:
     return os.environ.get(DEV_SERVER) == str(os.getpid())
 
 
-def embedded_model() -> tuple[int, int] | None:
-    """The embedded model's process and the descriptor that `dev` handed over; None without one."""
+def embedded_model() -> tuple[int, int, str] | None:
+    """The embedded model's process, the descriptor of its port and its key, as `dev` handed them
+    over; None without one."""
     left = os.environ.get(EMBEDDED_MODEL, "").split()
-    return (int(left[0]), int(left[1])) if left else None
+    return (int(left[0]), int(left[1]), os.environ["OPENAI_API_KEY"]) if left else None
 
 
 def ready_line() -> str | None:

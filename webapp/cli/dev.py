@@ -96,6 +96,7 @@ def _start_embedded_model(*, quiet: bool) -> dict[str, str]:
     model = EmbeddedModel().start()
     return {
         "OPENAI_BASE_URL": model.base_url,
+        "OPENAI_API_KEY": model.key,
         "SWITCHBOARD_MODEL": model.model_name,
         EMBEDDED_MODEL: f"{model.pid} {model.hand_over()}",
     }

@@ -1,7 +1,6 @@
 """The embedded model: SmolLM2-135M-Instruct under llama.cpp, in a child process of its own.
 
-`process` starts and stops the child; `server` is what runs in it, and `transcript` how a
-conversation is put to the model there.
+`process` starts and stops the child, `child` is what runs in it, and `keeper` starts it again.
 """
 
 from webapp.local_model.process import EmbeddedModel, unavailable_reason

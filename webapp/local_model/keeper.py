@@ -1,4 +1,4 @@
-"""Starts the embedded model again when its process has ended; what runs in it is in `server`."""
+"""Starts the embedded model again when its process has ended; what runs in it is in `child`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from webapp.errors import ConfigurationError
 from webapp.local_model.process import EmbeddedModel
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.1
 # A child that lived so long was sound, and the next one is started at once.
 SOUND_SECONDS = 30.0
 LONGEST_PAUSE = 30.0
@@ -21,15 +21,15 @@ LONGEST_PAUSE = 30.0
 class Keeper:
     """Watches the child that another program left behind when this one took its place by `exec`.
 
-    The port stays open and the same: who calls while there is no child waits for the next one.
-    One that ends soon again is started after a pause, which doubles up to half a minute. `say` is
-    given a sentence for whoever reads the log.
+    The next child has the same port and key. A caller is refused while there is none, for about a
+    second, and the agent tries again. A child that ends soon again is started after a pause, which
+    doubles up to half a minute. `say` is given a sentence for the log.
     """
 
-    def __init__(self, pid: int, descriptor: int, say: Callable[[str], None]) -> None:
+    def __init__(self, pid: int, descriptor: int, key: str, say: Callable[[str], None]) -> None:
         self._pid = pid
         self._say = say
-        self._model = EmbeddedModel(listener=socket.socket(fileno=descriptor))
+        self._model = EmbeddedModel(reserved=socket.socket(fileno=descriptor), key=key)
         self._stopping = threading.Event()
 
     def start(self) -> None:

