@@ -9,6 +9,7 @@ from tests.conftest import MakeApp, services_of
 from tests.fakes import HandClock
 from webapp.clock_watch import SETTLE_SECONDS, ClockWatch, Doubt
 from webapp.housekeeping import run_once
+from webapp.usage.rollup.store import is_anything_pending
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -97,6 +98,15 @@ def test_figures_are_not_dropped_under_a_wrong_clock(make_app: MakeApp) -> None:
     house.clock.jump(-100 * DAY)
     with house.services.database.read() as connection:
         assert connection.execute("SELECT COUNT(*) FROM requests", {}).fetchone() == (1,)
+
+
+def test_what_nobody_has_rolled_up_is_rolled_up(make_app: MakeApp) -> None:
+    house = House(make_app)
+    with house.services.database.read() as connection:
+        assert is_anything_pending(connection)
+    house.hours(3)
+    with house.services.database.read() as connection:
+        assert not is_anything_pending(connection)
 
 
 def test_the_watch_says_how_far_it_jumped_and_how_long_it_waits() -> None:

@@ -16,7 +16,7 @@ from tests.fakes import until
 from tests.server.conftest import Script
 from tests.server.crowd import done_of, parsed
 from tests.server.running import Server, running
-from tests.server.stored import memory, require_whole
+from tests.server.stored import memory, require_whole, rows
 from tests.upstream import Upstream
 
 
@@ -57,6 +57,9 @@ def test_a_stop_lets_the_turns_under_way_end_and_leaves_nothing_behind(
         if finished:
             assert len(memory(server.database, "alice")) == 2
             assert len(memory(server.database, "bob")) == 2
+        # All that was recorded is in the sums.
+        pending = "SELECT 1 FROM requests WHERE id > (SELECT through FROM usage_rollup)"
+        assert rows(server.database, pending) == []
         require_whole(server.database)
         until(lambda: not any(map(is_running, pids)))
         assert "Traceback" not in server.printed

@@ -316,6 +316,20 @@ def test_it_runs_after_some_time_after_many_and_at_the_end(house: Database) -> N
     assert {row[6] for row in sums(house)} == {3}
 
 
+def test_the_end_does_not_wait_for_a_long_list(
+    house: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.write(record(3 * store.MOST))
+    monkeypatch.setattr(rollup, "LAST_SECONDS", 0.0)
+    runner = RollUp(house, HandClock())
+    runner.note()
+    before = figures(house)
+    runner.close()
+    with house.read() as connection:
+        assert store.is_anything_pending(connection)
+    assert figures(house) == before
+
+
 def test_who_recorded_nothing_writes_nothing_at_the_end(house: Database) -> None:
     house.write(record(1))
     RollUp(house, HandClock()).close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from webapp.clock import Clock
@@ -14,21 +15,23 @@ from webapp.usage.rollup import store
 
 EVERY_SECONDS = 5.0
 MANY = 1000
-LAST_SECONDS = 5.0
+LAST_SECONDS = 2.0
+# How long a step may wait for another process that writes.
+STEP_SECONDS = 5.0
 
 
-def roll_up(database: Database, *, seconds: float | None = None) -> bool:
-    """Adds all pending facts to the sums, step by step with turns in between, for at most so
-    long; whether all are in. Raises `StorageUnavailable`; what is left is taken up another time.
+def _never() -> bool:
+    return False
+
+
+def roll_up(database: Database, enough: Callable[[], bool] = _never) -> bool:
+    """Adds the pending facts to the sums, step by step with turns in between, until `enough`
+    says so; whether all are in. Raises `StorageUnavailable`; what is left waits for the next.
     """
     with database.read() as connection:
         if not store.is_anything_pending(connection):
             return True
-    end = None if seconds is None else time.monotonic() + seconds
-    for left in in_slices(database, store.step, bool):
-        if left and end is not None and time.monotonic() > end:
-            return False
-    return True
+    return all(not (left and enough()) for left in in_slices(database, store.step, bool))
 
 
 class RollUp:
@@ -43,33 +46,39 @@ class RollUp:
         self._lock = threading.Lock()
         self._since = clock.monotonic()
         self._noted = 0
+        self._recorded = False
         self._running: threading.Thread | None = None
+        self._closed = threading.Event()
 
     def note(self) -> None:
         """Says that something was recorded; costs next to nothing."""
+        self._recorded = True
         self._noted += 1
         if self._noted < MANY and self._clock.monotonic() - self._since < EVERY_SECONDS:
             return
         with self._lock:
             if self._running is not None:
                 return
-            self._running = threading.Thread(target=self._run, name="rollup", daemon=True)
             self._noted, self._since = 0, self._clock.monotonic()
-        self._running.start()
+            self._running = threading.Thread(target=self._run, name="rollup", daemon=True)
+            self._running.start()
 
     def close(self) -> None:
         """Adds what this process has recorded, unless that takes too long; the process ends."""
-        running = self._running
+        self._closed.set()
+        with self._lock:
+            running = self._running
         if running is not None:
-            running.join(LAST_SECONDS)
-        elif not self._noted:
+            running.join(STEP_SECONDS)
+        if not self._recorded:
             return
+        end = time.monotonic() + LAST_SECONDS
         with suppress(SwitchboardError):
-            roll_up(self._database, seconds=LAST_SECONDS)
+            roll_up(self._database, lambda: time.monotonic() > end)
 
     def _run(self) -> None:
         # A database that cannot is told of by /readyz; the facts stay where they are.
         with suppress(SwitchboardError):
-            roll_up(self._database)
+            roll_up(self._database, self._closed.is_set)
         with self._lock:
             self._running = None
