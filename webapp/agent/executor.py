@@ -27,19 +27,19 @@ def run_together(
     so, and what they give later is thrown away. Calls that have not begun when the run is called
     off or its deadline has passed are left out.
     """
-    lot = _Lot(tools, calls, context)
+    batch = _Calls(tools, calls, context)
     helpers = min(len(calls), MAX_TOGETHER)
     if context.deadline is not None:
-        lot.start(helpers)
-        return lot.results_by(context.deadline)
-    others = lot.start(helpers - 1)
-    lot.work()
+        batch.start(helpers)
+        return batch.results_by(context.deadline)
+    others = batch.start(helpers - 1)
+    batch.work()
     for thread in others:
         thread.join()
-    return lot.results
+    return batch.results
 
 
-class _Lot:
+class _Calls:
     """The calls of one reply, which several threads work off."""
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextvars import copy_context
+from itertools import chain
 
 from flask import Response
 
@@ -36,13 +37,8 @@ def stream_turn(turn: ChatTurn, closed: threading.Event) -> Response:
     # would look, to the connection's next request, as if it were inside this turn.
     inside = copy_context()
     first = inside.run(next, events)
-
-    def all_events() -> Iterator[ChatEvent]:
-        if not isinstance(first, Started):
-            yield first
-        yield from events
-
+    told: Iterator[ChatEvent] = events if isinstance(first, Started) else chain([first], events)
     here = context()
     return stream_response(
-        all_events(), closed, turn.request_id, inside=inside, here=here, writer=here.door.events
+        told, closed, turn.request_id, inside=inside, here=here, writer=here.door.events
     )
