@@ -7,6 +7,7 @@ test_package.py.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -252,3 +253,61 @@ def test_every_link_between_the_pages_leads_somewhere() -> None:
                     for heading in headings
                 }
                 assert anchor in names, f"{page}: {target}"
+
+
+# A path: `web/door.py`, `storage/`. Not an address (`/docs/`), nor what a reader would make.
+PATH = re.compile(
+    r"(?<![\w/.:{}~$-])(?:[\w-]+/)*(?:[\w.-]+\.(?:py|md|toml|jinja|html|css|js)|[\w-]+/)(?![\w/{])"
+)
+READERS_OWN = {"my_tools.py", "table.md", "dist/"}
+MODULE = re.compile(r"\b((?:webapp|tests|benchmarks)(?:\.\w+)+)")
+NAMING_PAGES = (*PAGES, "benchmarks/README.md", "templates/README.md")
+
+
+def named_paths(page: str) -> set[str]:
+    """The files and folders that a page names, in the text as in its pictures."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    pictures = re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    named = [*pictures, *re.findall(r"`([^`\n]+)`", prose)]
+    return {path for each in named for path in PATH.findall(each)} - READERS_OWN
+
+
+def there() -> set[str]:
+    """Every file of the checkout, and every folder with a slash at its end."""
+    found = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = {Path(line) for line in found.stdout.splitlines()}
+    folders = {folder for file in files for folder in file.parents if folder != Path()}
+    return {str(file) for file in files} | {f"{folder}/" for folder in folders}
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    known = there()
+    wrong = [
+        f"{page}: {path}"
+        for page in NAMING_PAGES
+        for path in sorted(named_paths(page))
+        if not any(f"/{each}".endswith(f"/{path}") for each in known)
+    ]
+    assert len(named_paths("docs/architecture.md")) > 40
+    assert wrong == []
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def test_every_module_that_a_page_names_exists_with_what_is_named_in_it() -> None:
+    for page in NAMING_PAGES:
+        for name in MODULE.findall((ROOT / page).read_text(encoding="utf-8")):
+            module, attributes = name, list[str]()
+            while not is_module(module):
+                module, _, attribute = module.rpartition(".")
+                attributes.insert(0, attribute)
+            # Only what names something inside is imported: a benchmark may patch when it is.
+            found: object = importlib.import_module(module) if attributes else None
+            for attribute in attributes:
+                found = getattr(found, attribute)
