@@ -22,7 +22,6 @@ from webapp.usage import store as facts
 from webapp.usage.figures import EVERYONE
 from webapp.usage.histogram import LAST_BUCKET, bucket_of, value_of
 from webapp.usage.lifetime import lifetime
-from webapp.usage.of_tenant.store import usage_rows
 from webapp.usage.ranking.store import SORTS, per_tenant
 from webapp.usage.records import Refusal, RequestRecord
 from webapp.usage.retention import prune
@@ -30,7 +29,7 @@ from webapp.usage.rollup import store
 from webapp.usage.rollup import worker as rollup
 from webapp.usage.rollup.worker import RollUp, roll_up
 from webapp.usage.summary import summary
-from webapp.usage.sums.store import tokens_between
+from webapp.usage.sums.store import all_of, tokens_between
 from webapp.usage.windows import WINDOWS
 
 NOW = 1_795_471_966_062
@@ -101,7 +100,7 @@ def figures(database: Database) -> list[object]:
                 for tenant in (EVERYONE, *TENANTS)
                 for window in WINDOWS.values()
             ),
-            *(usage_rows(connection, tenant) for tenant in TENANTS),
+            *(all_of(connection, tenant) for tenant in TENANTS),
             *(
                 tokens_between(connection, tenant, NOW - NOW % DAY_MS, NOW + DAY_MS)
                 for tenant in TENANTS

@@ -26,6 +26,7 @@ from webapp.tenants.rows import TenantRow
 from webapp.usage.of_tenant import store as usage
 from webapp.usage.of_tenant.store import USAGE_COLUMNS
 from webapp.usage.store import COLUMNS
+from webapp.usage.sums.store import all_of
 
 FORMAT = "switchboard-tenant"
 VERSION = 2
@@ -54,7 +55,7 @@ def export_lines(
     with database.read() as connection:
         now = tenants.find_number(connection, tenant.number) or tenant
         latest = counters.latest(connection, tenant.number)
-        sums = usage.usage_rows(connection, tenant.number)
+        sums = all_of(connection, tenant.number)
     latencies = {} if latest is None else json.loads(latest.latencies)
     now = replace(now, user_id=tenant.user_id)
     yield _line({"type": "tenant", **_whole(now), "latency_histogram": latencies})

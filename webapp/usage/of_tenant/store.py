@@ -8,7 +8,6 @@ from typing import Any
 from webapp.storage import Connection
 from webapp.usage.rollup.store import step
 from webapp.usage.store import COLUMNS
-from webapp.usage.sums import store as sums
 
 USAGE_COLUMNS = (
     *("period", "at", "measure", "code", "bucket"),
@@ -22,11 +21,6 @@ def count_requests(connection: Connection, tenant: int) -> int:
         "SELECT COUNT(*) FROM requests WHERE tenant_id = :tenant", {"tenant": tenant}
     )
     return int(found.fetchone()[0])
-
-
-def usage_rows(connection: Connection, tenant: int) -> list[tuple[Any, ...]]:
-    """All sums of the tenant by hour and day, in the columns of `USAGE_COLUMNS`."""
-    return sums.all_of(connection, tenant)
 
 
 def request_page(

@@ -117,35 +117,18 @@ _PERCENTILES = {
     "p99": ("request", 99),
     "first_token": ("first_token", 50),
 }
-# What a percentile is of: the bucket's number, or for the last hour the milliseconds themselves.
-_FROM_SUMS = """
-    SELECT tenant_id, measure, bucket AS value, requests, errors, rate_limited, input_tokens,
-        output_tokens
+# Rows of sums, and facts that are not in them: those that are pending, or for the last hour, of
+# which tenants have sums by minute of refused requests alone, all of them.
+_SOURCE = """
+    SELECT tenant_id, measure, bucket, requests, errors, rate_limited, input_tokens, output_tokens
     FROM usage WHERE period = :period AND at >= :since AND tenant_id > 0
     UNION ALL
     SELECT tenant_id, measure, bucket, requests, errors, rate_limited, input_tokens, output_tokens
-    FROM ({pending}) AS pending WHERE at >= :since
+    FROM ({requests} UNION ALL {refusals}) AS facts WHERE at >= :since
 """
-_FROM_REQUESTS = """
-    SELECT tenant_id, 'request' AS measure,
-        CASE WHEN status BETWEEN 400 AND 499 THEN -1 ELSE latency_ms END AS value,
-        1 AS requests, CASE WHEN status >= 500 THEN 1 ELSE 0 END AS errors,
-        CASE WHEN status = 429 THEN 1 ELSE 0 END AS rate_limited, input_tokens, output_tokens
-    FROM requests WHERE id >= :first AND at >= :since
-    UNION ALL
-    SELECT tenant_id, measure, bucket, requests, errors, rate_limited, input_tokens, output_tokens
-    FROM usage WHERE period = 'minute' AND at >= :since AND tenant_id > 0
-    UNION ALL
-    SELECT tenant_id, measure, bucket, requests, errors, rate_limited, input_tokens, output_tokens
-    FROM ({refused}) AS pending WHERE at >= :since
-    UNION ALL
-    SELECT tenant_id, 'first_token', first_token_ms, 1, 0, 0, 0, 0
-    FROM requests WHERE id >= :first AND at >= :since AND first_token_ms IS NOT NULL
-        AND status NOT BETWEEN 400 AND 499
-"""
-_REFUSED = refusals_as_sums("tenant_id > 0")
-_HOURS_AND_DAYS = _FROM_SUMS.format(pending=f"{requests_as_sums(PENDING)} UNION ALL {_REFUSED}")
-_MINUTES = _FROM_REQUESTS.format(refused=_REFUSED)
+_REFUSALS = refusals_as_sums("tenant_id > 0")
+_HOURS_AND_DAYS = _SOURCE.format(requests=requests_as_sums(PENDING), refusals=_REFUSALS)
+_MINUTES = _SOURCE.format(requests=requests_as_sums("id >= :first"), refusals=_REFUSALS)
 _KEYSET = "WHERE sorted {beyond} :value OR sorted = :value AND tenant_id {beyond} :number"
 _PAGE = """
     page AS (
@@ -165,20 +148,20 @@ _BY_SUM = """
 # Requests that are not of the measure weigh nothing, but their tenants are ranked too.
 _BY_PERCENTILE = """
     WITH weighed AS (
-        SELECT tenant_id, value,
-            SUM(CASE WHEN measure = '{measure}' AND value >= 0 THEN requests ELSE 0 END) AS weight
-        FROM ({source}) AS source GROUP BY tenant_id, value
+        SELECT tenant_id, bucket,
+            SUM(CASE WHEN measure = '{measure}' AND bucket >= 0 THEN requests ELSE 0 END) AS weight
+        FROM ({source}) AS source GROUP BY tenant_id, bucket
     ),
     running AS (
-        SELECT tenant_id, value, weight,
-            SUM(weight) OVER (PARTITION BY tenant_id ORDER BY value
+        SELECT tenant_id, bucket, weight,
+            SUM(weight) OVER (PARTITION BY tenant_id ORDER BY bucket
                 ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS passed,
             SUM(weight) OVER (PARTITION BY tenant_id) AS total
         FROM weighed
     ),
     ranked AS (
         SELECT tenant_id, COALESCE(MIN(
-            CASE WHEN weight > 0 AND passed * 100 >= total * {share} THEN value END
+            CASE WHEN weight > 0 AND passed * 100 >= total * {share} THEN bucket END
         ), -1) AS sorted FROM running GROUP BY tenant_id
     ),
     {page}
