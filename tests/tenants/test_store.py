@@ -48,9 +48,9 @@ def test_the_standing_says_what_holds_for_the_next_turn(
 ) -> None:
     def work(connection: Connection) -> None:
         number = store.ensure(connection, "alice", 1)
-        restrictions.set_blocked(connection, number, True, 2)
-        restrictions.set_rate_limit(connection, number, "5/minute")
-        restrictions.set_token_budget(connection, number, "100/day")
+        restrictions.put(
+            connection, number, blocked_at=2, rate_limit="5/minute", token_budget="100/day"
+        )
 
     database.write(work)
     with database.read() as connection:

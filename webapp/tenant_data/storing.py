@@ -66,23 +66,24 @@ def store_request(
         counts = {int(bucket): count for bucket, count in json.loads(latencies).items()}
         counts = histogram.with_latency(counts, record.latency_ms)
         latencies, p95 = json.dumps(counts), histogram.percentile(counts, 0.95) or 0
-    day, month = day_number(record.at_ms), day_number(record.at_ms) // 100
-    counters.count_request(
-        connection,
-        tenant,
-        at_ms=record.at_ms,
-        errors=int(record.failed),
-        refused=int(record.refused),
-        input_tokens=record.input_tokens,
-        output_tokens=record.output_tokens,
-        messages=messages,
-        latencies=latencies,
-        p95_ms=p95,
-        day=day,
-        day_before=0 if before.budget_day == day else _of_day(connection, tenant, record),
-        month=month,
-        month_before=0 if before.budget_month == month else _of_month(connection, tenant, record),
-    )
+    day = day_number(record.at_ms)
+    month = day // 100
+    other_day, other_month = before.budget_day != day, before.budget_month != month
+    added = {
+        "at": record.at_ms,
+        "errors": int(record.failed),
+        "refused": int(record.refused),
+        "input": record.input_tokens,
+        "output": record.output_tokens,
+        "messages": messages,
+        "latencies": latencies,
+        "p95": p95,
+        "day": day,
+        "day_before": _of_day(connection, tenant, record) if other_day else 0,
+        "month": month,
+        "month_before": _of_month(connection, tenant, record) if other_month else 0,
+    }
+    counters.count_request(connection, tenant, added)
     usage.record(connection, tenant, record)
     return True
 

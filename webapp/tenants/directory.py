@@ -21,7 +21,7 @@ from webapp.tenants.listing.store import Page
 from webapp.tenants.notes import Audit, AuditNote
 from webapp.tenants.restrictions import blocks
 from webapp.tenants.restrictions import store as restrictions
-from webapp.tenants.restrictions.change import TenantChange, Unset
+from webapp.tenants.restrictions.change import TenantChange
 from webapp.tenants.rows import TenantRow
 from webapp.tenants.user_ids.forms import UserIds
 
@@ -116,15 +116,14 @@ class TenantDirectory:
             return self._lift(connection, before, change, audit)
         store.hold(connection, before.number)
         before = _known(self._find(connection, user_id))
-        if not isinstance(change.blocked, Unset):
-            restrictions.set_blocked(
-                connection, before.number, change.blocked, self._clock.now_ms()
-            )
-        if not isinstance(change.rate_limit, Unset):
-            restrictions.set_rate_limit(connection, before.number, change.rate_limit)
-        if not isinstance(change.token_budget, Unset):
-            restrictions.set_token_budget(connection, before.number, change.token_budget)
-        after = _known(self._find(connection, user_id))
+        after = change.of(before, self._clock.now_ms())
+        restrictions.put(
+            connection,
+            before.number,
+            blocked_at=after.blocked_at,
+            rate_limit=after.rate_limit,
+            token_budget=after.token_budget,
+        )
         was, became = _differences(before, after)
         if audit is not None and became:
             audit(connection, AuditNote(_action(became), before.number, was, became))

@@ -44,46 +44,14 @@ def latest(connection: Connection, number: int) -> Latest | None:
     return None if row is None else Latest(*row)
 
 
-def count_request(
-    connection: Connection,
-    number: int,
-    *,
-    at_ms: int,
-    errors: int,
-    refused: int,
-    input_tokens: int,
-    output_tokens: int,
-    messages: int,
-    latencies: str,
-    p95_ms: int,
-    day: int,
-    day_before: int,
-    month: int,
-    month_before: int,
-) -> None:
+def count_request(connection: Connection, number: int, added: Mapping[str, Any]) -> None:
     """Adds one request and the messages that came with it, and says that the tenant was active.
 
-    `day_before` and `month_before` are the tokens of the day and of the month without it; they
-    hold when the counters belong to another day or month.
+    `added` holds `at` (ms), `errors`, `refused`, `input`, `output`, `messages`; `latencies` and
+    `p95` as in `Latest`; `day` and `month`, with `day_before` and `month_before`: the tokens of
+    that day and month without it, which hold when the counters belong to another one.
     """
-    connection.execute(
-        _COUNT_REQUEST,
-        {
-            "number": number,
-            "at": at_ms,
-            "errors": errors,
-            "refused": refused,
-            "input": input_tokens,
-            "output": output_tokens,
-            "messages": messages,
-            "latencies": latencies,
-            "p95": p95_ms,
-            "day": day,
-            "day_before": day_before,
-            "month": month,
-            "month_before": month_before,
-        },
-    )
+    connection.execute(_COUNT_REQUEST, {**added, "number": number})
 
 
 def count_refusals(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from webapp.allowances import check_rate_limit, parse_budget
+from webapp.tenants.rows import TenantRow
 
 
 class Unset:
@@ -29,3 +30,16 @@ class TenantChange:
             check_rate_limit(self.rate_limit)
         if isinstance(self.token_budget, str):
             parse_budget(self.token_budget)
+
+    def of(self, row: TenantRow, now_ms: int) -> TenantRow:
+        """The tenant as it is when this is done; one that is blocked stays so since then."""
+        blocked_at = row.blocked_at
+        if not isinstance(self.blocked, Unset) and self.blocked != row.blocked:
+            blocked_at = now_ms if self.blocked else None
+        rate_limit, token_budget = self.rate_limit, self.token_budget
+        return replace(
+            row,
+            blocked_at=blocked_at,
+            rate_limit=row.rate_limit if isinstance(rate_limit, Unset) else rate_limit,
+            token_budget=row.token_budget if isinstance(token_budget, Unset) else token_budget,
+        )

@@ -5,32 +5,19 @@ from __future__ import annotations
 from webapp.storage import Connection
 
 
-def set_blocked(connection: Connection, number: int, blocked: bool, now_ms: int) -> None:
-    """Blocks from `now_ms` on, or unblocks; who is blocked already stays so since then."""
-    if blocked:
-        connection.execute(
-            "UPDATE tenants SET blocked_at = :now WHERE id = :number AND blocked_at IS NULL",
-            {"number": number, "now": now_ms},
-        )
-    else:
-        connection.execute(
-            "UPDATE tenants SET blocked_at = NULL WHERE id = :number", {"number": number}
-        )
-
-
-def set_rate_limit(connection: Connection, number: int, text: str | None) -> None:
-    """The tenant's own limit, checked before; None goes back to the default."""
+def put(
+    connection: Connection,
+    number: int,
+    *,
+    blocked_at: int | None,
+    rate_limit: str | None,
+    token_budget: str | None,
+) -> None:
+    """Sets the tenant's block and its own limits, checked before; None is none of its own."""
     connection.execute(
-        "UPDATE tenants SET rate_limit = :text WHERE id = :number",
-        {"number": number, "text": text},
-    )
-
-
-def set_token_budget(connection: Connection, number: int, text: str | None) -> None:
-    """The tenant's own token budget, checked before; None goes back to the default."""
-    connection.execute(
-        "UPDATE tenants SET token_budget = :text WHERE id = :number",
-        {"number": number, "text": text},
+        "UPDATE tenants SET blocked_at = :blocked, rate_limit = :rate, token_budget = :budget"
+        " WHERE id = :number",
+        {"number": number, "blocked": blocked_at, "rate": rate_limit, "budget": token_budget},
     )
 
 
