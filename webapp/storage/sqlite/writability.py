@@ -68,6 +68,8 @@ class Writability:
         ):
             return
         with self._lock:
+            if self._fault is None and self._proven_at is not None and self._proven_at >= now:
+                return  # somebody's try came through while this one waited for its turn
             trial = self._trial
             if trial is None or trial.done.is_set():
                 trial = self._trial = _Trial(self._try_write)
