@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from typing import Any
 
@@ -290,3 +292,33 @@ def test_neither_needs_a_credential(make_app: MakeApp) -> None:
         answer = client.post(path)
         assert answer.status_code == 405
         assert "GET" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("root", ["", "/agent"])
+def test_every_call_on_the_page_can_be_pasted_into_a_shell(
+    make_app: MakeApp, document: dict[str, Any], root: str
+) -> None:
+    """As a shell takes them apart; behind a prefix as well, with the key where one is needed."""
+    client = make_app(AUTH="required").test_client()
+    answer = client.get("/docs", environ_overrides={"SCRIPT_NAME": root})
+    calls = re.findall(
+        r'<pre class="codeblock" tabindex="0">(curl .*?)</pre>', answer.text, re.DOTALL
+    )
+    assert len(calls) == sum(len(methods) for methods in document["paths"].values())
+    for call in map(html.unescape, calls):
+        words = shlex.split(call.replace("\\\n", ""))
+        assert words[1].startswith(f"http://localhost{root}/")
+        assert "{" not in words[1]
+        given = dict(zip(words[2::2], words[3::2], strict=True))
+        method = given.get("-X", "GET")
+        path = words[1].removeprefix(f"http://localhost{root}")
+        body = given.get("--data-binary", "")
+        if body and not body.startswith("@"):
+            json.loads(body)
+        plain = client.open(path, method=method, data=body, content_type="application/json")
+        assert plain.status_code not in (404, 405), call
+        assert (plain.status_code == 401) == ("Authorization: Bearer" in call), call
+
+
+def test_the_calls_of_an_open_server_send_no_key(client: FlaskClient) -> None:
+    assert "$SWITCHBOARD_API_KEY" not in client.get("/docs").text

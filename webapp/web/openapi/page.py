@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -38,7 +40,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One operation."""
+    """One operation; `call` is what follows the server's address in a call with curl."""
 
     id: str
     method: str
@@ -51,6 +53,7 @@ class Endpoint:
     body: tuple[Field, ...]
     body_note: str
     example: str
+    call: tuple[str, ...]
     replies: tuple[Reply, ...]
 
 
@@ -120,8 +123,21 @@ def _endpoint(
         body=_fields(document, content.get("schema", {})),
         body_note=asked.get("description", ""),
         example=json.dumps(example, ensure_ascii=False) if example else "",
+        call=_call(path, method.upper(), media, example),
         replies=tuple(_reply(document, *named) for named in operation["responses"].items()),
     )
+
+
+def _call(path: str, method: str, media: str, example: Any) -> tuple[str, ...]:
+    """The path first, then curl's options, each ready for a shell; the key is not among them."""
+    parts = [re.sub(r"\{\w+\}", "user-a", path)]
+    if method != "GET":
+        parts.append(f"-X {method}")
+    if media:
+        parts.append(f"-H {shlex.quote(f'Content-Type: {media}')}")
+        body = json.dumps(example, ensure_ascii=False) if example else "@tenant.jsonl"
+        parts.append(f"--data-binary {shlex.quote(body)}")
+    return tuple(parts)
 
 
 def _parameter(document: dict[str, Any], given: dict[str, Any]) -> Field:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from flask import Response, current_app, render_template
+from flask import Response, current_app, render_template, request
 
 from webapp.web.api.door import PAGE_POLICY
 from webapp.web.context import services
@@ -23,7 +23,12 @@ def openapi_json() -> Response:
 
 def docs() -> Response:
     """The document, for people: no script, nothing from elsewhere."""
-    page = render_template("docs.html", page=page_of(document()))
+    page = render_template(
+        "docs.html",
+        page=page_of(document()),
+        address=request.url_root.rstrip("/"),
+        keyless=services().open_to_this_machine,
+    )
     return Response(page, mimetype="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
 
 
