@@ -1,7 +1,7 @@
 """What an application adds to the served agent: toolkits and guardrails, named by import paths.
 
 A path such as `my_package.tools:toolkit` names the thing itself, a list of them, or a function or
-class that is called without arguments and gives them. What they do is the agent's business.
+class that is called without arguments and gives them. What they do is in agent/.
 """
 
 from __future__ import annotations

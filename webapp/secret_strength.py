@@ -1,7 +1,7 @@
-"""How hard a secret is to guess, in bits, as somebody reckons who knows how people make them up.
+"""Estimates how hard a secret is to guess, in bits, by the ways in which people invent secrets.
 
-Words of placeholders, walks over the keyboard, and whatever was there before count next to
-nothing; only what is left counts as if it were random. Who may have which secret is not here.
+Placeholder words, neighbouring keys and repetitions count next to nothing; only the rest counts as
+random. Which secrets there are is not here.
 """
 
 from __future__ import annotations

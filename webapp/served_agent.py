@@ -21,8 +21,8 @@ class ServedAgent:
     """Makes an agent of a configuration.
 
     The client of the model's server is made for the first: a command that runs no turn needs
-    neither its slow import nor a key. All agents share it. A `model` that is handed in stands in
-    the place of every model, and belongs to who made it.
+    neither its slow import nor a key. All agents share it. A `model` that is handed in replaces
+    every model, and is its maker's to close.
     """
 
     def __init__(

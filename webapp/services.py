@@ -110,7 +110,7 @@ class Services:
 
     @property
     def open_to_this_machine(self) -> bool:
-        """`AUTH=open`: whoever reaches the loopback port may do everything; `dev` alone has it."""
+        """`AUTH=open`: every caller at the loopback port may do everything; only `dev` has it."""
         return self.settings.auth == "open"
 
 

@@ -1,5 +1,5 @@
-"""Reads one setting's text, or says in a clause what it must be; which settings there are is
-settings.py's business.
+"""Reads one setting's text, or says in a clause what it must be; the settings themselves are in
+settings.py.
 
 Each function raises `ValueError` with the end of a sentence that begins with the setting's name.
 What was written is never repeated: it may be a secret that stands in the wrong place.

@@ -1,5 +1,5 @@
-"""How many turns run at once in this process, and who waits for room; a tenant's own order is
-kept in turns.py, which lets one turn of each tenant come here, so first come is fair to all."""
+"""Bounds how many turns run at once in this process; the others wait. A tenant's own order is in
+turns.py, which lets one turn of each tenant come here, so first come, first served is fair."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class SeatedQueue:
 
     @property
     def load(self) -> Load:
-        """See `TurnQueue.load`; who has no room yet is waiting."""
+        """See `TurnQueue.load`; a turn without room is waiting."""
         load, without_room = self._queue.load, self._room.waiting
         return Load(load.running - without_room, load.waiting + without_room)
 

@@ -35,10 +35,10 @@ class Place(Protocol):
     def require_held(self, transaction: Any = None) -> None:
         """Raises `PlaceLost` when the place is no longer this turn's, which then may store nothing.
 
-        Whoever stores the turn in a database calls it inside of the transaction that does so, and
-        hands that over: a queue that keeps its lines in the same database looks, and marks the
-        place as used, in it. So a process that was stopped for a minute, and whose place was given
-        to another meanwhile, cannot write when it wakes up.
+        A store calls it inside the transaction that stores the turn, and hands over that
+        transaction: a queue that keeps its lines in the same database looks there, and marks the
+        place as used. So a process that was stopped for a minute, and whose place was given to
+        another meanwhile, cannot write when it wakes up.
         """
         ...
 

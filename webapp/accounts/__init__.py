@@ -1,1 +1,1 @@
-"""Who may do what: roles, keys, tokens, console accounts, audit; nothing of HTTP is here."""
+"""Roles, keys, tokens, console accounts and the audit log; HTTP is not here."""

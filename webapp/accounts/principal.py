@@ -1,4 +1,4 @@
-"""Who is asking, once found: a value; how a credential is checked is not here."""
+"""The caller, as a value; how a credential is checked is not here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind = Literal["key", "token", "admin", "local"]
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whoever holds a credential, and what it is good for.
+    """The holder of a credential, and what the credential allows.
 
     `name` is a key's id, an admin's name, or what signed a token (a key's id, `local`, or the
     identity provider's issuer); it is never a user's id.

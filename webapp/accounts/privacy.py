@@ -8,8 +8,8 @@ The rule, for people at the console, keys and the terminal alike:
   the programs that users talk through may do it: keys of the role `chat` that were made in the
   terminal, the tokens these sign, and tokens of the identity provider. A key that was made or
   rotated in the console was shown to an admin, and keys of the other roles are in admins' hands.
-- Who has a shell on the machine has the database. The terminal keeps to the rule as well, and
-  goes beyond it only where it is told to in so many words, which is written down.
+- A person with a shell on the machine has the database. The terminal keeps to the rule as well,
+  unless an option says otherwise; the audit log then has an entry.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What each role may do, in one table; who holds which role is not here.
+"""What each role may do, in one table; the roles of accounts and keys are not here.
 
 `chat` is the role of a backend or an app that talks for its users: it runs turns, keeps their
-session state and signs tokens for them, and sees nothing else. `viewer` looks, `operator` also
-acts on one tenant at a time, `owner` also acts on all of them and on whatever touches all of
-them: the agent's configuration, keys, accounts.
+session state and signs tokens for them, and sees nothing else. `viewer` looks, `operator` also acts
+on one tenant at a time, `owner` also acts on all of them and on what concerns all of them: the
+agent's configuration, keys, accounts.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _VIEWER = frozenset(
         Permission.READ_METRICS,
         Permission.READ_AGENT,
         Permission.READ_SETTINGS,
-        # Whoever may look at what was done to a tenant may also see who did it.
+        # A role that sees what was done to a tenant also sees who did it.
         Permission.READ_AUDIT,
         Permission.MANAGE_OWN_ACCOUNT,
     }

@@ -13,7 +13,7 @@ _PREFIX = "once:"
 
 
 def outcome(connection: Connection, mark: str) -> str | None:
-    """What the form with this mark led to; None when it was not acted on."""
+    """The outcome of the form with this mark; None when it was not acted on."""
     return meta.value(connection, _PREFIX + mark)
 
 

@@ -32,13 +32,13 @@ from webapp.turns import Cancellation, LocalTurnQueue, TurnQueue
 class Agent:
     """One agent for all users; immutable, so any number of threads may share it.
 
-    It holds no user: who asks is an argument of each run. `dataclasses.replace` makes another
-    with, say, changed `instructions`; memory and queue stay shared. A `model` that is text is
+    It holds no user: who asks is an argument of each run. `dataclasses.replace` makes another with,
+    say, changed `instructions`; memory and queue stay shared. A `model` that is text is
     `OpenAIModel(text)`. `max_loops` bounds the calls to the model in one turn,
     `context_max_messages` what each call is sent, instructions included, and `turn_timeout` the
     seconds of a whole turn from the moment its place in the user's line has come: retries, pauses
     and tools do not stretch it. `close`, or a `with` block, closes the connections of a model that
-    the agent has made from its name; what was handed in belongs to who made it. Raises
+    the agent has made from its name; a model that was handed in is its maker's to close. Raises
     `ConfigurationError` for parts that do not fit, and for a model without a key.
     """
 

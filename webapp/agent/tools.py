@@ -31,7 +31,7 @@ class ToolError(Exception):
     """Raised by a tool to tell the model what went wrong; the text reaches the model as it is.
 
     Of any other exception the model learns only that the tool failed, since its text may hold
-    what is nobody's business.
+    secrets.
     """
 
 

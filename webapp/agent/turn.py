@@ -93,5 +93,5 @@ def play_turn(
             output = yield from loop.play()
             if output.status == "completed":
                 store.store(output, place)
-    # The place is free by now: whoever stops reading here must not hold up the next turn.
+    # The place is free by now: a caller that stops reading here must not hold up the next turn.
     yield Finished(output)

@@ -1,4 +1,4 @@
-"""Refuses a turn whose tenant has used up its tokens; counting them is usage's business."""
+"""Refuses a turn whose tenant has used up its tokens; counting them is in usage/."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Counts requests that were refused, and writes the counts of many together; no row for each.
 
-Whoever is refused may ask as often as it likes, so a refusal must cost no commit and leave no row
-for weeks. Counts wait here for a moment; those who read figures have them written first.
+A refused caller may ask as often as it likes, so a refusal must cost no commit and leave no row for
+weeks. Counts wait here for a moment; those who read figures have them written first.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ class ChatService:
         self._records.write(turn, status=status, code=code)
 
     def settle(self) -> None:
-        """Writes what is only counted so far, for whoever reads figures now."""
+        """Writes what is only counted so far, before figures are read."""
         self._records.settle()
 
     def close(self) -> None:

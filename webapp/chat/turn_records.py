@@ -104,7 +104,7 @@ class TurnRecords:
         self._roll_up.note()
 
     def settle(self) -> None:
-        """Writes the refusals that are only counted so far, for whoever reads figures now."""
+        """Writes the refusals that are only counted so far, before figures are read."""
         self._refusals.settle_soon()
 
     def close(self) -> None:

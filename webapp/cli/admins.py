@@ -130,7 +130,7 @@ def _new_password(name: str) -> str:
 
 
 def _first_line() -> str:
-    """Read byte by byte, so that the lines behind it are left to whoever reads them next."""
+    """Read byte by byte, so that the next reader gets the lines behind it."""
     source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     line: bytes = source.readline(MAX_PASSWORD_BYTES)
     try:

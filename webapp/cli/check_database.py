@@ -53,7 +53,7 @@ def check_audit_log(loaded: LoadedSettings) -> str:
     if isinstance(state, audit.NotSealed):
         if loaded.values.secret_key or state.up_to < state.count:
             raise SwitchboardError(state.sentence)
-        # Whoever checks without the server's key learns that, and not that something is wrong.
+        # A check without the server's key says so, instead of saying that something is wrong.
         click.echo(
             "warn   audit log: every entry follows the one before it, but the seal was not checked:"
             " it is made with a SWITCHBOARD_SECRET_KEY that is not set here"

@@ -44,7 +44,7 @@ def command(host: str, port: int, on_production: bool) -> None:
         require_closed_to_others(loaded.values)
     build_services(loaded).extensions()  # nothing is started for what cannot be imported
     require_free_port(host, port)
-    # Whoever asks for credentials here as well, to try them, gets it.
+    # A setting that asks for credentials holds here as well, so that they can be tried.
     environment = {} if loaded.source_of("auth") != "default" else {"SWITCHBOARD_AUTH": "open"}
     environment[DEV_SERVER] = str(os.getpid())  # which stays, as gunicorn takes our place
     if not loaded.values.secret_key:

@@ -68,7 +68,7 @@ class Keeper:
 
 
 def _runs(pid: int) -> bool:
-    """Whether the child is there; one that has ended is collected, by us or whoever was first."""
+    """Whether the child is there; one that has ended is collected, here or by gunicorn."""
     try:
         return pid > 0 and os.waitpid(pid, os.WNOHANG) == (0, 0)
     except ChildProcessError:

@@ -1,4 +1,4 @@
-"""The rule by which a conversation is cut to so many messages; no storage, no users.
+"""The rule by which a conversation is cut to a number of messages; no storage, no users.
 
 Over the cap whole oldest turns go, the system messages stay in front as long as the newest turn
 fits, the newest turn always stays. A turn begins at each user message; what stands before the first

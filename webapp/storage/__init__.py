@@ -1,4 +1,4 @@
-"""The database: connecting, units of work, schema; what is stored is each domain's business."""
+"""The database: connecting, units of work, schema; what is stored is in each package's store.py."""
 
 from webapp.storage.database import Connection, Database, open_database
 

@@ -93,7 +93,7 @@ class Database(Protocol):
         ...
 
     def shrink_log(self) -> None:
-        """The same when they are large, and once: for whoever comes again and again."""
+        """The same, but only once they are large: for callers that ask again and again."""
         ...
 
     def back_up(self, target: Path, progress: Callable[[int, int], None] | None = None) -> int:

@@ -1,8 +1,9 @@
 """Lets units of work that are ready at the same moment share one durable commit; engine-free.
 
-A durable commit costs a flush of the disk; a unit of work costs a tenth of that. So the first
-unit that arrives leads: it lets whoever is ready join, runs all of them in one transaction, each
-behind its own savepoint, and commits once. Nobody is told "done" before that commit.
+A durable commit costs a flush of the disk; a unit of work costs a tenth of that. So the thread of
+the first unit becomes the leader: it lets the others that are ready join, runs all units in one
+transaction, each behind its own savepoint, and commits once. Nobody is told "done" before that
+commit.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class GroupCommit:
     def submit(self, work: Callable[[Any], Any], *, long: bool = False) -> Any:
         """Runs `work` in some batch; returns its result or raises its error.
 
-        `long` is only passed on, to whoever runs the batch.
+        `long` is only passed on, to `run_batch`.
         """
         unit = Unit(work, long=long)
         with self._lock:
@@ -63,7 +64,7 @@ class GroupCommit:
             self._led = True
         try:
             if unit.leads:
-                time.sleep(0)  # whoever is ready now joins this batch
+                time.sleep(0)  # units that are ready now join this batch
             elif not unit.ready.wait(QUEUE_PATIENCE_SECONDS):
                 self._give_up(unit)
         except BaseException:
@@ -125,7 +126,8 @@ class GroupCommit:
         unit.ready.wait()
 
     def _appoint_heir(self) -> Unit | None:
-        """Who leads next; the caller holds the lock, and wakes the heir after letting it go."""
+        """Chooses the next leader; the caller holds the lock, and wakes it after releasing the
+        lock."""
         heir = self._waiting[0] if self._waiting else None
         self._led = heir is not None
         if heir is not None:

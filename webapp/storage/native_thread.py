@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class NativeThreads:
-    """At most so many real threads, for one purpose each.
+    """A pool of native threads for one purpose, of a bounded number.
 
     gevent's own pool of ten is left to look-ups of names: a silent DNS server would otherwise
     hold up the database, and a long act of the database every connection to the model. Without

@@ -45,7 +45,8 @@ def forget_inactive(
     audit: Audit | None = None,
     progress: Callable[[Cleanup], None] | None = None,
 ) -> Cleanup:
-    """Forgets at most so many tenants that were last active before then, the most silent first.
+    """Forgets at most `at_most` tenants that were last active before then, the longest inactive
+    first.
 
     One that is active meanwhile is spared, and so are blocked ones. A clean-up that stops half
     way goes on where it was when it runs again.

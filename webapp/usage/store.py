@@ -1,6 +1,6 @@
 """The SQL of facts: requests one by one, and counts of refused ones that wait for the roll-up.
 
-What sums follow from them is the roll-up's business; a turn writes its own row and nothing else.
+The sums that follow from them are in rollup/; a turn writes its own row and nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def record(connection: Connection, tenant: int, record: RequestRecord) -> None:
 
 
 def count_refusals(connection: Connection, tenant: int, refusal: Refusal, number: int) -> None:
-    """Counts so many requests that were refused before the agent was asked, for one tenant or for
+    """Counts requests that were refused before the agent was asked, for one tenant or for
     `EVERYONE`; no row for each."""
     connection.execute(
         _COUNT,
@@ -87,7 +87,7 @@ def requests_since(
 
 
 def prune(connection: Connection, before_ms: int, most: int) -> int:
-    """Deletes at most so many of those that are older and in the sums; gives their number."""
+    """Deletes at most `most` of those that are older and in the sums; gives their number."""
     # Numbers grow with time: what lies before the first that is kept is older than it. Those of
     # imported requests are below 0 and say nothing of their time.
     return connection.execute(

@@ -204,7 +204,7 @@ class Admins:
 def fold_name(name: str) -> str:
     """How a name is written in the database: people do not type their own name exactly.
 
-    What can be nobody's name becomes the empty name, which nobody has.
+    Text that is no valid name becomes the empty name, which no account has.
     """
     folded = name.strip().lower()
     return folded if _NAME.fullmatch(folded) else ""

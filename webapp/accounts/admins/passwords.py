@@ -53,9 +53,9 @@ class Passwords:
             return self._threads.run(lambda: self._hasher.hash(normal))
 
     def matches(self, password: str, kept: str | None, *, known: bool = False) -> bool:
-        """Whether it is the one; with nothing kept it takes as long, and is not.
+        """Whether the password is right. Without a stored hash the answer is no and takes as long.
 
-        `known` is whoever does not come from anywhere. `RateLimited` when too many are waiting.
+        `known` callers have shown more than a password. `RateLimited` when too many are waiting.
         """
         if len(password) > MAX_CHARS:
             return False

@@ -24,7 +24,7 @@ class Actor:
 
     @classmethod
     def command_line(cls) -> Actor:
-        """Whoever has a shell on the machine; the database is theirs anyway."""
+        """A person with a shell on the machine, who can read the database anyway."""
         return cls("cli", "owner")
 
 

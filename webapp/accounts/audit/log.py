@@ -1,11 +1,11 @@
 """The audit log: how an entry is added and how the whole is proved; its SQL is in store.
 
 Each entry carries the hash of the one before it, and the newest entry's number and hash stand in
-the head as well, written in the same transaction and sealed under SECRET_KEY. So a changed,
-removed or inserted entry breaks the chain, and a log that was cut off at its end no longer agrees
-with its head, which nobody can make anew without the key. Only a whole earlier state of the
-database, head included, looks like itself: against that, keep the head that `switchboard check`
-prints somewhere else, and compare.
+the head as well, written in the same transaction and sealed under SECRET_KEY. So a changed, removed
+or inserted entry breaks the chain, and a log that was cut off at its end no longer agrees with its
+head, which cannot be made without the key. Putting back a whole earlier database, head included, is
+not noticed: against that, keep the head that `switchboard check` prints somewhere else, and
+compare.
 
 Under another SECRET_KEY the chain is still proved entry by entry, and what was sealed before is
 told from what was changed: it waits for `switchboard audit seal`. The first one that is

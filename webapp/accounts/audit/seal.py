@@ -1,8 +1,8 @@
-"""The seal on the audit log's head: who has not SECRET_KEY cannot make it; the log is in audit.
+"""The seal on the audit log's head, which cannot be made without SECRET_KEY; the log is in log.py.
 
-The entries' own hashes need no key, so whoever may write the database could compute a whole new
-chain, or end it earlier. The head's seal is over the newest entry's number and hash, and by that
-over everything before it.
+The entries' own hashes need no key, so a person who can write to the database could compute a whole
+new chain, or end it earlier. The head's seal is over the newest entry's number and hash, and by
+that over everything before it.
 """
 
 from __future__ import annotations

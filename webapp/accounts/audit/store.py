@@ -1,8 +1,8 @@
 """The audit log's SQL; what an entry means is in audit.
 
-Whoever writes into the database file may leave anything in any column: another type, bytes that
-are no text. So texts are read as bytes, numbers as numbers, and beside them the types that are
-really there; a value that is not what it should be makes its entry unsound and fails nothing.
+Another program may have put anything into any column: another type, bytes that are not text. So
+texts are read as bytes, numbers as numbers, and each value's real type beside it. A wrong value
+makes its entry unsound and raises nothing.
 """
 
 from __future__ import annotations

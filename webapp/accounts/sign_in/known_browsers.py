@@ -1,8 +1,8 @@
-"""Browsers in which an account was signed in before: a signed mark, kept in a cookie of its own.
+"""Recognises browsers in which an account was signed in before, by a signed cookie.
 
-Whoever guesses passwords from anywhere makes sign-ins slow for everybody who comes from anywhere.
-A browser with the mark of the account is not anywhere, and has a count of failures of its own
-(OWASP, "Device cookies"). The mark opens nothing: the password is needed as ever.
+A person who guesses passwords makes sign-ins slow for every unknown browser. A browser with the
+account's cookie is known, and its failures are counted apart (OWASP, "Device cookies"). The cookie
+does not replace the password.
 """
 
 from __future__ import annotations

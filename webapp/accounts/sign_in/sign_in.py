@@ -1,7 +1,7 @@
 """Signing in to the console and staying so: sessions, one-time links, slowed failures; no cookies.
 
-A session is 256 random bits in a cookie and their SHA-256 in the database: whoever reads the
-database cannot sign in with what it finds.
+A session is 256 random bits in a cookie and their SHA-256 in the database: a copy of the database
+is not enough to sign in.
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ class SignIn:
         return self._database.write(work)
 
     def is_own_password(self, signed_in: SignedIn, password: str) -> bool:
-        """Whether it is the password of who is signed in, asked before a person changes it.
-
-        `RateLimited` after too many guesses: a session that was left open is no way to it.
+        """Whether it is the password of the signed-in account, asked before a person changes it.
+        `RateLimited` after too many guesses: a session that was left open must not help to guess
+        it.
         """
         admitted = self._tries.admit_session(signed_in.session.id)
         with self._database.read() as connection:
@@ -219,7 +219,7 @@ class SignIn:
     # -- staying in -------------------------------------------------------------------------------
 
     def find(self, token: str | None, *, active: bool = True) -> SignedIn | None:
-        """Who holds this session; None when it is idle too long, too old, ended or unknown.
+        """The account of this session; None when it is idle too long, too old, ended or unknown.
 
         What a page fetches by itself is asked with `active=False` and keeps nobody signed in.
         """

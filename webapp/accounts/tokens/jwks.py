@@ -29,7 +29,7 @@ REFRESH_SECONDS = 30.0
 MAX_AGE_SECONDS = 60.0
 STALE_SECONDS = 86_400.0
 RETRY_SECONDS = 10.0
-# Whoever shows an unknown key id may be anybody: so many of them wait for an answer at once.
+# A stranger can invent key ids, so only this many callers wait for an answer at once.
 MAX_WAITING = 32
 MIN_RSA_BITS = 2048
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -77,7 +77,7 @@ class KeySet:
         if under_way is None:
             return
         if self._fetched_at is None:
-            # Just started: whoever comes may well be known once the first set is here.
+            # Just started: the key may well be in the first set, which is still on its way.
             under_way.wait(DEADLINE_SECONDS)
             return
         if not self._waiting.acquire(blocking=False):
@@ -130,9 +130,9 @@ class KeySet:
 def read_key_set(body: bytes) -> Mapping[str | None, jwt.PyJWK]:
     """The keys in it that may verify a signature; ValueError when it is no key set.
 
-    A set without any is an answer as well: whoever withdraws the only key leaves such a one.
-    Symmetric keys are left out, else a public set could serve to sign with; so are short RSA
-    keys, and keys that are there to encrypt.
+    An empty set is valid: a provider that withdraws its only key publishes one. Symmetric keys are
+    left out, else a public set could serve to sign with; so are short RSA keys, and keys that are
+    there to encrypt.
     """
     try:
         document = json.loads(body)

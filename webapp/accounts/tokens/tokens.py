@@ -30,8 +30,8 @@ MIN_SECRET_CHARS = 32
 DEFAULT_TTL_SECONDS = 900
 MAX_TTL_SECONDS = 86_400
 LEEWAY_SECONDS = 10
-# How far ahead the clock of whoever signed may be, or ours may have been set back since. It opens
-# nothing: such a token was good a moment later anyway.
+# How far ahead the signer's clock may be, or ours may have been set back since. It opens nothing:
+# such a token was good a moment later anyway.
 AHEAD_SECONDS = 300
 MAX_TOKEN_CHARS = 8192
 KEY_CLAIM = "sb_key"
@@ -66,7 +66,7 @@ class Tokens:
         clock: Clock | None = None,
     ) -> None:
         """`standing_of` is asked about the key that a token of ours was issued with; without it
-        such tokens are nobody's."""
+        such tokens are refused."""
         if secret and len(secret) < MIN_SECRET_CHARS:
             raise ConfigurationError(
                 f"SWITCHBOARD_JWT_SECRET must have at least {MIN_SECRET_CHARS} characters."

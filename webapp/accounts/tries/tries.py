@@ -1,4 +1,5 @@
-"""Tries to sign in, counted in the database: who must wait, who is slowed; no password is here.
+"""Counts tries to sign in, in the database, and slows or refuses further ones; passwords are not
+here.
 
 A strange browser is counted by its address, which is refused after too many failures, and by the
 account, which is never refused: its tries come one after the other, further and further apart,
@@ -76,7 +77,7 @@ class Tries:
         return self._database.write(work)
 
     def admit_session(self, session_id: int) -> Admitted:
-        """A guess at the current password, by whoever is signed in there."""
+        """Begins a guess at the current password, made in this session."""
         now, own = self._clock.now_ms(), f"session:{session_id}"
 
         def work(connection: Connection) -> Admitted:
@@ -89,7 +90,7 @@ class Tries:
     def failed_link(self, address: str) -> None:
         """Counts an invented link, after it was looked at; `RateLimited` when it is one too many.
 
-        A good link is never counted, so nobody's failures can keep it shut.
+        A good link is never counted, so a stranger's failures cannot block it.
         """
         now, place = self._clock.now_ms(), f"address:{address_group(address)}"
         with self._database.read() as connection:

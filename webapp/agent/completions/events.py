@@ -78,7 +78,7 @@ class EventReader:
                 self._put(_parsed(self._text(b"\n".join(self._loose))), found)
                 self.bare = True
             except ValueError:
-                pass  # a page of a proxy, say: whoever reads misses the answer and says so
+                pass  # a page of a proxy, say: the reader then reports that the answer is missing
         self._rest, self._loose = [], []
         return found
 

@@ -78,10 +78,9 @@ class ThoughtFilter:
 
 
 def after_unopened_thought(text: str) -> str:
-    """What stands behind a thought whose opening tag was part of the prompt, as some have it.
-
-    The closing tag then stands on a line of its own. Nobody can know that of a text of which
-    only the beginning has come, so a streamed answer shows such a thought.
+    """The text behind a thought whose opening tag was part of the prompt, as with some servers. The
+    closing tag then stands on a line of its own. That cannot be known of a text of which only the
+    beginning has come, so a streamed answer shows such a thought.
     """
     if "</think" not in text:
         return text

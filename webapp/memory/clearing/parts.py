@@ -1,4 +1,5 @@
-"""Clears conversations in parts, each of which leaves every counter right; who asks is not here.
+"""Clears conversations in parts, each of which leaves every counter right; permissions are not
+here.
 
 The last part of a tenant also takes the answers kept for its idempotency keys: they are the same
 words.

@@ -54,7 +54,7 @@ def clear_left(connection: Connection, most: int) -> int:
 
 
 def prune(connection: Connection, since_ms: int, most: int) -> int:
-    """Drops at most so many answers that are not younger than that; gives their number."""
+    """Drops at most `most` of the answers that are old enough; gives their number."""
     return connection.execute(_OLD, {"since": since_ms, "most": most}).rowcount
 
 

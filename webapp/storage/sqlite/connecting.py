@@ -53,7 +53,7 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
 
 def _use_log(connection: sqlite3.Connection, path: Path) -> None:
     """The mode is kept in the file, so another application's file is asked about it only."""
-    # Whoever comes first makes the file, and SQLite does not let the others wait for that.
+    # The first process makes the file, and SQLite does not let the others wait for that.
     mode = patiently(lambda: connection.execute("PRAGMA journal_mode").fetchone()[0])
     if mode != "wal":
         require_ours(patiently(lambda: schema_state(connection)), path)

@@ -186,7 +186,7 @@ class SQLiteDatabase:
     def _run_batch(self, units: list[Unit]) -> BaseException | None:
         try:
             writer = self._writer_connection()
-            # Whoever waited behind a batch that waited in vain has used up its patience there.
+            # A unit that waited behind a batch that got no lock has used up its patience there.
             waited = time.monotonic() - min(unit.arrived for unit in units)
             patience = SUSPECT_SECONDS / 2 if self._state.suspect else self._lock_patience
             begin_immediate(writer, patience - waited)

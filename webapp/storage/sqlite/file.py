@@ -42,8 +42,8 @@ def free_bytes(path: Path) -> int:
 def require_not_emptied(path: Path) -> None:
     """Raises SQLite's error for a file that was cut to nothing while it was in use.
 
-    SQLite takes it for a new one, and then waits for whoever is still connected to the old one.
-    The index of the log is made after the first page, so a file that is just being made has none.
+    SQLite takes it for a new one, and then waits for connections to the old one. The index of the
+    log is made after the first page, so a file that is just being made has none.
     """
     try:
         emptied = path.stat().st_size == 0 and path.with_name(path.name + "-shm").exists()

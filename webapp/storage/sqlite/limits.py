@@ -129,7 +129,7 @@ class SQLiteStorage(Storage):
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             connection = self._free.pop() if self._free else None
-        # Whoever comes first makes the file, and SQLite does not let the others wait for that.
+        # The first process makes the file, and SQLite does not let the others wait for that.
         connection = connection or patiently(self._connect)
         try:
             yield connection

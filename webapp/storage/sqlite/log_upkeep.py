@@ -1,7 +1,6 @@
-"""When SQLite's write-ahead log is emptied into the file, and by whom; what it is, is in wal.py.
-
-Done by whoever leads the writers, after its batch and in a native thread: inside a commit, as
-SQLite would do it, the copying and its two flushes would stop every greenlet.
+"""Empties SQLite's write-ahead log into the file at the right time; the log itself is in wal.py.
+The leader of a group commit does it after its batch, in a native thread: inside a commit, as SQLite
+would do it, the copying and its two flushes would stop every greenlet.
 """
 
 from __future__ import annotations

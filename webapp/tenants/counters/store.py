@@ -57,7 +57,7 @@ def count_request(connection: Connection, number: int, added: Mapping[str, Any])
 def count_refusals(
     connection: Connection, number: int, requests: int, limited: int, at_ms: int
 ) -> None:
-    """Adds so many requests that were refused, `limited` of them by a limit."""
+    """Adds refused requests, `limited` of them refused by a limit."""
     connection.execute(
         _COUNT_REFUSALS, {"number": number, "requests": requests, "limited": limited, "at": at_ms}
     )

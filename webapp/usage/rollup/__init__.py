@@ -1,1 +1,2 @@
-"""How sums follow from requests: each is counted once, whoever is stopped when."""
+"""How sums follow from requests: each is counted once, whatever process is stopped at whatever
+moment."""

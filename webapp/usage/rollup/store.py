@@ -2,8 +2,8 @@
 
 Facts are the requests, and counts of refused ones. Requests up to the number `through` are in the
 sums; this number moves in the transaction that adds to the sums, and its row is the lock between
-those who roll up. Counts of refused requests are deleted by the same transaction. Who reads sums
-adds the facts that are pending.
+those who roll up. Counts of refused requests are deleted by the same transaction. Readers of sums
+add the facts that are pending.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def is_anything_pending(connection: Connection) -> bool:
 
 
 def step(connection: Connection, most: int = MOST) -> bool:
-    """Adds at most so many requests, and as many counts, to the sums; whether more are left."""
+    """Adds at most `most` requests, and as many counts, to the sums; says whether more are left."""
     through = int(connection.execute("SELECT through FROM usage_rollup", {}).fetchone()[0])
     last, requests = connection.execute(
         "SELECT COALESCE(MAX(id), :through), COUNT(*) FROM (SELECT id FROM requests"
