@@ -1,4 +1,4 @@
-"""What the settings and the instance's secret make of the audit log, tokens and user ids."""
+"""Builds the audit log, tokens and user ids from the settings and the instance's secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUDIT_PURPOSE = "audit log"
 
 
 def derived_secret(secret: str, purpose: str) -> bytes:
-    """A secret of its own for each purpose, so that none can stand in for another."""
+    """A separate secret for each purpose, so that none can be used for another."""
     return hmac.digest(secret.encode("utf-8"), purpose.encode("ascii"), "sha256")
 
 

@@ -1,4 +1,4 @@
-"""The time, as a thing that is handed in, so that a test can hold it still."""
+"""The clock as a parameter, so that a test can set the time."""
 
 from __future__ import annotations
 

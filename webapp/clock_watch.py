@@ -1,4 +1,4 @@
-"""Whether the wall clock can be believed by those who delete what is old; reads no database.
+"""Tells whether the wall clock is right enough to delete old data by; reads no database.
 
 A clock that jumps a day forward makes everybody look silent for a day. The monotonic clock knows
 how much time has really passed, and the database knows when it was last in use.

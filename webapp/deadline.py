@@ -1,4 +1,4 @@
-"""When a turn must be over, as a value that is handed on to all that the turn waits for."""
+"""The deadline of a turn, as a value that is passed to everything that the turn waits for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process's environment: the one module that reads it. What settings mean is settings.py's.
+"""The only module that reads the process's environment; the settings' meaning is in settings.py.
 
 `switchboard dev` and `serve` become gunicorn, and hand on what it must know in variables of their
 own. Those are no settings: nobody else writes them.

@@ -1,4 +1,4 @@
-"""URLs as they may be shown, on a page, a terminal or in a log: without what opens anything."""
+"""Removes secrets from URLs that are shown on a page, a terminal or in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent that the settings and the console's configuration describe, and its model's server."""
+"""Builds the served agent from the settings and the console's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether this process is to stop, and when its turns are cut; who decides that is not here."""
+"""Holds whether this process is stopping, and when its turns are cut; the server decides both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`AUTH=open`: what must hold before this machine is answered without a key; no request is here."""
+"""`AUTH=open`: the conditions for answering this machine without a key; no request is here."""
 
 from __future__ import annotations
 

@@ -90,6 +90,6 @@ def test_calling_off_one_call_leaves_the_others_and_the_kept_connections_alone(
     done = threading.Event()
     assert model.complete(ask("quick", done)).content == "late"
     done.set()  # its connection is kept by now, and serves the next call
-    time.sleep(0.4)  # longer than the lookout takes to look
+    time.sleep(0.4)  # longer than the watchdog waits between two looks
     for _ in range(3):
         assert model.complete(ask("quick", threading.Event())).content == "late"

@@ -1,4 +1,4 @@
-"""How addresses are grouped when failures are counted; what is counted is not here."""
+"""Groups client addresses for counting failures; nothing is counted here."""
 
 from __future__ import annotations
 

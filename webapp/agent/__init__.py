@@ -1,4 +1,4 @@
-"""What an application uses of the agent; each part's module says what it is."""
+"""The public names of the agent for applications; each is described in its module."""
 
 from __future__ import annotations
 

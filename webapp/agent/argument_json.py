@@ -1,4 +1,4 @@
-"""Makes the arguments that a model wrote for a call a JSON object, where that is without doubt.
+"""Repairs the arguments of a tool call to a JSON object, where their meaning is beyond doubt.
 
 What is sent back to a model's server must be one: vLLM and others read it, and would refuse every
 later turn. What is not clear is told to the model instead of guessed. Whether the arguments fit

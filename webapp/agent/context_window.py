@@ -1,4 +1,4 @@
-"""What a model is sent of a conversation: instructions, as much history as fits, this turn.
+"""Chooses what a model is sent: the instructions, as much history as fits, and this turn.
 
 Only one system message is ever sent, and in front: many servers refuse a second one, or one that
 stands further on, as a conversation that came with an import may have it.

@@ -1,4 +1,4 @@
-"""What an agent reports while a turn runs, and its outcome; not how a turn is run."""
+"""The events of a turn and its outcome, as values; turn.py makes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may refuse a question or an answer; the rules themselves are the application's."""
+"""Checks that may refuse a question or an answer; applications bring the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences for those who use an agent as agents elsewhere are used; no rule is made here.
+"""Explains mistakes that come from the habits of other agent libraries; makes no rules.
 
 CPython's own words for these mistakes are riddles: an agent is a frozen dataclass with slots, and
 the assignment of `agent.user_id` speaks of `super()` and types.

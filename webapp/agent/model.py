@@ -1,4 +1,4 @@
-"""What the agent asks of a model; no particular model. A test passes its own."""
+"""The protocol of a model; implementations are elsewhere, and a test brings its own."""
 
 from __future__ import annotations
 

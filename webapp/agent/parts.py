@@ -1,4 +1,4 @@
-"""Checks of what an agent is made of; each raises `ConfigurationError` that says what to pass."""
+"""Checks the arguments of `Agent`; each raises a `ConfigurationError` that says what to pass."""
 
 from __future__ import annotations
 

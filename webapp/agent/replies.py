@@ -1,4 +1,4 @@
-"""Makes a model's reply fit to be stored and sent again; refuses what cannot be used."""
+"""Checks a model's reply before it is stored and sent again, and cleans its text."""
 
 from __future__ import annotations
 

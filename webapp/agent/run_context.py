@@ -1,4 +1,4 @@
-"""For whom a run is, and what bounds it, as one value that tools and guardrails may ask for."""
+"""The context of a run as one value: user, session, ids, cancellation, deadline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a key and a base URL can be sent to at all; asks no server."""
+"""Checks the form of a key and a base URL; asks no server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user's message must be; which text can be stored at all is storable.py's."""
+"""Checks a user's message; which text can be stored at all is in storable.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One turn as the server reads and stores it; how a turn goes is the agent's turn engine's."""
+"""Reads and stores one turn on the server; agent/turn.py plays it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes down how each turn went, failed and refused ones included; sums are usage's."""
+"""Records how each turn went, failed and refused ones included; sums are in usage/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into the chat service and what comes out, as values; nothing of HTTP."""
+"""The inputs and outputs of the chat service, as values; no HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The services over a sound database, for commands that work on it; closed afterwards."""
+"""Opens the services for one command, over a sound database, and closes them."""
 
 from __future__ import annotations
 

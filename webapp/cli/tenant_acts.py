@@ -1,4 +1,4 @@
-"""What `switchboard tenants` does to tenants: limit, block, clear, forget."""
+"""`switchboard tenants`: the commands that change tenants: limit, block, clear, forget."""
 
 from __future__ import annotations
 

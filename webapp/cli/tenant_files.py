@@ -1,4 +1,4 @@
-"""What `switchboard tenants` writes into files and reads from them: exports."""
+"""`switchboard tenants`: export and import."""
 
 from __future__ import annotations
 

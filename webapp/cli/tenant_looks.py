@@ -1,4 +1,4 @@
-"""What `switchboard tenants` shows of tenants, as the console and the REST API do."""
+"""`switchboard tenants`: the commands that show tenants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a memory is to those who use it: the conversations of all users, one for each session."""
+"""The protocol of a memory: the conversations of all users, one for each session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a memory can say of its users: who has messages in it, and when each was last active."""
+"""The users of a memory: ids of those with messages, and when each was last active."""
 
 from __future__ import annotations
 

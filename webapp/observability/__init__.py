@@ -1,1 +1,1 @@
-"""observability"""
+"""Log lines."""

@@ -27,7 +27,8 @@ class Stop:
 class Client(gevent.socket.socket):
     """The socket of one connection, as gunicorn reads and writes it.
 
-    `waited` is set by every read: whoever has not read since its last request had several ready.
+    `waited` is set by every read: a connection without a read since its last request had several
+    ready.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Client(gevent.socket.socket):
         return bytes(data)
 
     def _recv_body(self, size: int, flags: int) -> bytes:
-        """Whoever waits for a body is silent; whoever has it is not."""
+        """The connection is silent while it waits for a body."""
         self._connections.silent(self, self.patience.body_since)
         try:
             return bytes(super().recv(size, flags))
@@ -108,9 +109,10 @@ class Client(gevent.socket.socket):
             self.request.force_close()
 
     def end(self) -> None:
-        """Whoever reads from it finds it closed; may be called from the event loop."""
+        """Ends the connection: its reader finds it closed; may be called from the event loop."""
         try:
-            # Not gevent's own method, which would raise in whoever waits: they find an end instead.
+            # Not gevent's own method, which would raise in the waiting greenlet: it finds an end
+            # instead.
             self._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # not in the stubs
         except OSError:
             return  # it is closed already

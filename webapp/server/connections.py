@@ -1,10 +1,10 @@
 """Which connections there are and which of them must go for a new one; no sockets, no greenlets.
 
-`--concurrency` counts turns. Connections have a larger bound of their own, and it never refuses
-whoever works: when it is reached, those that have been silent longest are ended. A connection is
-silent while its next request or the rest of it is awaited. One address may have no more than a
-share of the silent places, so that a single visitor does not wear out everybody else's; an
-address that is busy, a backend with a thousand turns, is not bounded by that.
+`--concurrency` counts turns. Connections have a larger bound of their own, and it never refuses a
+connection that works: when it is reached, those that have been silent longest are ended. A
+connection is silent while its next request or the rest of it is awaited. One address may have no
+more than a share of the silent places, so that a single visitor does not wear out everybody else's;
+an address that is busy, a backend with a thousand turns, is not bounded by that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Endable(Protocol):
         ...
 
     def end(self) -> None:
-        """Ends it: whoever waits for its bytes finds it closed."""
+        """Ends it: a reader that waits for its bytes finds it closed."""
         ...
 
 

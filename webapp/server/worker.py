@@ -1,4 +1,4 @@
-"""Gunicorn's gevent worker with this project's manners: who may connect, how long, and the stop.
+"""Gunicorn's gevent worker with this project's rules: who may connect, for how long, and the stop.
 
 What a connection may take is in patience.py, which of them must go in connections.py; settings
 are in the package itself.
@@ -152,7 +152,7 @@ class Worker(GeventWorker):
         greenlet(self._attend, gevent.get_hub()).switch(name, client, address, within)
 
     def make_room(self) -> bool:
-        """No file can be opened any more: whoever is silent gives its own; False when all work."""
+        """No file can be opened any more: ends a silent connection; False when all work."""
         return self._connections.end_oldest()
 
     def _attend(self, name: Any, client: Client, address: Any, within: bool) -> None:
@@ -178,8 +178,8 @@ class Worker(GeventWorker):
             if request is None:
                 return
             if request.path not in LIVENESS and time.monotonic() - self._looked > LOOP_SECONDS:
-                # Many have come at once. Whoever only asks for a sign of life shall not wait for
-                # the work of all of them: it waits behind the loop's next look.
+                # Many have come at once. A caller of /healthz shall not wait for the work of all of
+                # them: it waits behind the loop's next look.
                 gevent.sleep(0)
             if not self._answer(name, request, client, address):
                 self._end_softly(request, client)
@@ -327,7 +327,7 @@ class _Server(gevent.server.StreamServer):
         self._name = listener.getsockname()
         super().__init__(listener, handle=self.do_handle)
         # With several workers the next one may be another's. Alone, a crowd is taken in quickly:
-        # whoever stands behind it may only want a sign of life.
+        # the next one may only be a call of /healthz.
         self.max_accept = 1 if worker.cfg.workers > 1 else ACCEPTED_AT_ONCE
 
     def do_handle(self, *accepted: Any) -> None:

@@ -1,4 +1,4 @@
-"""What every domain's store sees of the database; the engines themselves are beside it."""
+"""The protocol of the database that every store uses; the engines are in folders beside it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ QUEUE_PATIENCE_SECONDS = 30.0
 class Unit:
     """One unit of work, and what became of it."""
 
-    __slots__ = ("arrived", "error", "fault", "leads", "long", "ready", "result", "work")
+    __slots__ = ("arrived", "error", "fault", "is_leader", "long", "ready", "result", "work")
 
     def __init__(self, work: Callable[[Any], Any], *, long: bool = False) -> None:
         self.work = work
@@ -31,7 +31,7 @@ class Unit:
         self.result: Any = None
         self.error: BaseException | None = None
         self.fault = False  # the error says that the database is at fault, not the work
-        self.leads = False
+        self.is_leader = False
         self.ready = threading.Event()
         self.arrived = time.monotonic()
 
@@ -47,7 +47,7 @@ class GroupCommit:
         self._run_batch = run_batch
         self._lock = threading.Lock()
         self._waiting: list[Unit] = []
-        self._led = False
+        self._has_leader = False
         self._running: int | None = None
 
     def submit(self, work: Callable[[Any], Any], *, long: bool = False) -> Any:
@@ -60,17 +60,17 @@ class GroupCommit:
             if self._running == threading.get_ident():
                 raise RuntimeError("a unit of work cannot wait for another one")
             self._waiting.append(unit)
-            unit.leads = not self._led
-            self._led = True
+            unit.is_leader = not self._has_leader
+            self._has_leader = True
         try:
-            if unit.leads:
+            if unit.is_leader:
                 time.sleep(0)  # units that are ready now join this batch
             elif not unit.ready.wait(QUEUE_PATIENCE_SECONDS):
                 self._give_up(unit)
         except BaseException:
             self._leave(unit)
             raise
-        if unit.leads:
+        if unit.is_leader:
             self._lead()
         if unit.error is not None:
             raise unit.error
@@ -91,11 +91,11 @@ class GroupCommit:
         finally:
             with self._lock:
                 self._running = None
-                heir = self._appoint_heir()
+                successor = self._choose_leader()
             for unit in batch:
                 unit.ready.set()
-            if heir is not None:
-                heir.ready.set()
+            if successor is not None:
+                successor.ready.set()
         if late is not None:
             raise late
 
@@ -104,19 +104,19 @@ class GroupCommit:
 
         Without this a later leader would hand the queue to a thread that is no longer there.
         """
-        heir = None
+        successor = None
         with self._lock:
             if unit in self._waiting:
                 self._waiting.remove(unit)
-                if unit.leads:
-                    heir = self._appoint_heir()
-        if heir is not None:
-            heir.ready.set()
+                if unit.is_leader:
+                    successor = self._choose_leader()
+        if successor is not None:
+            successor.ready.set()
 
     def _give_up(self, unit: Unit) -> None:
         """Raises when the unit has not begun yet; one that has must be waited for."""
         with self._lock:
-            begun = unit.leads or unit not in self._waiting
+            begun = unit.is_leader or unit not in self._waiting
             if not begun:
                 self._waiting.remove(unit)
         if not begun:
@@ -125,14 +125,14 @@ class GroupCommit:
             )
         unit.ready.wait()
 
-    def _appoint_heir(self) -> Unit | None:
-        """Chooses the next leader; the caller holds the lock, and wakes it after releasing the
-        lock."""
-        heir = self._waiting[0] if self._waiting else None
-        self._led = heir is not None
-        if heir is not None:
-            heir.leads = True
-        return heir
+    def _choose_leader(self) -> Unit | None:
+        """The next leader, if a unit waits; the caller holds the lock, and wakes it after releasing
+        that."""
+        successor = self._waiting[0] if self._waiting else None
+        self._has_leader = successor is not None
+        if successor is not None:
+            successor.is_leader = True
+        return successor
 
 
 def _interrupted(cause: BaseException) -> StorageUnavailable:

@@ -1,4 +1,5 @@
-"""Small values of the database itself, by name; who keeps one says what it means."""
+"""Small named values in the database, such as versions and marks; their owners give them
+meaning."""
 
 from __future__ import annotations
 

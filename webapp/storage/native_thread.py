@@ -1,4 +1,4 @@
-"""Runs blocking calls beside the other greenlets, when there are any, in threads of one's own."""
+"""Runs blocking calls in native threads, so that they do not stop the greenlets."""
 
 from __future__ import annotations
 

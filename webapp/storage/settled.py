@@ -1,4 +1,4 @@
-"""Which rows of a table of facts are settled: the one answer that depends on the engine."""
+"""Tells which rows of a table of facts are settled; the answer depends on the engine."""
 
 from __future__ import annotations
 

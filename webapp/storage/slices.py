@@ -1,4 +1,4 @@
-"""Long acts in short transactions, so that other writers get in between; what they do is theirs."""
+"""Runs long acts in short transactions, so that other writers get in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the people who run Switchboard do with all that is kept of a tenant.
+"""What operators do with a tenant's data: clear, forget, export, import.
 
 Each act takes `audit`, which is called inside the act's own transaction, so that an act and its
 entry in the audit log are stored together or not at all. Looking at tenants, blocking and limits

@@ -1,1 +1,1 @@
-"""Who the agent serves: the tenants, their counters and limits; not what they said."""
+"""The tenants, their counters and limits; not their messages."""

@@ -1,4 +1,4 @@
-"""What an act on a tenant hands to the audit log, in its own transaction; no log is here."""
+"""The note that an act on a tenant hands to the audit log, in the act's transaction."""
 
 from __future__ import annotations
 

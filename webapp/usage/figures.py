@@ -1,4 +1,4 @@
-"""Figures of a stretch of time as values, and how they add up; reading them is summary.py's."""
+"""The figures of a period as values, and how they add up; summary.py reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads what happened since the database was made, for everyone together; writes nothing.
+"""Reads the totals since the database was made, for all tenants together; writes nothing.
 
 The sums by day of all tenants are never pruned, so these figures only grow.
 """

@@ -1,4 +1,4 @@
-"""What is known of one request when it ends, as a value; storing it is store.py's."""
+"""The record of one finished request, as a value; store.py stores it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stretches of time that metrics are asked for, cut into even steps of UTC; no SQL."""
+"""The windows of time of the metrics, cut into even steps in UTC; no SQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Console accounts: made, disabled, given another role or password; signing in is in sign_in."""
+"""Makes, changes and disables console accounts; signing in is in sign_in/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passwords of console accounts: what one must be, and how it is kept and checked; no names."""
+"""The rules for passwords of console accounts, and how one is hashed and checked; no accounts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Passwords:
         )
 
     def hash(self, password: str) -> str:
-        """What is kept of it; `RateLimited` when too many are waiting."""
+        """The hash to store; `RateLimited` when too many are waiting."""
         normal = _normal(password)
         with self._known.turn():
             return self._threads.run(lambda: self._hasher.hash(normal))

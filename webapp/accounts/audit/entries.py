@@ -1,4 +1,4 @@
-"""The values of the audit log: an entry, its actor, what a reader gets and how the proof ends."""
+"""The values of the audit log: entry, actor, page, and the outcomes of a verification."""
 
 from __future__ import annotations
 

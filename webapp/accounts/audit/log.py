@@ -1,4 +1,4 @@
-"""The audit log: how an entry is added and how the whole is proved; its SQL is in store.
+"""Adds entries to the audit log and verifies all of it; the SQL is in store.py.
 
 Each entry carries the hash of the one before it, and the newest entry's number and hash stand in
 the head as well, written in the same transaction and sealed under SECRET_KEY. So a changed, removed

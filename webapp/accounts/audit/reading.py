@@ -1,4 +1,4 @@
-"""The audit log as it is shown and exported, newest first; nothing is proved here."""
+"""Reads the audit log for pages and exports, newest first; nothing is verified here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One key as a value, and how its text is made and taken apart; keeping keys is in keys.
+"""One key as a value, and how its text is made and parsed; storing keys is in keys.py.
 
 A key is `sb_<id>_<secret>`. The id is public and shows in lists; the secret is 256 random bits,
 so one SHA-256 of the whole keeps it, and a slow hash would only slow down every request.
@@ -96,7 +96,7 @@ def id_of(presented: str) -> str:
 
 
 def digest_of(presented: str) -> str:
-    """What is kept of a key."""
+    """The digest of a key, which is stored instead of it."""
     # The whole is hashed as it came: a cut, padded or re-cased key is another text.
     return hashlib.sha256(
         presented[: MAX_PRESENTED_CHARS + 1].encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The keys of the REST API: made, checked, rotated, revoked; one key's text is in key."""
+"""Makes, checks, rotates and revokes keys of the REST API; the text of a key is in key.py."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ class Keys:
     # -- checking ---------------------------------------------------------------------------------
 
     def verify(self, presented: str) -> Principal | None:
-        """Whose key this is; None when it is none, wrong, expired or revoked: all alike.
+        """The holder of this key; None when it is malformed, unknown, expired or revoked: all
+        alike.
 
         Costs one indexed read, and once a minute for each key a small write.
         """

@@ -1,4 +1,4 @@
-"""Signing in to the console and staying so: sessions, one-time links, slowed failures; no cookies.
+"""Signs people in to the console: sessions, one-time links, slowed failures; no cookies.
 
 A session is 256 random bits in a cookie and their SHA-256 in the database: a copy of the database
 is not enough to sign in.

@@ -1,4 +1,4 @@
-"""The public keys of a foreign identity provider: kept, renewed, withdrawn; no token is read here.
+"""Caches and renews the public keys of an identity provider; no token is read here.
 
 A set is renewed in the background once it is `REFRESH_SECONDS` old and believed no longer than
 `MAX_AGE_SECONDS`, so that is how long a withdrawn key goes on working. Only when the provider does
@@ -128,7 +128,7 @@ class KeySet:
 
 
 def read_key_set(body: bytes) -> Mapping[str | None, jwt.PyJWK]:
-    """The keys in it that may verify a signature; ValueError when it is no key set.
+    """The keys of a document that may verify a signature; ValueError when it is no key set.
 
     An empty set is valid: a provider that withdraws its only key publishes one. Symmetric keys are
     left out, else a public set could serve to sign with; so are short RSA keys, and keys that are

@@ -1,4 +1,4 @@
-"""Signed tokens (JWT) for one user each: ours are issued and checked, foreign ones checked.
+"""Issues and checks our signed tokens (JWT), and checks an identity provider's; one user each.
 
 Rules from RFC 7519 and RFC 8725: the algorithm follows from whose key it is and never from the
 token, audience and issuer are always required, and every failure looks the same from outside.
@@ -116,7 +116,8 @@ class Tokens:
         return IssuedToken(subject, claims["exp"] * 1000, max(0, claims["exp"] - now), token)
 
     def verify(self, presented: str) -> Principal | None:
-        """Whom it speaks for; None when it is no token, forged, expired, or for somebody else."""
+        """The caller that the token stands for; None when it is malformed, forged, expired or for
+        another audience."""
         # The library takes padding, which makes two texts of one token.
         if len(presented) > MAX_TOKEN_CHARS or presented.count(".") != 2 or "=" in presented:
             return None

@@ -205,7 +205,7 @@ def _outer(data: dict[str, Any], bare: bool) -> Any:
 
 
 def _unwrapped(data: dict[str, Any]) -> dict[str, Any] | None:
-    """The answer in the answer, where somebody in between has packed it."""
+    """The inner answer, when a proxy has wrapped it."""
     inner = (data.get(name) for name in WRAPPERS)
     return next((each for each in inner if isinstance(each, dict) and "choices" in each), None)
 

@@ -1,4 +1,4 @@
-"""Puts a model's tool calls together from the pieces in which servers send them; runs none."""
+"""Assembles tool calls from the pieces in which servers send them; runs none."""
 
 from __future__ import annotations
 

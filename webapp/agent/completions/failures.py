@@ -1,4 +1,4 @@
-"""Our errors for what a model's server refuses or says of a failure; no HTTP client here.
+"""Turns error answers of a model's server into our errors; no HTTP client here.
 
 The sentences are for clients: what the server said never stands in them.
 """

@@ -1,4 +1,4 @@
-"""Which part of a request a server refuses, from its words, and what was learned of each model."""
+"""Finds which part of a request a server refuses, by its error, and remembers it for each model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leaves out what a model thinks aloud in front of its answer; thoughts in fields are not here."""
+"""Removes reasoning that stands in front of an answer's text; reasoning in fields is not here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's server says of a failure, as plain words; what they mean is not here.
+"""The text of a server's error, as plain words; their meaning is not judged here.
 
 Only the fields in which servers speak for themselves are read. Others repeat the request or what
 the model wrote, and so a user's words could be taken for the server's.

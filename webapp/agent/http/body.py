@@ -75,7 +75,7 @@ class Body:
                 raise ended(self._call) from error
             raise httpx2.ReadError("the answer broke off") from error
         if self._call.is_over():
-            # The lookout has broken the connection, which looks like the end of some answers.
+            # The watchdog has broken the connection, which looks like the end of some answers.
             self._broken = True
             raise ended(self._call)
 

@@ -1,4 +1,5 @@
-"""How long one call to the model's server may go on, and why it was ended; not how it is made."""
+"""The time limits of one call to the model's server, and why it was ended; transport.py makes
+it."""
 
 from __future__ import annotations
 
@@ -23,8 +24,9 @@ class Call:
     """One request and its answer, as a clock that several threads may look at.
 
     `sent` tells that the whole request went out, `taken` that an answer which is no error began.
-    `begin` starts it with the server's patience; whoever reads a streamed answer says `heard` at
-    each event that has something in it, and `complete` when only the bill is still to come.
+    `begin` starts it with the longest silence allowed; the reader of a streamed answer calls
+    `heard` at each event that has something in it, and `complete` when only the token counts are
+    still to come.
     """
 
     __slots__ = (

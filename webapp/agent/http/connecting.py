@@ -10,8 +10,8 @@ import httpx2
 
 from webapp.agent.http.call import Call
 from webapp.agent.http.connection import Connection, Origin
-from webapp.agent.http.lookout import Lookout
 from webapp.agent.http.names import Names
+from webapp.agent.http.watchdog import Watchdog
 
 NO_LIMIT = 3600.0
 
@@ -19,13 +19,13 @@ NO_LIMIT = 3600.0
 class Connector:
     """Opens connections; what it has learned of names and certificates serves all of them."""
 
-    def __init__(self, lookout: Lookout) -> None:
-        self._lookout = lookout
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
         self._names = Names()
         self._context: ssl.SSLContext | None = None
 
     def connect(self, origin: Origin, call: Call, seconds: float | None) -> Connection:
-        """A connection that the lookout watches for the call.
+        """A connection that the watchdog watches for the call.
 
         Raises `httpx2.ConnectTimeout` and `httpx2.ConnectError`.
         """
@@ -37,7 +37,7 @@ class Connector:
             if scheme == "https":
                 sock = self._secure(sock, host, call, end)
         except OSError as error:
-            self._lookout.leave(call)
+            self._watchdog.leave(call)
             if sock is not None:
                 sock.close()
             if isinstance(error, TimeoutError) or (call.is_over() and not call.called_off):
@@ -53,11 +53,11 @@ class Connector:
             sock = socket.socket(family, socket.SOCK_STREAM)
             try:
                 sock.settimeout(max(0.001, left / (len(addresses) - number + 1)))
-                self._lookout.watch(call, sock)
+                self._watchdog.watch(call, sock)
                 sock.connect(place)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
-                self._lookout.leave(call)
+                self._watchdog.leave(call)
                 sock.close()
                 if number == len(addresses) or call.is_over():
                     raise
@@ -70,11 +70,11 @@ class Connector:
         self._context = self._context or httpx2.create_ssl_context()
         sock = self._context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
         try:
-            self._lookout.watch(call, sock)
+            self._watchdog.watch(call, sock)
             sock.settimeout(max(0.001, end - time.monotonic()))
             sock.do_handshake()
         except BaseException:
-            self._lookout.leave(call)
+            self._watchdog.leave(call)
             sock.close()
             raise
         return sock

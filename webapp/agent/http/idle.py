@@ -1,4 +1,4 @@
-"""Connections that wait for their next call; nothing is said on them here."""
+"""The pool of idle connections; nothing is sent on them here."""
 
 from __future__ import annotations
 

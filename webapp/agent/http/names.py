@@ -1,4 +1,4 @@
-"""Finds the addresses of a host without waiting for ever for the name server; connects nowhere."""
+"""Resolves host names within a time limit; opens no connection."""
 
 from __future__ import annotations
 

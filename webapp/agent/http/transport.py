@@ -1,8 +1,8 @@
 """Carries requests to the model's server over kept-alive connections; one at a time on each.
 
-httpx2's own transport costs several times as much for each request and grows dearer with the
-number of open connections; here a free connection is the last one put back, whatever their number.
-It knows nothing of models: retries and the meaning of a status belong to those above it.
+httpx2's own transport costs several times as much CPU for each request, and more with each open
+connection; here a free connection is the last one put back, whatever their number. It knows nothing
+of models: retries and the meaning of a status belong to those above it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from webapp.agent.http.connecting import Connector
 from webapp.agent.http.connection import Connection, Origin
 from webapp.agent.http.head import Head
 from webapp.agent.http.idle import IdleConnections
-from webapp.agent.http.lookout import Lookout
 from webapp.agent.http.response import Response
+from webapp.agent.http.watchdog import Watchdog
 
 UNPACKED_HERE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
@@ -34,8 +34,8 @@ class KeptAliveTransport(httpx2.BaseTransport):
     """
 
     def __init__(self, *, idle: IdleConnections | None = None) -> None:
-        self._lookout = Lookout()
-        self._connector = Connector(self._lookout)
+        self._watchdog = Watchdog()
+        self._connector = Connector(self._watchdog)
         self._idle = IdleConnections() if idle is None else idle
 
     def send(self, head: Head, content: bytes, call: Call, timeout: httpx2.Timeout) -> Response:
@@ -51,8 +51,8 @@ class KeptAliveTransport(httpx2.BaseTransport):
             sock = connection.sock
             answer = Answer(sock, call)
             try:
-                self._lookout.watch(call, sock)
-                # The lookout ends the call in its time; a time-out of each wait would cost a timer.
+                self._watchdog.watch(call, sock)
+                # The watchdog ends the call in time; a time-out of each wait would cost a timer.
                 sock.settimeout(None)
                 sock.sendall(head.with_body(content))
                 call.sent = True
@@ -98,7 +98,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
         """Keeps a connection whose answer was read to its end, and closes any other."""
 
         def done(reusable: bool) -> None:
-            self._lookout.leave(call)
+            self._watchdog.leave(call)
             if reusable:
                 self._idle.put(origin, connection)
             else:
@@ -107,7 +107,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
         return done
 
     def _drop(self, call: Call, connection: Connection) -> None:
-        self._lookout.leave(call)
+        self._watchdog.leave(call)
         connection.close()
 
 

@@ -1,4 +1,4 @@
-"""Whether, where and when a request that was not answered is sent again; sends nothing itself.
+"""Decides whether, where and when a failed request is sent again; sends nothing itself.
 
 The openai package's own retries sleep where neither a hang-up nor the turn's deadline reaches
 them, and know of no redirect that keeps a request's body.

@@ -1,4 +1,4 @@
-"""What an operator should know of a SQLite file that works: its rights, and who else uses it."""
+"""Warnings about a SQLite file that works: its permissions, and other processes that use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks whether a SQLite database is whole, for no longer than it may take; mends nothing."""
+"""Checks the integrity of a SQLite database within a time limit; repairs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SQLite file as the system sees it: which it is, its rights, its room, whether it was cut."""
+"""The SQLite file in the file system: identity, permissions, free space, truncation."""
 
 from __future__ import annotations
 

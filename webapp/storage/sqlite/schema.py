@@ -1,4 +1,4 @@
-"""Whose database a file holds and of which version, read from the record of its schema steps."""
+"""Tells which application's database a file holds, and its version, by its migrations table."""
 
 from __future__ import annotations
 

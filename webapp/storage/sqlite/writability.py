@@ -1,4 +1,4 @@
-"""Whether the database takes writes, known without a write of each who asks; engine-free.
+"""Tells whether the database takes writes, without a write for each question; engine-free.
 
 A commit that came through is a proof for a moment. When the last proof is older, or a write has
 failed since, one small write is tried for all who ask meanwhile, and nobody waits for it longer

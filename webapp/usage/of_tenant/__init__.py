@@ -1,1 +1,1 @@
-"""What of usage is one tenant's: exported, imported and forgotten with it."""
+"""The usage of one tenant, which is exported, imported and forgotten with it."""

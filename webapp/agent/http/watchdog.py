@@ -12,7 +12,7 @@ LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 40
 
 
-class Lookout:
+class Watchdog:
     """Asks from one thread whether calls that are under way may go on.
 
     A thread that waits for the model's server cannot ask by itself, and until its call ends the
@@ -33,7 +33,7 @@ class Lookout:
             with self._lock:
                 started, self._looking = self._looking, True
             if not started:
-                threading.Thread(target=self._look, name="lookout", daemon=True).start()
+                threading.Thread(target=self._look, name="watchdog", daemon=True).start()
 
     def leave(self, call: Call) -> None:
         """From here on the connection is not touched: it may serve another run."""
