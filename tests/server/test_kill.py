@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -14,9 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from benchmarks.processes import free_port
+from tests.fakes import until
 from tests.server.crowd import ask, done_of
 from tests.server.running import Server, chat_request
-from tests.server.stored import memory, require_whole
+from tests.server.stored import memory, require_whole, rows
 from tests.upstream import Upstream
 
 USERS = 12
@@ -120,5 +122,37 @@ def test_what_was_answered_before_a_kill_is_there_after_it(
         told, stored = rounds(server, kills)
         assert told >= 100
         assert stored >= told
+    finally:
+        server.kill_group()
+
+
+def figures(server: Server) -> tuple[int, int, int]:
+    """How many requests there were: in the hour, ever, and by the counters of the tenants."""
+    hour = server.request("GET", "/api/metrics?window=1h").json["requests"]
+    scraped = server.request("GET", "/metrics").body.decode()
+    ever = sum(int(float(number)) for number in re.findall(r"_turns_total{.*} (\S+)", scraped))
+    tenants = server.request("GET", "/api/tenants?limit=100").json["tenants"]
+    return hour, ever, sum(tenant["request_count"] for tenant in tenants)
+
+
+def test_every_figure_is_exact_at_every_moment(tmp_path: Path, model_server: Upstream) -> None:
+    """Sums follow a moment later than requests; nobody who reads a figure sees that."""
+    server = fresh(tmp_path, model_server).start()
+
+    def stored() -> int:
+        return int(rows(server.database, "SELECT count(*) FROM requests")[0][0])
+
+    numbers = itertools.count()
+    try:
+        for kill in (kill_worker, kill_everything):
+            with Load(server.port, numbers) as load:
+                until(lambda: load.answers > 20, 10)  # asked at once
+                for _ in range(10):
+                    least = stored()
+                    found = figures(server)
+                    assert least <= found[0] <= found[1] <= found[2] <= stored()
+                kill(server)
+            assert figures(server) == (stored(),) * 3
+            require_whole(server.database)
     finally:
         server.kill_group()
