@@ -13,7 +13,8 @@ from tests.fakes import until
 from webapp.agent import TextDelta
 from webapp.chat.values import ChatAnswer, ChatEvent, ChatTurn
 from webapp.errors import ModelError
-from webapp.web.sse import KEEP_ALIVE, KEEP_ALIVE_SECONDS, event, stream_response
+from webapp.web.answers import ChatReply, to_json
+from webapp.web.sse import KEEP_ALIVE, KEEP_ALIVE_SECONDS, event, raw_event, stream_response
 
 
 def test_comments_are_sent_as_long_as_the_model_is_silent(app: Flask) -> None:
@@ -30,7 +31,10 @@ def test_comments_are_sent_as_long_as_the_model_is_silent(app: Flask) -> None:
     assert [next(lines) for _ in range(3)] == [KEEP_ALIVE] * 3
     speak.set()
     rest = [line for line in lines if line != KEEP_ALIVE]
-    assert rest == [event("delta", {"text": "hello"}), event("done", answer.as_dict())]
+    assert rest == [
+        event("delta", {"text": "hello"}),
+        raw_event("done", to_json(ChatReply, answer)),
+    ]
     assert hang_up.is_set()
 
 

@@ -53,21 +53,5 @@ class ChatAnswer:
     finish_reason: str = "stop"
     model: str = ""
 
-    def as_dict(self) -> dict[str, object]:
-        """The body of the REST answer, as `docs/api.md` has it."""
-        return {
-            "user_id": self.user_id,
-            "reply": self.reply,
-            "session_id": self.session_id,
-            "finish_reason": self.finish_reason,
-            "model": self.model,
-            "usage": {
-                "input_tokens": self.usage.input_tokens,
-                "output_tokens": self.usage.output_tokens,
-                "total_tokens": self.usage.total_tokens,
-            },
-            "request_id": self.request_id,
-        }
-
 
 ChatEvent: TypeAlias = Started | TextDelta | ToolStarted | ToolFinished | ChatAnswer

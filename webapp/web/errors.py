@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response
 from werkzeug.exceptions import (
     ClientDisconnected,
     HTTPException,
@@ -14,6 +14,7 @@ from werkzeug.exceptions import (
 )
 
 from webapp.errors import Refused, SwitchboardError, Unauthenticated
+from webapp.web.answers import Error, answer
 from webapp.web.context import context
 
 logger = logging.getLogger("switchboard.errors")
@@ -53,9 +54,7 @@ def error_body(error: SwitchboardError) -> dict[str, object]:
 
 def json_error(error: SwitchboardError) -> Response:
     """The error object as an answer."""
-    response = jsonify(error_body(error))
-    response.status_code = error.status
-    return response
+    return answer(Error, error_body(error), status=error.status)
 
 
 def register(app: Flask) -> None:

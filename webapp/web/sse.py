@@ -18,6 +18,7 @@ from flask import Response
 from webapp.agent import TextDelta, ToolFinished, ToolStarted
 from webapp.chat.values import ChatAnswer, ChatEvent
 from webapp.errors import SwitchboardError
+from webapp.web.answers import ChatReply, to_json
 from webapp.web.context import RequestContext
 from webapp.web.door import EventWriter
 
@@ -30,7 +31,12 @@ END = None
 
 def event(name: str, data: dict[str, Any]) -> bytes:
     """One event; the JSON is a single line, so it needs one `data` field."""
-    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+    return raw_event(name, json.dumps(data, ensure_ascii=False).encode())
+
+
+def raw_event(name: str, data: bytes) -> bytes:
+    """The same with JSON that is written already."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
 
 
 def _tool(name: str, status: str, call_id: str) -> bytes:
@@ -48,7 +54,7 @@ class NamedEvents:
         if isinstance(item, ToolFinished):
             return _tool(item.name, item.status, item.tool_call_id)
         if isinstance(item, ChatAnswer):
-            return event("done", item.as_dict())
+            return raw_event("done", to_json(ChatReply, item))
         return b""
 
     def error(self, error: SwitchboardError, request_id: str) -> bytes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 from flask import Response, request
 from pydantic import Field
 
 from webapp.chat.values import ChatTurn
 from webapp.errors import InvalidInput
 from webapp.ids import DEFAULT_SESSION
+from webapp.web.answers import ChatReply, answer
 from webapp.web.binding import (
     MESSAGE_PATTERN,
     SessionId,
@@ -52,10 +51,5 @@ def chat() -> Response:
     )
     admit(turn)
     if not body.stream:
-        return json_answer(services().chat.reply(turn).as_dict())
+        return answer(ChatReply, services().chat.reply(turn))
     return stream_turn(turn, hang_up.closed)
-
-
-def json_answer(body: dict[str, object]) -> Response:
-    """The same as Flask's `jsonify`, for a tenth of its cost on the way of every turn."""
-    return Response(json.dumps(body), content_type="application/json")

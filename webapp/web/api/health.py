@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Response, jsonify
+from flask import Response
 
 from webapp.errors import SwitchboardError
+from webapp.web.answers import Alive, Readiness, answer
 from webapp.web.context import services
 from webapp.web.limits import limits
 
@@ -13,7 +14,7 @@ _SCHEMA = {"schema_out_of_date": "out_of_date", "schema_too_new": "too_new"}
 
 def healthz() -> Response:
     """200 as long as the process can answer at all."""
-    return jsonify({"status": "ok"})
+    return answer(Alive, {"status": "ok"})
 
 
 def readyz() -> Response:
@@ -43,6 +44,4 @@ def readyz() -> Response:
     }
     if reason is not None:
         body["reason"] = reason
-    response = jsonify(body)
-    response.status_code = 200 if ready else 503
-    return response
+    return answer(Readiness, body, status=200 if ready else 503)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, jsonify
+from flask import Response
 from pydantic import Field
 
 from webapp.errors import Forbidden, NotFound
@@ -10,6 +10,7 @@ from webapp.usage.figures import EVERYONE
 from webapp.usage.metrics import metrics_fields
 from webapp.usage.summary import summary
 from webapp.usage.windows import WINDOWS, window_named
+from webapp.web.answers import Figures, answer
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.binding import QueryShape, bind_query
 from webapp.web.context import caller, services
@@ -40,4 +41,4 @@ def _metrics(tenant: int) -> Response:
     window = window_named(bind_query(MetricsQuery).window)
     with services().database.read() as connection:
         figures = summary(connection, tenant, window, services().clock.now_ms())
-    return jsonify(metrics_fields(figures))
+    return answer(Figures, metrics_fields(figures))

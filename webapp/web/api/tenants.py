@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import astuple
 from typing import Annotated, Any, Final, Literal
 
-from flask import Response, jsonify
+from flask import Response
 from pydantic import ConfigDict, Field, StringConstraints
 
 from webapp.allowances import MAX_LIMIT_CHARS
@@ -16,7 +16,6 @@ from webapp.memory.paging.conversation import ConversationPage, Place, conversat
 from webapp.memory.sessions.store import sessions_of
 from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import (
-    COLUMN_SORTS,
     DEFAULT_SORT,
     SORTS,
     Position,
@@ -25,6 +24,17 @@ from webapp.tenants.listing.query import (
 )
 from webapp.tenants.restrictions.change import UNSET, TenantChange
 from webapp.tenants.rows import TenantRow
+from webapp.web.answers import (
+    AllCleared,
+    Cleared,
+    Forgotten,
+    ListedTenant,
+    MessageList,
+    SessionList,
+    Tenant,
+    TenantList,
+    answer,
+)
 from webapp.web.audited import audited
 from webapp.web.binding import QueryShape, SessionId, Shape, bind_json, bind_query
 from webapp.web.context import caller, context, services
@@ -32,7 +42,6 @@ from webapp.web.cursors import Cursor, read_cursor, write_cursor
 
 Limit = Annotated[int, Field(ge=1, le=200)]
 Search = Annotated[str, StringConstraints(max_length=255)]
-LISTED = ("user_id", *COLUMN_SORTS, "blocked")
 # The plain spelling; that of Flask-Limiter and of the budgets allows for others as well.
 RATE_LIMIT_SCHEMA: Final[dict[str, Any]] = {
     "examples": ["60/minute;2000/day"],
@@ -101,17 +110,13 @@ def list_tenants() -> Response:
     of_list = ("tenants", asked.sort, *astuple(narrowed))
     position = read_cursor(asked.cursor, Position, *of_list)
     page = services().directory.page(TenantQuery(narrowed, asked.sort, asked.limit, position))
-    return jsonify(
-        {
-            "tenants": [_listed(tenant) for tenant in page.rows],
-            "next_cursor": write_cursor(page.following, *of_list),
-        }
-    )
+    following = write_cursor(page.following, *of_list)
+    return answer(TenantList, {"tenants": map(_listed, page.rows), "next_cursor": following})
 
 
 def get_tenant(user_id: str) -> Response:
     """One tenant."""
-    return jsonify(tenant_fields(services().directory.get(tenant_of_path(user_id))))
+    return answer(Tenant, tenant_fields(services().directory.get(tenant_of_path(user_id))))
 
 
 def change_tenant(user_id: str) -> Response:
@@ -126,13 +131,14 @@ def change_tenant(user_id: str) -> Response:
         rate_limit=given.get("rate_limit", UNSET),
         token_budget=given.get("token_budget", UNSET),
     )
-    return jsonify(tenant_fields(services().directory.update(user_id, change, audit=audited())))
+    tenant = services().directory.update(user_id, change, audit=audited())
+    return answer(Tenant, tenant_fields(tenant))
 
 
 def forget_tenant(user_id: str) -> Response:
     """Deletes the tenant and all its data; answers with what was deleted."""
     gone = services().acts.forget(tenant_of_path(user_id), audit=audited())
-    return jsonify(gone.as_dict())
+    return answer(Forgotten, gone)
 
 
 def list_messages(user_id: str) -> Response:
@@ -148,12 +154,9 @@ def list_messages(user_id: str) -> Response:
             page = conversation(
                 connection, number, asked.session_id, limit=asked.limit, place=place
             )
-    return jsonify(
-        {
-            "messages": [message_fields(stored) for stored in page.messages],
-            "next_cursor": write_cursor(page.later, *of_list),
-        }
-    )
+    later = write_cursor(page.later, *of_list)
+    messages = map(message_fields, page.messages)
+    return answer(MessageList, {"messages": messages, "next_cursor": later})
 
 
 def list_sessions(user_id: str) -> Response:
@@ -163,23 +166,23 @@ def list_sessions(user_id: str) -> Response:
     if number is not None:
         with services().database.read() as connection:
             sessions = sessions_of(connection, number)
-    return jsonify({"sessions": [session_fields(session) for session in sessions]})
+    return answer(SessionList, {"sessions": map(session_fields, sessions)})
 
 
 def clear_messages(user_id: str) -> Response:
     """Clears one tenant's memory; a tenant that is not known has nothing to clear."""
     user_id = tenant_of_path(user_id)
-    return jsonify({"cleared": services().acts.clear(user_id, audit=audited())})
+    return answer(Cleared, {"cleared": services().acts.clear(user_id, audit=audited())})
 
 
 def clear_all() -> Response:
     """Clears every tenant's memory, once the caller has said so in words."""
     bind_json(ClearAll)
     cleared, tenants = services().acts.clear_all(audit=audited())
-    return jsonify({"cleared": cleared, "tenants": tenants})
+    return answer(AllCleared, {"cleared": cleared, "tenants": tenants})
 
 
 def _listed(tenant: TenantRow) -> dict[str, Any]:
-    """What the list can be sorted by, and no more."""
+    """What the list shows of it."""
     fields = tenant_fields(tenant)
-    return {name: fields[name] for name in LISTED}
+    return {name: fields[name] for name in ListedTenant.model_fields}

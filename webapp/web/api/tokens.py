@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from flask import Response, jsonify
+from flask import Response
 from pydantic import Field
 
 from webapp.accounts.tokens.tokens import DEFAULT_TTL_SECONDS, MAX_TTL_SECONDS
+from webapp.web.answers import Token, answer
 from webapp.web.binding import Shape, UserId, bind_json
 from webapp.web.context import caller, services
 
@@ -23,7 +24,8 @@ def issue() -> Response:
     """Signs a token whose `sub` is the user; the caller must be allowed to speak for them."""
     body = bind_json(TokenRequest)
     issued = services().tokens.issue(body.user_id, by=caller(), ttl_seconds=body.ttl_seconds)
-    response = jsonify(
+    response = answer(
+        Token,
         {
             "token": issued.token,
             "token_type": "Bearer",  # nosec B105  # as RFC 6750 names it
@@ -32,7 +34,7 @@ def issue() -> Response:
             "expires_at": datetime.fromtimestamp(issued.expires_at // 1000, UTC)
             .isoformat()
             .replace("+00:00", "Z"),
-        }
+        },
     )
     response.headers["Cache-Control"] = "no-store"
     return response

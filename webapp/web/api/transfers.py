@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
 
-from flask import Response, jsonify, request
+from flask import Response, request
 
 from webapp.errors import ClientGone, SwitchboardError, UnsupportedMediaType
 from webapp.tenant_data.transfer.reading import MAX_LINE_BYTES
+from webapp.web.answers import Imported, answer
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited
 from webapp.web.binding import require_plain_body
@@ -46,7 +46,7 @@ def import_tenant(user_id: str) -> Response:
     request.max_content_length = MAX_IMPORT_BYTES
     lines = paced(lines_of(request.stream.read, MAX_LINE_BYTES))
     imported = services().acts.import_(user_id, lines, audit=audited())
-    return jsonify(asdict(imported))
+    return answer(Imported, imported)
 
 
 def _until_broken(lines: Iterator[bytes], here: RequestContext) -> Iterator[bytes]:

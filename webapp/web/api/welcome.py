@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Response, jsonify, render_template, request, url_for
+from flask import Response, render_template, request, url_for
 
 from webapp.version import __version__
+from webapp.web.answers import Welcome, answer
 from webapp.web.api.door import PAGE_POLICY
 from webapp.web.context import services
 
@@ -33,7 +34,8 @@ def _page() -> Response:
 
 
 def _answer() -> Response:
-    return jsonify(
+    return answer(
+        Welcome,
         {
             "name": "Switchboard",
             "description": DESCRIPTION,
@@ -46,5 +48,5 @@ def _answer() -> Response:
                 "health": url_for("health.healthz"),
                 "ready": url_for("health.readyz"),
             },
-        }
+        },
     )

@@ -14,9 +14,10 @@ from werkzeug.routing import Rule
 from webapp.accounts.roles import PERMISSIONS, Permission
 from webapp.settings import Settings
 from webapp.version import __version__
+from webapp.web import answers
 from webapp.web.door import doors_of
 from webapp.web.guards import Guard
-from webapp.web.openapi import answers, shared
+from webapp.web.openapi import shared
 from webapp.web.openapi.operation import EVENTS, JSON, Operation, Reply
 from webapp.web.openapi.operations import OPERATIONS
 from webapp.web.openapi.schemas import parameters_of, reference, tidy

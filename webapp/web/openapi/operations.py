@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from webapp.web import answers
 from webapp.web.api import chat, metrics, tenants, tokens
-from webapp.web.openapi import answers
 from webapp.web.openapi.operation import (
     EVENTS,
     HTML,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from webapp.web.answers import Error
 from webapp.web.binding import IDENTIFIER_SCHEMA
-from webapp.web.openapi.answers import Error
 from webapp.web.openapi.operation import JSON
 from webapp.web.openapi.schemas import reference
 
