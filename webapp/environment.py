@@ -39,7 +39,7 @@ def embedded_model() -> tuple[int, int, str] | None:
 
 
 def ready_line() -> str | None:
-    """What is said once the server listens."""
+    """The line that is printed once the server listens."""
     return os.environ.get(READY_LINE)
 
 

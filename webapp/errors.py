@@ -62,7 +62,7 @@ class ConfigurationError(SwitchboardError):
 
 
 class InvalidInput(SwitchboardError):
-    """What the caller sent cannot be used; `fields` maps a field's name to a sentence."""
+    """The caller's input cannot be used; `fields` maps a field's name to a sentence."""
 
     code = "invalid_input"
     status = 400

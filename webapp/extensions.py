@@ -105,7 +105,7 @@ def _imported(variable: str, paths: Sequence[str], fits: Fits, kind: str) -> tup
 
 
 def _value_at(variable: str, path: str) -> object:
-    """What stands there. The current folder is looked in first, as `python -m` has it."""
+    """The object at an import path. The current folder is searched first, as by `python -m`."""
     folder = str(Path.cwd())
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)

@@ -73,7 +73,7 @@ def run_once(services: Services, watch: ClockWatch) -> None:
 
 
 def last_run(connection: Connection) -> int | None:
-    """What the wall clock said when any process last did the chores; None before the first."""
+    """The wall-clock time of the last chores of any process; None before the first."""
     said = meta.value(connection, LAST_RUN)
     return None if said is None else int(said)
 

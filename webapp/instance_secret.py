@@ -32,7 +32,7 @@ def instance_secret_file(folder: Path) -> Path:
 
 
 def instance_secret(folder: Path) -> str:
-    """What is in it."""
+    """The instance's secret."""
     path = instance_secret_file(folder)
     try:
         found = path.read_text(encoding="ascii").strip()
@@ -44,7 +44,7 @@ def instance_secret(folder: Path) -> str:
 
 
 def instance_secret_if_any(folder: Path) -> str | None:
-    """What is in it, where `dev` has made it; None when there is none to be read."""
+    """The instance's secret, where `dev` has made one; None when none can be read."""
     try:
         return (folder / SECRET_FILE).read_text(encoding="ascii").strip() or None
     except (OSError, UnicodeDecodeError):

@@ -45,7 +45,7 @@ _DISGUISED = str.maketrans("013457@$!", "oleastasi")
 
 
 def bits_of(text: str) -> float:
-    """How many bits it takes to guess it, at the most favourable reckoning for who guesses."""
+    """The bits that it takes to guess the secret, estimated in favour of the attacker."""
     plain = text.lower()
     undisguised = plain.translate(_DISGUISED)
     each = math.log2(_alphabet(text))

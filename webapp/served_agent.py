@@ -35,7 +35,7 @@ class ServedAgent:
 
     @property
     def original(self) -> AgentConfiguration:
-        """What the settings say, which is in force until somebody changes it."""
+        """The configuration from the settings, in force until an operator changes it."""
         settings = self._settings
         return AgentConfiguration(
             name=settings.agent_name,

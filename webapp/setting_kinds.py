@@ -99,7 +99,7 @@ def auto_or_truth(text: str) -> str:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """What stands between commas and white space."""
+    """The words between commas and white space."""
     return tuple(word for word in re.split(r"[\s,]+", text) if word)
 
 
@@ -124,7 +124,7 @@ def secret(text: str) -> str:
 
 
 def header_value(text: str) -> str:
-    """What can be sent in a header: a key with a line break or a curly quote in it cannot."""
+    """A value that can be sent in a header: no line break, no curly quote."""
     if any(not "!" <= char <= "~" for char in text):
         raise ValueError("must consist of ASCII characters without white space; copy it again")
     return text

@@ -85,7 +85,8 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _read(cls, value: Any, info: ValidationInfo) -> Any:
-        """What was written as text is read by its kind; what tests hand in is taken as it is."""
+        """Reads text by the setting's kind; other values, which tests hand in, are taken as they
+        are."""
         read = KINDS.get(info.field_name or "")
         return read(value) if read is not None and isinstance(value, str) and value else value
 
@@ -219,7 +220,7 @@ def client_settings(environ: Mapping[str, str] | None = None) -> tuple[str | Non
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What one layer says of one setting: the text itself, or the name of its file."""
+    """One setting as one source gives it: the text itself, or the name of its file."""
 
     variable: str
     written: str

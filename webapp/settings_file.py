@@ -55,7 +55,7 @@ def read_text(path: Path) -> str:
 
 
 def why(error: Exception) -> str:
-    """What was wrong with a file, in the system's few words or ours."""
+    """The fault of a file, in the system's words or ours."""
     if isinstance(error, UnicodeDecodeError):
         return "it is not UTF-8"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -38,7 +38,7 @@ class Stopping:
 
     @staticmethod
     def error() -> ServerStopping:
-        """What a turn that was cut ends with."""
+        """The error of a turn that was cut."""
         return ServerStopping("The server is stopping; nothing was stored, so try again.")
 
 

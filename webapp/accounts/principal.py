@@ -38,7 +38,7 @@ class Principal:
 
     @property
     def actor(self) -> str:
-        """How the audit log calls it."""
+        """The caller's name in the audit log."""
         return self.name if self.kind == "local" else f"{self.kind}:{self.name}"
 
     @property

@@ -51,7 +51,7 @@ class UserPattern:
         return user_id.startswith(self.text) if self.is_prefix else user_id == self.text
 
     def __str__(self) -> str:
-        """What `parse` reads."""
+        """The text that `parse` reads back."""
         return f"{self.text}*" if self.is_prefix else self.text
 
 

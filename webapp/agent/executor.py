@@ -67,7 +67,7 @@ class _Calls:
         return threads
 
     def results_by(self, deadline: Deadline) -> list[ToolResult]:
-        """What there is when all are done, or when the time has run out."""
+        """The results once all are done, or the time has run out."""
         self._done.wait(deadline.left)
         return list(self.results)
 

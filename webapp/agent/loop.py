@@ -127,7 +127,7 @@ class Loop:
     def _streamed(
         self, request: ModelRequest, pieces: list[str]
     ) -> Generator[Event, None, ModelReply | None]:
-        """What the model says, piece by piece; None when it is called off meanwhile."""
+        """The model's reply, piece by piece; None when the run is called off meanwhile."""
         reply: ModelReply | None = None
         items = self.model.stream(request)
         try:

@@ -31,7 +31,8 @@ def tokens_in(text: str) -> float:
 
 
 class Meter:
-    """What one run has used so far. One thread uses it; `usage` may be read from others."""
+    """The tokens that one run has used so far. One thread uses it; `usage` may be read from
+    others."""
 
     def __init__(self) -> None:
         self._settled = Usage()

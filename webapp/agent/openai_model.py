@@ -90,7 +90,7 @@ class OpenAIModel:
 
     @property
     def client(self) -> openai.OpenAI:
-        """What knows the server; another one that is put here sends every request itself."""
+        """The `openai` client; another one that is put here sends every request itself."""
         return self._client
 
     @client.setter
@@ -353,7 +353,7 @@ def _is_late(error: httpx2.TransportError) -> bool:
 
 
 def _unanswered(error: httpx2.TransportError) -> ModelError:
-    """What a call without an answer ends with."""
+    """The error of a call without an answer."""
     if isinstance(error, httpx2.TimeoutException):
         return ModelTimeout(TOO_LATE)
     if isinstance(error, Unusable):

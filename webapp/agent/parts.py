@@ -53,7 +53,7 @@ def require_whole(name: str, value: object) -> None:
 
 
 def all_of(name: str, given: Iterable[T]) -> tuple[T, ...]:
-    """What was given as a list, as a tuple that nobody can change."""
+    """A list of parts as a tuple, which cannot be changed."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ConfigurationError(f"{name} must be a list: pass {name}=[…], or leave it out.")
     return tuple(given)

@@ -25,7 +25,7 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 class BadArguments(Exception):
-    """What the model gave as arguments cannot be used; the text is a sentence for the model."""
+    """The model's arguments cannot be used; the text is a sentence for the model."""
 
 
 @dataclass(frozen=True, slots=True)

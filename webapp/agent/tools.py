@@ -37,7 +37,7 @@ class ToolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a model is told about a call: a result, or a sentence that begins with `Error:`."""
+    """The answer to a call: a result, or a sentence that begins with `Error:`."""
 
     content: str
     ok: bool
@@ -76,7 +76,7 @@ class Tool(Generic[P, R]):
             return failure(f"{self.name} failed{why}")
 
     def _log_failure(self, fault: BaseException) -> None:
-        """Which tool, which exception, and the tool's line; not its text, which may be anything."""
+        """Logs the tool, the exception's type and line; not its text, which may hold secrets."""
         kind = type(fault).__name__
         frame = fault.__traceback__.tb_next if fault.__traceback__ else None
         place = (

@@ -34,7 +34,8 @@ class Player(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a turn begins with, read at one moment: `at_ms`, milliseconds since 1970-01-01 UTC."""
+    """The agent and the history of a turn, read at one moment: `at_ms`, milliseconds since
+    1970-01-01 UTC."""
 
     agent: Player
     history: Sequence[Message]
@@ -46,7 +47,7 @@ class TurnStore(Protocol):
     """Reads and writes one turn; made for it, and used by one thread."""
 
     def prepare(self) -> Prepared:
-        """What the turn must know. Called when its place has come; an error ends the turn."""
+        """Reads what the turn needs. Called when its place has come; an error ends the turn."""
         ...
 
     def store(self, output: RunOutput, place: Place) -> None:

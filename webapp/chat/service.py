@@ -149,7 +149,7 @@ class ChatService:
     def _played(
         self, turn: ChatTurn, stored: StoredTurn, spent: Spent, *, streaming: bool
     ) -> Generator[ChatEvent, None, None]:
-        """What the turn engine says that a client sees, and when it saw the first of it."""
+        """The events of the turn engine that a client sees; notes when the first one came."""
         context = RunContext(
             user_id=turn.user_id,
             session_id=turn.session_id,

@@ -24,7 +24,7 @@ from webapp.turns import Place
 
 @dataclass(frozen=True, slots=True)
 class TurnStorage:
-    """What all turns are read and stored with."""
+    """The parts with which all turns are read and stored."""
 
     database: Database
     configurations: AgentConfigurations
@@ -129,5 +129,5 @@ class StoredTurn:
 
 
 def blocked() -> TenantBlocked:
-    """What a blocked tenant is told."""
+    """The error for a blocked tenant."""
     return TenantBlocked("This user is blocked.", code="tenant_blocked")

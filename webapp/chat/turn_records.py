@@ -21,7 +21,7 @@ from webapp.usage.rollup.worker import RollUp
 
 @dataclass(slots=True)
 class Spent:
-    """What a turn has used so far, so that one that fails is counted as well.
+    """The tokens that a turn has used so far, so that a failed turn is counted as well.
 
     The `meter` estimates what the model's server did not say: budgets are kept by it.
     `first_token` is the monotonic clock in seconds; `tenant` is known once the turn has begun,

@@ -15,7 +15,7 @@ from webapp.turns import Cancellation
 
 @dataclass(frozen=True, slots=True)
 class ChatLimits:
-    """What bounds a turn, from the settings."""
+    """The limits of a turn, from the settings."""
 
     message_max_chars: int = 32_000
     memory_max_messages: int = 100

@@ -75,7 +75,7 @@ def _told_in_a_sentence(command: click.Command) -> click.Command:
 
 
 def take_any_text() -> None:
-    """What the terminal's encoding does not have is written as an escape, and is no failure."""
+    """Makes a stream write characters that its encoding does not have as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="backslashreplace")

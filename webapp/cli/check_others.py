@@ -70,7 +70,7 @@ def _limiter_storage(settings: Settings) -> Storage | AsyncStorage:
 
 
 def check_tools(loaded: LoadedSettings) -> str:
-    """Which tools and guardrails the served agent has."""
+    """Checks that tools and guardrails can be imported, and names them."""
     with closing(build_services(loaded)) as services:
         names = [tool.name for kit in services.toolkits for tool in kit.tools]
         guards = [guardrail.name for guardrail in services.extensions().guardrails]

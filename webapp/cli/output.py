@@ -34,7 +34,7 @@ class Column:
 
 
 def examples(*commands: str) -> str:
-    """What a command's help ends with."""
+    """The examples at the end of a command's help."""
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
@@ -135,7 +135,7 @@ def _cell(column: Column, text: str, columns: int) -> str:
 
 
 def _kept(columns: Sequence[Column], widths: Sequence[int]) -> list[int]:
-    """Which columns there is room for, once the flexible ones are cut."""
+    """The columns for which there is room, once the flexible ones are cut."""
     kept = list(range(len(columns)))
 
     def needed() -> int:

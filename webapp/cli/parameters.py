@@ -76,7 +76,7 @@ DURATION = Duration()
 
 
 def audited(services: Services) -> Audit:
-    """What an act calls in its own transaction: it is written down as the command line's."""
+    """The audit function that an act calls in its transaction; the actor is the command line."""
 
     def write(connection: Connection, note: AuditNote) -> None:
         entry = AuditEntry(CLI, note.action, note.tenant, before=note.before, after=note.after)

@@ -74,7 +74,7 @@ def _place_faults(bind: str) -> list[str]:
 
 
 def weak_secret(settings: Settings) -> str:
-    """What is wrong with a secret that is set; nothing when nothing is."""
+    """The faults of the secrets that are set; empty when there are none."""
     if settings.secret_key:
         try:
             secret(settings.secret_key)

@@ -202,7 +202,7 @@ def _messages(services: Services, number: int, session_id: str | None) -> Iterat
 
 
 def _line_width() -> int:
-    """How wide a line of text may be; 0 where nobody looks at a terminal."""
+    """The width of a line of text; 0 when the output is no terminal."""
     return max(20, width() - 2) if sys.stdout.isatty() and width() else 0
 
 

@@ -34,7 +34,7 @@ def readable(text: str) -> str:
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal it takes, by Unicode's widths of East Asian letters."""
+    """The number of terminal columns of a text, by Unicode's East Asian widths."""
     if text.isascii():
         return len(text)
     return sum(_columns(char) for char in text)
@@ -87,7 +87,7 @@ class WordWrap:
         self._word = ""
 
     def feed(self, piece: str) -> str:
-        """What can be written by now."""
+        """The text that can be written by now."""
         return "".join(self._take(char) for char in piece)
 
     def flush(self) -> str:

@@ -29,7 +29,8 @@ PARENT_CHECK_SECONDS = 0.25
 
 
 def parameters(weights: str, port: int, name: str, key: str) -> xllamacpp.CommonParams:
-    """What llama.cpp is told: the model, one loopback port that needs the key, greedy answers."""
+    """The settings of llama.cpp: the model, one loopback port that needs the key, greedy
+    answers."""
     given = xllamacpp.CommonParams()
     given.model.path = weights
     given.model_alias = {name}

@@ -83,7 +83,7 @@ class EmbeddedModel:
 
     @property
     def base_url(self) -> str:
-        """What OPENAI_BASE_URL is to be; OPENAI_API_KEY is to be `key`."""
+        """The value for OPENAI_BASE_URL; OPENAI_API_KEY is `key`."""
         return f"http://127.0.0.1:{self._port}/v1"
 
     @property

@@ -58,7 +58,7 @@ def file_url(place: str | Path) -> str:
 
 
 def check_database(database: Database) -> Database:
-    """What was given, if it is one."""
+    """The database, if the argument is one."""
     if not callable(getattr(database, "write", None)):
         raise TypeError(
             "a SQLiteMemory is given the path of a file, such as SQLiteMemory('chats.db'), not"

@@ -55,7 +55,7 @@ def fit(messages: Iterable[Item], cap: int) -> tuple[Item, ...]:
 
 
 def recent(messages: Iterable[Item], cap: int) -> tuple[Item, ...]:
-    """What a model is sent of a conversation: at most `cap` messages, the newest turn under way.
+    """The newest whole turns of at most `cap` messages, the newest one perhaps under way.
 
     The same rule as `fit`, but a newest turn that is too large and has no answer yet keeps, after
     its question, the latest calls with all their results: without them the model would ask for
@@ -96,7 +96,8 @@ def without_orphans(messages: Iterable[Item], calls_before: Iterable[str] = ()) 
 
 
 def oldest_turns(roles: Sequence[str], excess: int) -> int | None:
-    """How many entries at the front go, so that whole turns of at least `excess` messages leave.
+    """The number of entries to drop at the front, so that whole turns of at least `excess` messages
+    go.
 
     `roles` are those of a conversation from its oldest message on, no system message among them;
     it may end early. None when no turn begins there after enough messages.

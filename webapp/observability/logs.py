@@ -29,12 +29,12 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
 
 
 def formatter(form: str) -> logging.Formatter:
-    """What makes a line of a record: an object for `json`, else words for a person."""
+    """The formatter of log lines: an object for `json`, else words for a person."""
     return _Json() if form == "json" else _Console()
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, object]:
-    """What was given as `extra`, without what is None."""
+    """The fields given as `extra`, without those that are None."""
     return {
         name: value
         for name, value in vars(record).items()

@@ -17,7 +17,7 @@ CONNECTIONS_A_TURN = 4
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one worker holds; `turns` is what was asked for, or less."""
+    """The turns and connections that one worker holds; `turns` is the wanted number, or less."""
 
     turns: int
     connections: int

@@ -97,7 +97,7 @@ class Client(gevent.socket.socket):
         self._let_others(len(data))
 
     def _let_others(self, count: int) -> None:
-        """What need not be waited for is done at once: now and then somebody else gets a turn."""
+        """Yields to other greenlets now and then, because reads that need no wait never yield."""
         self._unyielded += count
         if self._unyielded > YIELD_BYTES:
             self._unyielded = 0

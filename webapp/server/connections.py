@@ -25,7 +25,7 @@ class Endable(Protocol):
 
     @property
     def group(self) -> str:
-        """Whose it is: an address, or the /64 of one; empty when that says nothing."""
+        """The connection's address, or its /64; empty when that says nothing."""
         ...
 
     def is_last(self) -> None:

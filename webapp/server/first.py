@@ -45,7 +45,7 @@ class First(Arbiter):
             self._reloading = False
 
     def reap_workers(self) -> None:
-        """What gunicorn calls again and again while it waits."""
+        """Called by gunicorn again and again while it waits."""
         super().reap_workers()
         if self._reloading:
             self._hear()

@@ -23,7 +23,7 @@ STOP_SECONDS = 30.0
 
 
 class Phase(enum.Enum):
-    """What is read from the connection now."""
+    """The part of a request that is read from the connection now."""
 
     IDLE = "idle"
     HEAD = "head"

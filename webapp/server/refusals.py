@@ -17,7 +17,7 @@ logger = logging.getLogger("switchboard.errors")
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is said before the connection is closed."""
+    """The answer that is sent before the connection is closed."""
 
     status: int
     reason: str
@@ -42,7 +42,7 @@ DEFECT = Refusal(500, "Internal Server Error", "internal_error", "Something went
 
 
 def refusal_of(error: BaseException) -> Refusal:
-    """What an error before the application means."""
+    """The refusal for an error that was raised before the application was called."""
     if isinstance(error, errors.LimitRequestLine):
         return LINE_TOO_LONG
     if isinstance(error, errors.LimitRequestHeaders | HeadTooLarge):

@@ -14,7 +14,7 @@ Parameters = Mapping[str, Any]
 
 
 class Rows(Protocol):
-    """What a statement gave: tuples in the order of its columns."""
+    """The rows of a statement: tuples in the order of its columns."""
 
     @property
     def rowcount(self) -> int: ...
@@ -69,11 +69,11 @@ class Database(Protocol):
         ...
 
     def examine(self, *, thorough: bool = False) -> list[str]:
-        """What is damaged, a sentence each; within seconds, or `thorough` however long it takes."""
+        """The damage, a sentence each; within seconds, or `thorough` however long it takes."""
         ...
 
     def doubts(self) -> list[str]:
-        """What works and is still a risk, a sentence each: rights of files, who else writes."""
+        """The risks of a database that works, a sentence each: file permissions, other writers."""
         ...
 
     def empty_log(self) -> bool:

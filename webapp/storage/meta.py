@@ -7,7 +7,7 @@ from webapp.storage.database import Connection
 
 
 def value(connection: Connection, name: str) -> str | None:
-    """What is kept under the name."""
+    """The value under the name."""
     row = connection.execute("SELECT value FROM meta WHERE name = :name", {"name": name}).fetchone()
     return None if row is None else str(row[0])
 

@@ -24,7 +24,8 @@ BATCH = 100
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
-    """Whom a clean-up forgot, or would forget; `left` are as silent, and for the next one."""
+    """The tenants that a clean-up forgot, or would forget; `left` are inactive too, for the next
+    one."""
 
     tenants: int = 0
     messages: int = 0

@@ -19,7 +19,7 @@ Progress = Callable[[int], None]
 
 
 def clear(database: Database, find: Find, audit: Audit | None) -> int | None:
-    """How many messages of the tenant went; None for one that is not known."""
+    """Clears the tenant; gives the number of messages removed, None when the tenant is unknown."""
     total, known = 0, False
 
     def step(connection: Connection) -> ClearedPart | None:
@@ -44,7 +44,7 @@ def clear(database: Database, find: Find, audit: Audit | None) -> int | None:
 def clear_all(
     database: Database, audit: Audit | None, progress: Progress | None = None
 ) -> tuple[int, int]:
-    """How many messages went, and of how many tenants."""
+    """Clears all tenants; gives the number of messages removed, and of tenants that had any."""
     messages = tenants = after = 0
     begun = False
 

@@ -13,7 +13,7 @@ from webapp.usage.of_tenant import store as usage
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What there is of one tenant, or of all; `tenants` are those with any message."""
+    """The amounts of one tenant's data, or of all; `tenants` counts those with any message."""
 
     messages: int
     sessions: int

@@ -22,7 +22,7 @@ from webapp.usage.rollup.worker import roll_up
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What went with a tenant, in rows."""
+    """The rows that were deleted with a tenant, counted."""
 
     messages: int
     sessions: int
@@ -82,7 +82,7 @@ def forget(
     inactive_since: int | None = None,
     audit: Audit | None = None,
 ) -> Forgotten | None:
-    """What went with the tenant; None when it is not known, or was active since.
+    """Forgets the tenant; gives what was deleted, None when it is unknown or was active since.
 
     `finish` is called in the last transaction with the figures of the whole act.
     """

@@ -11,7 +11,7 @@ from webapp.storage import Connection
 
 @dataclass(frozen=True, slots=True)
 class AuditNote:
-    """What an act was, in figures and settings; never a user's words or name.
+    """The facts of an act, in figures and settings; never a user's words or name.
 
     `begun`: it takes several transactions, and this is the first; another note comes at its end.
     """

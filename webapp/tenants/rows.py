@@ -45,7 +45,7 @@ class TenantRow:
 
 
 def row_of(columns: tuple[Any, ...]) -> TenantRow:
-    """What a SELECT of `COLUMNS` gave."""
+    """The tenant in a row of `COLUMNS`."""
     return TenantRow(*columns)
 
 

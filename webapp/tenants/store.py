@@ -14,7 +14,7 @@ from webapp.tenants.rows import COLUMNS, NOBODY, TenantRow, row_of
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What decides whether a tenant's next turn may run.
+    """The columns that decide whether a tenant's next turn may run.
 
     `budget_day` (20261123) and `budget_month` (202611) say which UTC day and month the token
     counters belong to; chat/budget.py reads them right.

@@ -25,7 +25,7 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What happened in a stretch of time."""
+    """The totals of a period."""
 
     requests: int = 0
     errors: int = 0

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is alike in refused requests: the minute, the code, whether a limit refused them."""
+    """The key by which refused requests are counted: minute, code, and whether a limit refused
+    them."""
 
     minute_ms: int
     code: str

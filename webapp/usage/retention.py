@@ -21,7 +21,7 @@ KEPT_MS: Mapping[Period, int] = {"minute": 3 * HOUR_MS, "hour": 15 * DAY_MS}
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """How many rows went."""
+    """The number of deleted rows."""
 
     requests: int = 0
     sums: int = 0

@@ -202,7 +202,8 @@ class Admins:
 
 
 def fold_name(name: str) -> str:
-    """How a name is written in the database: people do not type their own name exactly.
+    """The form of a name in the database, without the differences that people make when they type
+    it.
 
     Text that is no valid name becomes the empty name, which no account has.
     """

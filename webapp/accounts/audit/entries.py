@@ -11,7 +11,8 @@ from webapp.accounts.principal import Principal
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: `name` as `Principal.actor` gives it, or `cli`; `address` is where from."""
+    """The person or program that acts: `name` as `Principal.actor` gives it, or `cli`, and its
+    `address`."""
 
     name: str
     role: str
@@ -67,7 +68,7 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries: all fields that are set must match. `until` itself is excluded, in ms."""
+    """Selects entries: all fields that are set must match. `until` itself is excluded, in ms."""
 
     actor: str | None = None
     action: str | None = None

@@ -53,7 +53,7 @@ def _record(entry: store.StoredEntry) -> AuditRecord:
 
 
 def _figures(text: str) -> Mapping[str, Any] | None:
-    """What was noted; None when it is not what was written here."""
+    """The note of an entry; None when it was not written by this code."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

@@ -56,7 +56,7 @@ class StoredEntry:
 
 
 def head(connection: Connection) -> Head | None:
-    """What was noted when the newest entry was added; None when it is gone or is none."""
+    """The head as the newest entry's transaction wrote it; None when it is missing or invalid."""
     found = connection.execute(
         "SELECT CAST(number AS INTEGER), CAST(hash AS BLOB), CAST(seam AS INTEGER),"
         " CAST(key_id AS BLOB), CAST(mac AS BLOB), typeof(number) || ' ' || typeof(hash)"

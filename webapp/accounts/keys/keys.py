@@ -74,8 +74,8 @@ class Keys:
         return self._principal(key_id, role, users, created_by)
 
     def standing(self, key_id: str) -> Standing | None:
-        """What the key may do at this moment; None once it has expired, was revoked, or was
-        deleted with its user. The tokens it signed may do no more than that."""
+        """The key's permissions at this moment; None once it has expired, was revoked, or was
+        deleted with its user. The tokens it signed have no more than these."""
         with self._database.read() as connection:
             row = store.find(connection, key_id)
         if row is None:

@@ -40,7 +40,7 @@ def insert(connection: Connection, row: dict[str, Any]) -> None:
 
 
 def find(connection: Connection, key_id: str) -> Any:
-    """What checking a presented key needs; None when there is no such id."""
+    """The columns that are needed to check a key; None when there is no such id."""
     return connection.execute(_FIND, {"id": key_id}).fetchone()
 
 

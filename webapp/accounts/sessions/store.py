@@ -89,6 +89,6 @@ def drop_links_of(connection: Connection, admin_id: int) -> None:
 
 
 def use_link(connection: Connection, token_hash: str, now: int) -> int | None:
-    """Whose link it was; it is gone afterwards, so of two who come at once one gets in."""
+    """The link's account. The link is deleted, so that of two simultaneous uses one succeeds."""
     row = connection.execute(_USE_LINK, {"token_hash": token_hash, "now": now}).fetchone()
     return None if row is None else int(row[0])

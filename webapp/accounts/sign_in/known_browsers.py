@@ -34,7 +34,7 @@ class KnownBrowsers:
         return f"{nonce}.{made}.{self._mac(admin, nonce, made)}"
 
     def recognised(self, mark: str, admin: Admin | None) -> str | None:
-        """What the browser's own failures are counted under; None when it is not known here."""
+        """The name under which this browser's failures are counted; None for an unknown browser."""
         found = _MARK.fullmatch(mark[: MAX_MARK_CHARS + 1])
         if found is None or admin is None:
             return None

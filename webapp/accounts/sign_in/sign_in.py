@@ -45,7 +45,7 @@ class AdminSession:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who is signed in, and through which session."""
+    """A signed-in account and its session."""
 
     admin: Admin
     session: AdminSession

@@ -141,7 +141,7 @@ def _require_few(tried: Tried, limit: int, now: int) -> None:
 
 
 def _pause(failures: int) -> int:
-    """How long after a try the account's next one begins, in milliseconds."""
+    """The pause between two tries at the account, in milliseconds."""
     if failures >= STUBBORN_FAILURES:
         return STUBBORN_DELAY_MS
     return min(LONGEST_DELAY_MS, FIRST_DELAY_MS << min(failures, 10))

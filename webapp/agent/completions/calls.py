@@ -49,7 +49,7 @@ class Calls:
         return bool(self._calls)
 
     def take(self, pieces: object) -> None:
-        """What stands under `tool_calls` in one message or piece of one."""
+        """Takes the value of `tool_calls` in a message or a piece of one."""
         found = pieces if isinstance(pieces, list) else [pieces]
         several = len(found) > 1
         self._begun = len(self._calls)
@@ -191,7 +191,7 @@ def _keep(kept: dict[str, Any], piece: Mapping[str, Any], own: frozenset[str]) -
 
 
 def _extra(call: _Call) -> dict[str, Any] | None:
-    """What the server wants back with the call, in the shape in which it goes back."""
+    """The fields that the server wants back with the call, in its own shape."""
     if call.extra_of_function:
         return {**call.extra, "function": call.extra_of_function}
     return call.extra or None

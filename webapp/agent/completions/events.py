@@ -68,7 +68,7 @@ class EventReader:
         return found
 
     def end(self) -> list[Object]:
-        """What was left unfinished when the last byte came."""
+        """The objects of an event that was unfinished when the last byte came."""
         found: list[Object] = []
         if not self.ended and self._rest:
             self._line(b"".join(self._rest), found)

@@ -45,13 +45,13 @@ def failure(status: int, words: str) -> ModelError:
 
 
 def refusal(status: int, body: bytes) -> Refused:
-    """What an answer with an error's status says."""
+    """The failure that an answer with an error status describes."""
     words = words_of_body(body)
     return Refused(status, words, failure(status, words))
 
 
 def refusal_in_answer(said: object) -> Refused:
-    """What an answer of status 200 says that is a failure by its own words."""
+    """The failure that an answer of status 200 describes."""
     words = words_of(said)
     if is_overflow(words):
         return Refused(200, words, ContextOverflow(TOO_LONG))

@@ -97,7 +97,7 @@ class Stream:
             self._meter.said(answer.usage)
 
     def end(self) -> Iterator[TextDelta | ModelReply]:
-        """What was held back of the text, and the whole answer; raises when it is none."""
+        """The rest of the text, and the whole answer; raises when it is incomplete."""
         text = self._answer.end()
         if text:
             yield TextDelta(text)

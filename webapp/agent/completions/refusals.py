@@ -101,7 +101,7 @@ _EMPTY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a request had in it, as far as it can be refused and left out."""
+    """The parts of a request that a server may refuse and that can be left out."""
 
     tools: bool = False
     calls: bool = False
@@ -166,7 +166,7 @@ def _candidates(status: int, words: str, sent: Sent) -> Iterable[Part]:
 
 
 class Refusals:
-    """What the models of one server were found to refuse, for `KEPT_SECONDS` each.
+    """Remembers what the models of one server refuse, for `KEPT_SECONDS` each.
 
     A part is learned only when a request without it was answered: words alone could be a user's.
     After that time it is sent again, because servers and models are changed.

@@ -55,7 +55,7 @@ class RequestBody:
         return f"{{{','.join(parts)}}}"
 
     def sent(self, request: ModelRequest, left_out: frozenset[Part], *, stream: bool) -> Sent:
-        """What a body of the same arguments has in it that may be refused."""
+        """The parts that may be refused of the body that these arguments make."""
         tools = bool(request.tools) and TOOLS not in left_out
         messages = _messages(request.messages, left_out, tools=tools)
         calls = [message for message in messages if message.tool_calls]
@@ -90,7 +90,7 @@ class RequestBody:
 
 
 class _Form:
-    """How a message is written."""
+    """The form in which messages are written for one server."""
 
     def __init__(self, left_out: frozenset[Part]) -> None:
         self._short_ids = CALL_IDS in left_out
@@ -165,7 +165,7 @@ def _last_question(messages: Sequence[Message]) -> int:
 
 
 def _system_in_the_question(messages: Sequence[Message]) -> Sequence[Message]:
-    """What the system says, in front of the first thing that the user says."""
+    """The messages with the instructions in front of the user's first message."""
     told = [message.content for message in messages if message.role == "system"]
     rest = [message for message in messages if message.role != "system"]
     for place, message in enumerate(rest):

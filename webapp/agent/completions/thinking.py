@@ -59,7 +59,7 @@ class ThoughtFilter:
             return self.end()
 
     def end(self) -> str:
-        """What was held back, when no more text comes."""
+        """The rest that was held back, when no more text comes."""
         self.through = True
         if self._closing:
             return ""

@@ -51,7 +51,7 @@ INVOCATION = "amazon-bedrock-invocationMetrics"
 
 
 def usage_in(data: Mapping[str, Any]) -> Usage:
-    """What one object of an answer says that it cost; zeros where it says nothing."""
+    """The token counts in one object of an answer; zeros where it has none."""
     usage = data.get("usage")
     if type(usage) is dict and "prompt_tokens" in usage and "completion_tokens" in usage:
         return Usage(count(usage["prompt_tokens"]), count(usage["completion_tokens"]))

@@ -107,7 +107,7 @@ def _spoken(said: object, depth: int) -> Iterator[str]:
 
 
 def _json(text: str) -> object:
-    """What a gateway packed into its message: the answer of the server behind it."""
+    """The JSON in a gateway's message: the answer of the server behind it."""
     for start in ("{", "["):
         place = text.find(start)
         if 0 <= place < 200:

@@ -61,7 +61,7 @@ class Body:
             self._done(self._comes_to_its_end())
 
     def _received(self) -> Iterator[bytes]:
-        """What the connection brings."""
+        """The bytes from the connection."""
         try:
             # Not `yield from`: a reader who leaves before the end would end the pieces as well.
             for piece in self._pieces:  # noqa: UP028

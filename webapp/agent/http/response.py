@@ -19,6 +19,6 @@ class Response:
 
     @property
     def charset(self) -> str | None:
-        """What the head says that the text is in."""
+        """The character set named in the head."""
         named = self.fields.get("content-type", "").lower().partition("charset=")[2]
         return named.partition(";")[0].strip(" \"'") or None

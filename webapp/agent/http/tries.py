@@ -112,7 +112,8 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int]:
 
 
 def _is_as_safe(target: httpx2.URL, source: httpx2.URL) -> bool:
-    """What users say does not leave TLS because a server says so."""
+    """Whether a redirect keeps TLS: users' words do not go out unencrypted because a server says
+    so."""
     return target.scheme == "https" or (target.scheme == "http" and source.scheme == "http")
 
 

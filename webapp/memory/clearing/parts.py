@@ -22,7 +22,8 @@ TENANTS = 500
 
 @dataclass(frozen=True, slots=True)
 class ClearedPart:
-    """What one part took: messages, and tenants that are clear by now; `after` is where it is."""
+    """The outcome of one part: messages removed, tenants cleared, and the place `after` which to go
+    on."""
 
     messages: int = 0
     tenants: int = 0

@@ -22,7 +22,7 @@ def doubts(path: Path) -> list[str]:
 
 
 def _fault_with_several_processes() -> str | None:
-    """What is wrong with this SQLite when several processes write; None when nothing is."""
+    """The fault of this SQLite version when several processes write; None when there is none."""
     if sqlite3.sqlite_version_info >= SOUND_WITH_SEVERAL:
         return None
     needed = ".".join(map(str, SOUND_WITH_SEVERAL))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def faults(connection: sqlite3.Connection, *, seconds: float, thorough: bool = False) -> list[str]:
-    """What is wrong with pages, indexes and references, a sentence each; empty when nothing is.
+    """The faults of pages, indexes and references, a sentence each; empty when there are none.
 
     Without `thorough` indexes are not compared with their rows, and what takes longer than
     `seconds` is left.

@@ -12,7 +12,7 @@ FileIdentity = tuple[int, int] | None
 
 
 def identity(path: Path) -> FileIdentity:
-    """Which file lies at the path; asked before each use, which costs a microsecond.
+    """The identity of the file at the path; read before each use, which costs a microsecond.
 
     A connection goes on with its file when that was deleted or another was put in its place, and
     what is written then is lost with the last connection.
@@ -34,7 +34,7 @@ def create_private(path: Path) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """What the disk has left for this process."""
+    """The free bytes of the disk for this process."""
     status = os.statvfs(path.parent)
     return status.f_bavail * status.f_frsize
 

@@ -33,7 +33,7 @@ def wal_path(path: Path) -> Path:
 
 
 def wal_bytes(path: Path) -> int:
-    """How large the log beside the file is; 0 when there is none."""
+    """The size of the log beside the file; 0 when there is none."""
     try:
         return wal_path(path).stat().st_size
     except OSError:
@@ -41,7 +41,7 @@ def wal_bytes(path: Path) -> int:
 
 
 def salt(path: Path) -> str | None:
-    """What SQLite drew for the log that is beside the file; None when that holds nothing.
+    """The random salt of the log beside the file; None when the log is empty.
 
     Reading the log is safe. The database file itself must never be opened past SQLite: closing it
     again would let go of every lock that this process has on it.

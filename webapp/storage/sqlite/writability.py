@@ -23,7 +23,8 @@ STALLED = (
 
 
 class Writability:
-    """What is known of one database; `try_write` is the small durable write."""
+    """Whether one database takes writes, as far as known; `try_write` is the small durable
+    write."""
 
     def __init__(self, try_write: Callable[[], None]) -> None:
         self._try_write = try_write

@@ -24,7 +24,8 @@ from webapp.usage.of_tenant import store as usage
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import brought, and in `note` what of the export it did not; '' for nothing."""
+    """The outcome of an import; `note` says which parts of the export were left out, '' for
+    none."""
 
     sessions: int
     messages: int
@@ -70,7 +71,7 @@ def store_import(
 def _put_sessions(
     connection: Connection, tenant: int, contents: Contents, now_ms: int, cap: int
 ) -> int:
-    """How many messages are kept."""
+    """Stores the sessions; gives the number of messages stored."""
     kept = 0
     for name, session in contents.sessions.items():
         created, active = _times(session, now_ms)

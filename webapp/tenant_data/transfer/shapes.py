@@ -130,7 +130,7 @@ class Figures(Shape):
 
 
 class DayOfUsage(Figures):
-    """How version 1 gave usage: the sums of a day, without latencies."""
+    """Usage as version 1 of an export has it: the sums of a day, without latencies."""
 
     day: Annotated[date, Field(strict=False)]
 

@@ -16,7 +16,7 @@ from webapp.storage import Connection
 
 @dataclass(frozen=True, slots=True)
 class Latest:
-    """What counting the next request goes on from.
+    """The state from which the next request is counted on.
 
     `latencies` is JSON, the newest latencies by bucket; the UTC day (20261123) and month (202611)
     are those that the token counters belong to.

@@ -26,7 +26,7 @@ SORTS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class TenantFilter:
-    """Which tenants; each that is set narrows the list. Ids are in their stored form.
+    """Selects tenants; each field that is set narrows the list. Ids are in their stored form.
 
     `search` is a part of the id, `prefix` its beginning (a key's pattern), `only` the whole.
     """
@@ -78,7 +78,7 @@ class TenantQuery:
 
 
 def key_of(query: TenantQuery, row: TenantRow) -> int | str:
-    """What the list is sorted by."""
+    """The sort key of the list."""
     if query.column == "blocked":
         return row.blocked_at or 0
     value: int | str = getattr(row, query.column)

@@ -79,7 +79,7 @@ def _exact(connection: Connection, query: TenantQuery, now_ms: int) -> TenantRow
 def _statements(
     query: TenantQuery, position: Position | None, where: list[str], few: list[int] | None
 ) -> Iterator[str]:
-    """What to run, one after the other, until there are enough rows."""
+    """The statements to run, one after the other, until there are enough rows."""
     forward = position is None or position.forward
     descending = query.descending == forward
     if query.column != "blocked" or few is not None:
@@ -133,7 +133,7 @@ def _select(where: list[str], order: str, few: list[int] | None = None) -> str:
 
 
 def _conditions(query: TenantQuery, now_ms: int) -> tuple[list[str], dict[str, Any]]:
-    """What every row of the list fulfils, and the parameters for it.
+    """The conditions for every row of the list, and their parameters.
 
     A condition on another column than the sort's is written so that no index serves it:
     otherwise the database may fetch and sort half the table instead of walking the sort's index.

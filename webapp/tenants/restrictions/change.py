@@ -18,7 +18,7 @@ UNSET: Final = Unset()
 
 @dataclass(frozen=True, slots=True)
 class TenantChange:
-    """What is to be changed; a limit of None goes back to the default."""
+    """The changes to make; a limit of None goes back to the default."""
 
     blocked: bool | Unset = UNSET
     rate_limit: str | Unset | None = UNSET
