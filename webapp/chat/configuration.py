@@ -11,6 +11,7 @@ from webapp.chat import store
 from webapp.clock import Clock
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Connection, Database
+from webapp.storage.alone import hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class AgentConfigurations:
         now = self._clock.now_ms()
 
         def work(connection: Connection) -> AgentConfiguration:
+            hold(connection, "agent")
             before = self.current(connection)
             if expected is not None and before.number != expected:
                 raise Conflict("Somebody else has changed the agent meanwhile.")

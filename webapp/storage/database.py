@@ -40,7 +40,10 @@ class Database(Protocol):
         ...
 
     def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Runs `work` alone in a transaction and returns when its result is on disk.
+        """Runs `work` in a transaction and returns when its result is on disk.
+
+        That no other runs at the same time is SQLite's way and no promise: what reads and then
+        writes by what it read says what it holds, see alone.py.
 
         When `work` raises, nothing of it is stored and the error goes on to the caller. `work`
         may share its commit with others that wait at the same moment; it must not block on

@@ -16,6 +16,7 @@ from webapp.accounts.sessions import store as sessions
 from webapp.clock import Clock, SystemClock
 from webapp.errors import Conflict, InvalidInput, NotFound
 from webapp.storage import Connection, Database
+from webapp.storage.alone import hold
 
 DEV_NAME = "dev"
 # Letters that look alike in two scripts would make two accounts of one name.
@@ -77,6 +78,7 @@ class Admins:
             kept = self._passwords.hash(check_new_password(password, name=known))
 
         def work(connection: Connection) -> Admin:
+            hold(connection, "accounts")
             # A person who is given the name that `dev` took gets an account of their own.
             store.delete_of_dev(connection, known)
             now = self._clock.now_ms()
@@ -92,6 +94,7 @@ class Admins:
         """The owner's account that opens the console of `switchboard dev` and no other."""
 
         def work(connection: Connection) -> Admin:
+            hold(connection, "accounts")
             for row in store.every(connection):
                 known = admin_of(row)
                 if known.dev_only and known.is_active and known.role == "owner":
@@ -177,6 +180,7 @@ class Admins:
         """The account is gone; what it did stays in the audit log."""
 
         def work(connection: Connection) -> None:
+            hold(connection, "accounts")
             admin = _one(connection, fold_name(name))
             if admin.is_active:
                 _keep_an_owner(connection, admin)
@@ -189,6 +193,7 @@ class Admins:
         folded = fold_name(name)
 
         def work(connection: Connection) -> Admin:
+            hold(connection, "accounts")
             change(connection, _one(connection, folded))
             return _one(connection, folded)
 

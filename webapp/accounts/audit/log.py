@@ -24,6 +24,7 @@ from webapp.accounts.audit.seal import NO_KEY, AuditSeal, Head
 from webapp.clock import Clock
 from webapp.errors import Conflict, StorageUnavailable
 from webapp.storage import Connection
+from webapp.storage.alone import hold
 from webapp.storage.production import is_production
 
 GENESIS = "0" * 64
@@ -43,6 +44,7 @@ class AuditLog:
 
     def record(self, connection: Connection, entry: AuditEntry) -> int:
         """Adds the entry in the caller's own transaction; gives its number."""
+        hold(connection, "audit")
         last, previous, seam = self._place(connection)
         number = last + 1
         digest = self._append(connection, number, previous, entry)
@@ -59,6 +61,7 @@ class AuditLog:
     def begin(self, connection: Connection) -> None:
         """Seals the log as it is, when nothing has sealed it yet: the schema was just made, or
         brought to the form that has seals. A chain that is not whole is left for `verify`."""
+        hold(connection, "audit")
         head = store.head(connection)
         if head is not None and head.key_id != NO_KEY:
             return
@@ -68,6 +71,7 @@ class AuditLog:
 
     def begin_production(self, connection: Connection) -> None:
         """From now on the key of `dev` counts no more: what it sealed is sealed under this one."""
+        hold(connection, "audit")
         head = store.head(connection)
         if head is not None and self._counts(connection, head):
             store.put_head(connection, self._seal.sealed(head.number, head.hash, head.seam))
@@ -96,6 +100,7 @@ class AuditLog:
     def seal_anew(self, connection: Connection, by: Actor) -> NotSealed | VerifiedChain:
         """Vouches for the whole log under this key, and writes down that it did; gives what the
         log was before. `Conflict` when an entry was changed or is missing: no seal mends that."""
+        hold(connection, "audit")
         before = self.verify(connection)
         chain = _chain(connection)
         if isinstance(chain, BrokenAt):

@@ -15,6 +15,7 @@ from webapp.accounts.user_pattern import UserPattern
 from webapp.clock import Clock, SystemClock
 from webapp.errors import Conflict, InvalidInput, NotFound, StorageUnavailable
 from webapp.storage import Connection, Database
+from webapp.storage.alone import hold
 from webapp.tenants.user_ids.forms import UserIds
 
 LAST_USED_EVERY_MS = 60_000
@@ -135,6 +136,7 @@ class Keys:
         """From now on the key is refused; to revoke it again changes nothing."""
 
         def work(connection: Connection) -> Key:
+            hold(connection, "keys")
             key = self._one(connection, key_id)
             if key.revoked_at is None:
                 store.revoke(connection, key_id, self._clock.now_ms())
@@ -157,6 +159,7 @@ class Keys:
             raise InvalidInput(sentence, fields={"overlap_seconds": sentence})
 
         def work(connection: Connection) -> NewKey:
+            hold(connection, "keys")
             now = self._clock.now_ms()
             old = self._one(connection, key_id)
             if old.state(now) != "active":
@@ -237,4 +240,5 @@ def written_pattern(users: UserPattern, user_ids: UserIds) -> str:
 
 def forget_user(connection: Connection, user_ids: UserIds, user_id: str) -> int:
     """Deletes the keys of this user alone, as part of forgetting the user; gives their number."""
+    hold(connection, "keys")
     return store.forget_users(connection, written_pattern(UserPattern.only(user_id), user_ids))

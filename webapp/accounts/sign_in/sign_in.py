@@ -23,6 +23,7 @@ from webapp.accounts.tries.tries import Admitted, Tries
 from webapp.clock import Clock, SystemClock
 from webapp.errors import NotFound, RateLimited, StorageUnavailable, Unauthenticated
 from webapp.storage import Connection, Database
+from webapp.storage.alone import hold
 
 TOKEN_BYTES = 32
 MAX_TOKEN_CHARS = 64
@@ -118,6 +119,7 @@ class SignIn:
         better = self._better(password, kept)
 
         def work(connection: Connection) -> NewSession:
+            hold(connection, "accounts")
             # The password may have been changed, or the account disabled, while it was checked.
             now = admins.by_name(connection, folded)
             if now is None or now[6] != kept or not self._may_enter(admin_of(now)):
@@ -160,6 +162,7 @@ class SignIn:
         """The secret of a sign-in link, good once and for a short time; an older one goes."""
 
         def work(connection: Connection) -> str:
+            hold(connection, "accounts")
             row = admins.by_name(connection, fold_name(name))
             if row is None or not admin_of(row).is_active:
                 raise NotFound("There is no such active account.")
@@ -180,6 +183,7 @@ class SignIn:
         """
 
         def work(connection: Connection) -> NewSession:
+            hold(connection, "accounts")
             admin_id = sessions.use_link(connection, _hash(token), self._clock.now_ms())
             row = None if admin_id is None else admins.by_id(connection, admin_id)
             if row is None or not self._may_enter(admin_of(row)):

@@ -21,6 +21,7 @@ from webapp.accounts.tries.store import Tried
 from webapp.clock import Clock
 from webapp.errors import RateLimited
 from webapp.storage import Connection, Database
+from webapp.storage.alone import hold
 
 WINDOW_SECONDS = 900.0
 FAILURES_OF_ADDRESS = 30
@@ -58,7 +59,7 @@ class Tries:
         now = self._clock.now_ms()
 
         def work(connection: Connection) -> Admitted:
-            store.drop_old(connection, now - _WINDOW_MS)
+            _begin(connection, now)
             if browser is not None:
                 own = f"browser:{browser}"
                 tried = _current(connection, own, now)
@@ -81,7 +82,7 @@ class Tries:
         now, own = self._clock.now_ms(), f"session:{session_id}"
 
         def work(connection: Connection) -> Admitted:
-            store.drop_old(connection, now - _WINDOW_MS)
+            _begin(connection, now)
             _count_limited(connection, own, FAILURES_OF_SESSION, now)
             return Admitted(0.0, (own,), known=True)
 
@@ -98,13 +99,14 @@ class Tries:
             _require_few(_current(connection, place, now), FAILURES_OF_ADDRESS, now)
 
         def work(connection: Connection) -> None:
-            store.drop_old(connection, now - _WINDOW_MS)
+            _begin(connection, now)
             _count_limited(connection, place, FAILURES_OF_ADDRESS, now)
 
         self._database.write(work)
 
     def succeeded(self, connection: Connection, admitted: Admitted) -> None:
         """The try counts no longer; the failures before it still do."""
+        hold(connection, "tries")
         for who in admitted.counted:
             store.forgive(connection, who)
 
@@ -114,6 +116,11 @@ class Tries:
 
 
 _WINDOW_MS = round(WINDOW_SECONDS * 1000)
+
+
+def _begin(connection: Connection, now: int) -> None:
+    hold(connection, "tries")
+    store.drop_old(connection, now - _WINDOW_MS)
 
 
 def _current(connection: Connection, who: str, now: int) -> Tried:
