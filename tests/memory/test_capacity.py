@@ -168,3 +168,19 @@ def test_a_model_is_sent_the_question_even_when_no_room_is_left() -> None:
 @pytest.mark.parametrize("cap", [1, 2, 100])
 def test_an_empty_conversation_stays_empty(cap: int) -> None:
     assert fit([], cap) == ()
+
+
+def test_a_result_behind_a_later_answer_goes_with_its_call() -> None:
+    call = (ToolCall("c1", "f", "{}"),)
+    question, last = Message.user("q"), Message.assistant("", tool_calls=call)
+    said = [
+        question,
+        Message.assistant("", tool_calls=call),
+        Message.assistant("wait"),
+        Message.tool("r", tool_call_id="c1"),
+        last,
+    ]
+    sent = recent(said, 4)
+    assert [message.content for message in sent] == ["q", "wait", ""]
+    assert sent[0] is question
+    assert sent[-1] is last

@@ -166,4 +166,5 @@ def _under_way(turn: list[Item], cap: int) -> list[Item]:
         if 1 + len(group) + len(tail) > cap:
             break
         tail = group + tail
-    return [turn[0], *tail]
+    # A result may stand behind a later answer than its call's, and would be left without it.
+    return without_orphans([turn[0], *tail])
