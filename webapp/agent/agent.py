@@ -32,7 +32,7 @@ from webapp.turns import Cancellation, LocalTurnQueue, TurnQueue
 class Agent:
     """One agent for all users; immutable, so any number of threads may share it.
 
-    It holds no user: who asks is an argument of each run. `dataclasses.replace` makes another with,
+    It holds no user: the user is an argument of each run. `dataclasses.replace` makes another with,
     say, changed `instructions`; memory and queue stay shared. A `model` that is text is
     `OpenAIModel(text)`. `max_loops` bounds the calls to the model in one turn,
     `context_max_messages` what each call is sent, instructions included, and `turn_timeout` the

@@ -61,7 +61,8 @@ class Refusals:
             self.settle()
 
     def settle_soon(self) -> None:
-        """Writes what waits, for a reader, who does not wait long when the disk stands still."""
+        """Writes the waiting counts before figures are read; gives up soon when the disk stands
+        still."""
         waited = self._clock.monotonic() - self._since >= WAIT_SECONDS
         if self._counts or (self._strangers and waited):
             writer = threading.Thread(target=self.settle, name="refusals", daemon=True)

@@ -74,7 +74,7 @@ def _place_faults(bind: str) -> list[str]:
 
 
 def weak_secret(settings: Settings) -> str:
-    """The faults of the secrets that are set; empty when there are none."""
+    """The fault of the first weak secret that is set; empty when there is none."""
     if settings.secret_key:
         try:
             secret(settings.secret_key)

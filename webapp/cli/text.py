@@ -47,7 +47,7 @@ def _columns(char: str) -> int:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most so many columns; an ellipsis says that something is missing."""
+    """The text in at most this number of columns; an ellipsis stands for what is cut."""
     if columns_of(text) <= width:
         return text
     kept, used = "", 1
@@ -60,7 +60,7 @@ def cut(text: str, width: int) -> str:
 
 
 def padded(text: str, width: int, *, right: bool) -> str:
-    """The text with spaces up to so many columns, at its end or in front."""
+    """The text with spaces up to this number of columns, at its end or in front."""
     spaces = " " * max(0, width - columns_of(text))
     return spaces + text if right else text + spaces
 

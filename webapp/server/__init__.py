@@ -2,7 +2,7 @@
 
 One worker class is used everywhere: gevent, which holds a thousand waiting turns for half the CPU
 of threads (figures in benchmarks/README.md). It patches the standard library in the worker before
-anything of the application is imported, which is why the application is not preloaded.
+anything of the application is imported, so the application is not preloaded.
 """
 
 from __future__ import annotations

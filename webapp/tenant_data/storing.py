@@ -1,4 +1,4 @@
-"""Stores turns and requests: who writes its part when, inside the caller's one transaction.
+"""Stores turns and requests: calls each package that writes a part, in order, in one transaction.
 
 A turn is its messages (`memory`), the tenant's counters (`tenants`) and the request's record
 (`usage`); an answer that is kept for its idempotency key joins them in `chat`.

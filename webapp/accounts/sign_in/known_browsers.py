@@ -45,7 +45,8 @@ class KnownBrowsers:
         return nonce if age < KEPT_SECONDS else None
 
     def _mac(self, admin: Admin, nonce: str, made: int) -> str:
-        # The number and the moment of making too: an account that is made anew is another one.
+        # The account's number and time of creation too: an account made again under its name is
+        # another one.
         text = f"{admin.id} {admin.created_at} {nonce} {made}"
         return hmac.digest(self._secret, text.encode(), "sha256").hex()
 

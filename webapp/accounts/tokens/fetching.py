@@ -15,8 +15,8 @@ MAX_BYTES = 512 * 1024
 class Deadline:
     """Ends every connection of one request when its time is over.
 
-    The client's own time-outs begin anew with every byte, so that a head which comes a byte a
-    second would never be over. Closing from outside ends TLS and the head alike.
+    The client's own time-outs start again with every byte, so a head that comes a byte a second
+    would never time out. Closing from outside ends TLS and the head alike.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -39,7 +39,7 @@ NAME_GROUPS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A try that may begin after so many seconds; `counted` is where it counts as failed."""
+    """A try that may begin after `wait_seconds`; `counted` is where it counts as failed."""
 
     wait_seconds: float
     counted: tuple[str, ...]

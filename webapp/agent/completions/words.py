@@ -72,7 +72,7 @@ def words_of_body(body: bytes) -> str:
 
 
 def words_of(said: object) -> str:
-    """The words in what was said, in lower case, so many that a sentence is found in them."""
+    """The first words of a server's message, in lower case; enough to recognise a sentence."""
     try:
         return _SEAM.sub(" ", "\n".join(_spoken(said, 0))[:MAX_CHARS].lower())
     except RecursionError:

@@ -268,7 +268,7 @@ class SQLiteDatabase:
         try:
             writer.execute("ROLLBACK")
         except sqlite3.Error:
-            # Closing rolls back as well, and the next batch opens anew.
+            # Closing rolls back as well, and the next batch opens a new connection.
             if self._writer is writer:
                 self._writer = None
             writer.close()

@@ -66,7 +66,8 @@ def count_refusals(
 def count_messages(
     connection: Connection, number: int, more: int, active_at_ms: int | None = None
 ) -> None:
-    """Adds so many messages, or takes them off; with a moment, says that it was active then."""
+    """Adds to the number of messages, or subtracts; with a moment, notes that the tenant was active
+    then."""
     connection.execute(_COUNT_MESSAGES, {"number": number, "more": more, "at": active_at_ms or 0})
 
 

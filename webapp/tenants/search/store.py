@@ -62,7 +62,7 @@ def merge(connection: Connection, *, begin: bool) -> bool:
 
 
 def rebuild(connection: Connection) -> None:
-    """The index keeps deleted ids for a while; made anew it has none."""
+    """Makes the index again: it keeps deleted ids for a while, a new one has none."""
     connection.execute("INSERT INTO tenant_search (tenant_search) VALUES ('rebuild')")
 
 

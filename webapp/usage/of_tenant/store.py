@@ -51,7 +51,8 @@ def put_usage(connection: Connection, tenant: int, rows: Iterable[dict[str, Any]
 
 
 def drop_requests(connection: Connection, tenant: int, most: int) -> tuple[int, bool]:
-    """Deletes at most so many of the tenant's requests; their number, and whether all are gone.
+    """Deletes at most `most` of the tenant's requests; gives their number, and whether all are
+    gone.
 
     What the tenant cost stays in the sums over all tenants, where nothing points at it: those
     that are not in them yet wait for the roll-up, of which this is a step.
