@@ -19,23 +19,16 @@ from webapp.web.context import context
 
 logger = logging.getLogger("switchboard.errors")
 
-_SENTENCES = {
-    400: "The request cannot be understood.",
-    404: "There is nothing at this address.",
-    405: "This address does not take that method.",
-    408: "The request did not come in time.",
-    413: "The body is too large.",
-    414: "The address is too long.",
-    415: "The body must be JSON, with Content-Type: application/json.",
-    431: "The headers are too large.",
-}
-_CODES = {
-    400: "bad_request",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "request_timeout",
-    413: "body_too_large",
-    415: "unsupported_media_type",
+# The code and the sentence of what Werkzeug and the server refuse.
+_REFUSED = {
+    400: ("bad_request", "The request cannot be understood."),
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take that method."),
+    408: ("request_timeout", "The request did not come in time."),
+    413: ("body_too_large", "The body is too large."),
+    414: ("bad_request", "The address is too long."),
+    415: ("unsupported_media_type", "The body must be JSON, with Content-Type: application/json."),
+    431: ("bad_request", "The headers are too large."),
 }
 
 
@@ -113,10 +106,9 @@ def _http(error: HTTPException) -> Response:
 
 
 def _as_error(status: int) -> SwitchboardError:
-    error = SwitchboardError(
-        _SENTENCES.get(status, "The request cannot be answered."),
-        code=_CODES.get(status, "internal_error" if status >= 500 else "bad_request"),
-    )
+    other = "internal_error" if status >= 500 else "bad_request"
+    code, sentence = _REFUSED.get(status, (other, "The request cannot be answered."))
+    error = SwitchboardError(sentence, code=code)
     error.status = status
     return error
 

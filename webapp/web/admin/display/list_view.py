@@ -1,8 +1,8 @@
-"""The addresses of a list: its filters, its sort, its pages. No rows are read here."""
+"""The addresses of a list: its filters, its sort, its pages; and the way through all pages."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 from urllib.parse import urlencode
 
 
@@ -48,3 +48,34 @@ class Pages:
     previous_url: str | None = None
     next_url: str | None = None
     first_url: str | None = None
+
+
+Row = TypeVar("Row", covariant=True)
+Place = TypeVar("Place", covariant=True)
+
+
+class PageOf(Protocol[Row, Place]):
+    """Some rows, and where the next ones begin; None at the end."""
+
+    @property
+    def rows(self) -> Sequence[Row]: ...
+
+    @property
+    def following(self) -> Place | None: ...
+
+
+def every_row(page_at: Callable[[Place | None], PageOf[Row, Place]]) -> Iterator[Row]:
+    """The rows of all pages, each page read when it is needed.
+
+    The first page is read at once, so that a fault still has a page of its own.
+    """
+    first = page_at(None)
+
+    def rows() -> Iterator[Row]:
+        page = first
+        yield from page.rows
+        while page.following is not None:
+            page = page_at(page.following)
+            yield from page.rows
+
+    return rows()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from flask import render_template, url_for
@@ -17,7 +18,7 @@ from webapp.usage.summary import totals
 from webapp.usage.windows import WINDOWS, Window
 from webapp.web.admin.display.charts import latency_chart, traffic_chart
 from webapp.web.admin.display.downloads import csv_download
-from webapp.web.admin.display.list_view import ListView, Pages
+from webapp.web.admin.display.list_view import ListView, Pages, every_row
 from webapp.web.admin.figures.cache import figure_cache
 from webapp.web.admin.figures.windows import FRESH_SECONDS, WindowName, everyone
 from webapp.web.admin.forms.binding import FormShape, bind_page
@@ -135,21 +136,9 @@ def _ranked(
 
 
 def _all_ranked(query: MetricsQuery, window: Window) -> Iterator[Named]:
-    count = _counter(query, window)
-    page = count(None, MAX_LIMIT)
-    readable = services().user_ids.readable
-
-    def rows() -> Iterator[Named]:
-        current, sent = page, 0
-        while True:
-            for row in current.rows:
-                yield readable(row.user_id), row.totals
-            sent += len(current.rows)
-            if current.following is None or sent >= MAX_DOWNLOADED:
-                return
-            current = count(current.following, MAX_LIMIT)
-
-    return rows()
+    count, readable = _counter(query, window), services().user_ids.readable
+    found = islice(every_row(lambda place: count(place, MAX_LIMIT)), MAX_DOWNLOADED)
+    return ((readable(row.user_id), row.totals) for row in found)
 
 
 def _counter(query: MetricsQuery, window: Window) -> Callable[[Place | None, int], RankingPage]:

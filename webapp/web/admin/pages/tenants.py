@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import astuple, replace
+from itertools import islice
 from typing import Literal
 
 from flask import render_template, url_for
@@ -22,7 +23,7 @@ from webapp.tenants.listing.query import (
 from webapp.tenants.rows import TenantRow
 from webapp.tenants.store import count
 from webapp.web.admin.display.downloads import csv_download, json_download
-from webapp.web.admin.display.list_view import ListView, Pages
+from webapp.web.admin.display.list_view import ListView, Pages, every_row
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.context import services
 from webapp.web.cursors import Cursor, read_cursor, write_cursor
@@ -116,22 +117,9 @@ def _cells(row: TenantRow) -> tuple[object, ...]:
 
 
 def _all_rows(query: TenantQuery) -> Iterator[TenantRow]:
-    """Every row of the view, read page by page in short transactions."""
-    directory = services().directory
-    query = replace(query, limit=MAX_LIMIT)
-    # The first page is read at once, so that a fault still has a page of its own.
-    page = directory.page(query)
-
-    def rows() -> Iterator[TenantRow]:
-        current, sent = page, 0
-        while True:
-            yield from current.rows
-            sent += len(current.rows)
-            if current.following is None or sent >= MAX_DOWNLOADED:
-                return
-            current = directory.page(replace(query, position=current.following))
-
-    return rows()
+    directory, query = services().directory, replace(query, limit=MAX_LIMIT)
+    found = every_row(lambda position: directory.page(replace(query, position=position)))
+    return islice(found, MAX_DOWNLOADED)
 
 
 def _total() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from flask import Response, g, request
@@ -85,29 +86,12 @@ def send_cookies(response: Response) -> Response:
     SameSite=Lax, not Strict: a link from another site to a tenant's page must find the session.
     """
     here = visitor()
+    send = partial(response.set_cookie, secure=request.is_secure, httponly=True, samesite="Lax")
     if here.set_browser is not None:
-        name, mark = here.set_browser
-        response.set_cookie(
-            name,
-            mark,
-            max_age=KEPT_SECONDS,
-            path=SIGN_IN_PATH,
-            secure=request.is_secure,
-            httponly=True,
-            samesite="Lax",
-        )
+        send(*here.set_browser, max_age=KEPT_SECONDS, path=SIGN_IN_PATH)
     for name, value in ((SESSION_COOKIE, here.set_session), (VISITOR_COOKIE, here.set_visitor)):
-        if value is None:
-            continue
-        response.set_cookie(
-            name,
-            value,
-            max_age=None if value else 0,
-            path=PREFIX,
-            secure=request.is_secure,
-            httponly=True,
-            samesite="Lax",
-        )
+        if value is not None:
+            send(name, value, max_age=None if value else 0, path=PREFIX)
     return response
 
 
