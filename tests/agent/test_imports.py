@@ -29,3 +29,23 @@ def test_openai_is_imported_only_when_its_model_is_asked_for() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "others"),
+    [
+        ("import webapp.agent", {"openai", "httpx2", "flask", "gunicorn", "gevent", "numpy"}),
+        (
+            "from webapp.cli import main\nsys.argv = ['switchboard', '--help']\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass",
+            {"openai", "httpx2", "flask", "gunicorn", "gevent", "numpy", "pydantic", "sqlite3"},
+        ),
+    ],
+    ids=["the agent", "the help"],
+)
+def test_the_start_brings_nothing_heavy_that_it_does_not_use(
+    program: str, others: set[str]
+) -> None:
+    tell = f"import sys\n{program}\nprint(sorted({others} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
