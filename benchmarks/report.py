@@ -136,8 +136,8 @@ def goals_of(results: Sequence[Measured], growths: Sequence[Growth] = ()) -> lis
     """Return every line to reach for which there are figures."""
     goals: list[Goal] = []
     for row, peer, factor in (
-        ("c16", "agno", 5.0),
-        ("c16", "bare-gevent", 0.5),
+        ("c16", "agno", 8.0),
+        ("c16", "bare-gevent", 0.28),
         ("full", "agno", 12.0),
     ):
         ours, other = find(results, row, OURS), find(results, row, peer)
@@ -155,7 +155,12 @@ def goals_of(results: Sequence[Measured], growths: Sequence[Growth] = ()) -> lis
     if waiting is not None:
         share = waiting.figures.rate / waiting.row.ideal
         title = f"{waiting.row.title}, of the ideal {waiting.row.ideal:.0f}/s"
-        goals.append(Goal(title, "≥ 90 %", f"{share:.0%}", share >= 0.9))
+        got = f"{share:.0%}"
+        bare = find(results, "wait256", "bare-gevent")
+        if bare is not None:
+            # On a slow core even what only passes on falls short of the ideal.
+            got += f", bare-gevent {bare.figures.rate / bare.row.ideal:.0%}"
+        goals.append(Goal(title, "≥ 90 %", got, share >= 0.9))
     if growths:
         most = growths[-1]
         title = f"a turn with {most.stored:,} stored messages against one with 10"

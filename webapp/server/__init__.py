@@ -27,6 +27,8 @@ keepalive = 75
 timeout = 60
 graceful_timeout = 195  # as long as a turn may take; `dev` and `serve` set it
 limit_request_line = 8190
+# What is refused must not depend on whether gunicorn's parser in C happens to be installed.
+http_parser = "python"
 errorlog = "-"
 loglevel = "warning"
 accesslog = None
