@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from webapp.accounts.audit import AuditLog
@@ -43,6 +44,11 @@ def user_ids_of(settings: Settings, secret: str) -> UserIds:
     from webapp.tenants.user_ids.encrypted import EncryptedUserIds
 
     return EncryptedUserIds(settings.user_id_key, reference_key)
+
+
+def line_names(secret: bytes) -> Callable[[str], str]:
+    """Names the lines that tenants' turns wait in; whose each is cannot be read from it."""
+    return lambda user_id: hmac.digest(secret, user_id.encode("utf-8"), "sha256").hex()
 
 
 def tokens_of(settings: Settings, secret: str, keys: Keys, clock: Clock) -> Tokens:

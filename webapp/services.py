@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from webapp.access import audit_log, derived_secret, tokens_of, user_ids_of
+from webapp.access import audit_log, derived_secret, line_names, tokens_of, user_ids_of
 from webapp.accounts.admins import Admins
 from webapp.accounts.admins.passwords import Passwords
 from webapp.accounts.audit import AuditLog
@@ -17,6 +17,7 @@ from webapp.accounts.tokens import Tokens
 from webapp.agent import Guardrail, Model, Toolkit
 from webapp.allowances import parse_budget
 from webapp.chat.configuration import AgentConfigurations
+from webapp.chat.idempotency import RunningKeys
 from webapp.chat.service import ChatService
 from webapp.chat.values import ChatLimits
 from webapp.clock import Clock, SystemClock
@@ -26,12 +27,12 @@ from webapp.local_model import health
 from webapp.served_agent import EMBEDDED_MODEL, ServedAgent
 from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
-from webapp.storage import Database, open_database
+from webapp.storage import Database, open_database, open_turn_lines
 from webapp.tenant_data.acts import TenantActs
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids.forms import UserIds
 from webapp.turn_room import TurnRoom
-from webapp.turns import LocalTurnQueue
+from webapp.turns.shared import SharedTurnQueue
 
 AUDIT_HEAD_STEP = "_audit_head"
 
@@ -138,6 +139,8 @@ def build_services(
     passwords = Passwords()
     directory = TenantDirectory(database, user_ids, ticking, encrypted=bool(settings.user_id_key))
     stopping = Stopping()
+    lines = open_turn_lines(settings.database_url)
+    line_of = line_names(derived_secret(secret, "turn lines"))
     return Services(
         loaded=loaded,
         database=database,
@@ -150,7 +153,8 @@ def build_services(
             database=database,
             user_ids=user_ids,
             configurations=configurations,
-            queue=LocalTurnQueue(),
+            queue=SharedTurnQueue(lines, line_of),
+            running=RunningKeys(lines, line_of),
             room=TurnRoom(settings.concurrency),
             stopping=stopping,
             clock=ticking,

@@ -1,16 +1,15 @@
 """Gives the first answer again to a request that carries the same Idempotency-Key.
 
-A finished answer is kept in the turn's own transaction. While a turn runs, its key is held in
-this process; if two processes run the same key at once, the second one's transaction finds the
-first one's row and stores nothing.
+A finished answer is kept in the turn's own transaction. While a turn runs, its key is held for all
+processes; should two run the same key at once all the same, because one of them stood still for
+longer than its lease, the second one's transaction finds the first one's row and stores nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from webapp.memory.kept_answers import store as kept_answers
 from webapp.messages import Usage
 from webapp.storage import Connection, Database
 from webapp.storage.slices import ROWS, in_slices
+from webapp.turns.lines import TurnLines
 
 KEPT_MS = 24 * 3600 * 1000
 MAX_KEY_CHARS = 255
@@ -48,11 +48,12 @@ def fingerprint(turn: ChatTurn) -> Fingerprint | None:
 
 
 class RunningKeys:
-    """The keys whose turns run in this process at the moment."""
+    """The keys whose turns run at the moment, in whichever process."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._bodies: dict[tuple[str, str], str] = {}
+    def __init__(self, lines: TurnLines, name_of: Callable[[str], str]) -> None:
+        """`name_of` makes the name of a user's line."""
+        self._lines = lines
+        self._name_of = name_of
 
     @contextmanager
     def hold(self, mark: Fingerprint | None) -> Iterator[None]:
@@ -60,11 +61,9 @@ class RunningKeys:
         if mark is None:
             yield
             return
-        name = (mark.user_id, mark.key)
-        with self._lock:
-            body = self._bodies.setdefault(name, mark.body)
-            mine = body is mark.body
-        if not mine:
+        line = self._name_of(mark.user_id)
+        worker, body = self._lines.hold_key(line, mark.key, mark.body)
+        if not worker:
             _same_body(mark, body)
             raise Conflict(
                 "A request with this Idempotency-Key is still running.",
@@ -73,8 +72,7 @@ class RunningKeys:
         try:
             yield
         finally:
-            with self._lock:
-                del self._bodies[name]
+            self._lines.free_key(line, mark.key, worker)
 
 
 def first_answer(

@@ -42,6 +42,7 @@ class ChatService:
         user_ids: UserIds,
         configurations: AgentConfigurations,
         queue: TurnQueue,
+        running: RunningKeys,
         room: TurnRoom,
         stopping: Stopping,
         clock: Clock,
@@ -55,7 +56,7 @@ class ChatService:
         self._stopping = stopping
         self._clock = clock
         self._limits = limits
-        self._running = RunningKeys()
+        self._running = running
         self._records = TurnRecords(database, user_ids, clock)
         self._storage = TurnStorage(database, configurations, self._records, clock, limits)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from webapp.errors import ConfigurationError
+from webapp.turns.lines import TurnLines
 
 Result = TypeVar("Result")
 Parameters = Mapping[str, Any]
@@ -124,3 +125,11 @@ def open_database(url: str) -> Database:
     raise ConfigurationError(
         "SWITCHBOARD_DATABASE_URL is not one this version can use: sqlite:///path/to/file.db."
     )
+
+
+def open_turn_lines(url: str) -> TurnLines:
+    """The lines that turns wait in, for all processes of the database behind `url`; nothing is
+    made yet."""
+    from webapp.storage.sqlite.turn_lines import SQLiteTurnLines
+
+    return SQLiteTurnLines(Path(url.removeprefix("sqlite:///")))

@@ -1,0 +1,65 @@
+"""What the shared queue asks of the lines that several processes stand in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+LEASE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A place in a line: its number there, and the number of the process that took it."""
+
+    number: int
+    worker: int
+
+
+class TurnLines(Protocol):
+    """Lines of tickets, in order of arrival over all processes, and keys that one process holds.
+
+    A process that has died, or has not called `renew` for `LEASE_SECONDS`, has lost its tickets
+    and keys as soon as another is held up by them. Names of lines are whatever the caller makes of
+    tenants. Methods raise `StorageUnavailable`, those that give back excepted: what cannot be given
+    back at once is given back later.
+    """
+
+    @property
+    def worker(self) -> int:
+        """The number of this process; it takes another when it had lost everything."""
+        ...
+
+    def join(self, line: str, most: int | None) -> Ticket | None:
+        """A ticket at the end of the line, numbered 1 for who is alone in it; None when `most`
+        stand in it already."""
+        ...
+
+    def head(self, line: str) -> Ticket | None:
+        """The first of the line; None when nobody stands in it. The dead are out of it then."""
+        ...
+
+    def heads(self) -> dict[str, Ticket]:
+        """The first of each line that this process stands in, the dead included."""
+        ...
+
+    def leave(self, line: str, ticket: Ticket) -> None:
+        """Gives the ticket back; one that was lost is no error."""
+        ...
+
+    def hold_key(self, line: str, key: str, body: str) -> tuple[int, str]:
+        """Holds a key for this process, unless another turn holds it: which process has it now,
+        0 for another turn's, and the body that it is held with."""
+        ...
+
+    def free_key(self, line: str, key: str, worker: int) -> None:
+        """Gives the key back that the process held under this number."""
+        ...
+
+    def renew(self) -> None:
+        """Says that this process is alive."""
+        ...
+
+    def close(self) -> None:
+        """Gives everything back; the next call begins anew."""
+        ...
