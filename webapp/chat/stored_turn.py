@@ -50,6 +50,7 @@ class StoredTurn:
         self._mark = mark
         self._spent = spent
         self._tenant = 0
+        self._turns_before = 0
         self.answer: ChatAnswer | None = None
 
     def find_earlier_answer(self) -> None:
@@ -83,6 +84,7 @@ class StoredTurn:
                     self._turn.session_id,
                     newest=agent.context_max_messages,
                 )
+                self._turns_before = standing.turn
                 return self._prepared(standing.number, agent, messages)
         number = storage.database.write(
             lambda connection: tenants.ensure(
@@ -115,6 +117,7 @@ class StoredTurn:
                 output.messages,
                 storage.limits.memory_max_messages,
                 record,
+                self._turns_before,
             )
             if self._mark is not None:
                 keep(connection, tenant, self._mark, answer, record.at_ms)

@@ -16,6 +16,7 @@ from webapp.messages import Message
 from webapp.periods import DAY_MS, day_number, month_span
 from webapp.storage import Connection
 from webapp.tenants.counters import store as counters
+from webapp.turns.standing import place_lost
 from webapp.usage import histogram
 from webapp.usage import store as usage
 from webapp.usage.records import Refusal, RequestRecord
@@ -29,10 +30,17 @@ def store_turn(
     messages: Sequence[Message],
     cap: int,
     record: RequestRecord,
+    turn: int | None,
 ) -> None:
-    """The turn whole; `Conflict` and nothing when the tenant was forgotten meanwhile."""
+    """The turn whole. `turn` is the number of the tenant's turns when it read their history.
+
+    `Conflict` and nothing when the tenant was forgotten meanwhile; `PlaceLost` and nothing when
+    another turn was stored: this one has not seen it.
+    """
     growth = conversations.append(connection, tenant, session_id, messages, cap, record.at_ms)
-    if growth is None or not store_request(connection, tenant, record, messages=growth.added):
+    if growth is None or not store_request(
+        connection, tenant, record, messages=growth.added, turn=turn
+    ):
         raise Conflict(
             "This user was forgotten while the turn was running; nothing was stored.",
             code="tenant_forgotten",
@@ -55,9 +63,17 @@ def store_messages(
 
 
 def store_request(
-    connection: Connection, tenant: int, record: RequestRecord, *, messages: int = 0
+    connection: Connection,
+    tenant: int,
+    record: RequestRecord,
+    *,
+    messages: int = 0,
+    turn: int | None = None,
 ) -> bool:
-    """One request and how many messages it brought; False, and nothing, for a gone tenant."""
+    """One request and how many messages it brought; False, and nothing, for a gone tenant.
+
+    With `turn` it is a stored turn, and the next after so many, or `PlaceLost` is raised.
+    """
     before = counters.latest(connection, tenant)
     if before is None:
         return False
@@ -83,7 +99,8 @@ def store_request(
         "month": month,
         "month_before": _of_month(connection, tenant, record) if other_month else 0,
     }
-    counters.count_request(connection, tenant, added)
+    if not counters.count_request(connection, tenant, added, turn):
+        raise place_lost()
     usage.record(connection, tenant, record)
     return True
 

@@ -16,11 +16,12 @@ from webapp.tenants.rows import COLUMNS, NOBODY, TenantRow, row_of
 class Standing:
     """The columns that decide whether a tenant's next turn may run.
 
-    `budget_day` (20261123) and `budget_month` (202611) say which UTC day and month the token
-    counters belong to; chat/budget.py reads them right.
+    `turn` counts the turns that were stored. `budget_day` (20261123) and `budget_month` (202611)
+    say which UTC day and month the token counters belong to; chat/budget.py reads them right.
     """
 
     number: int
+    turn: int
     blocked: bool
     rate_limit: str | None
     token_budget: str | None
@@ -80,7 +81,7 @@ def standing(connection: Connection, stored_id: str, *, user_id: str = "") -> St
     One that was forgotten while it was blocked has the number `NOBODY` and is blocked still.
     """
     row = connection.execute(
-        "SELECT id, blocked_at IS NOT NULL, rate_limit, token_budget,"
+        "SELECT id, turn, blocked_at IS NOT NULL, rate_limit, token_budget,"
         " budget_day, day_tokens, budget_month, month_tokens"
         " FROM tenants WHERE user_id = :user",
         {"user": stored_id},
@@ -88,8 +89,8 @@ def standing(connection: Connection, stored_id: str, *, user_id: str = "") -> St
     if row is None:
         if blocks.kept_since(connection, stored_id, user_id) is None:
             return None
-        return Standing(NOBODY, True, None, None, 0, 0, 0, 0)
-    return Standing(int(row[0]), bool(row[1]), *row[2:])
+        return Standing(NOBODY, 0, True, None, None, 0, 0, 0, 0)
+    return Standing(row[0], row[1], bool(row[2]), *row[3:])
 
 
 def drop_unused(connection: Connection, number: int) -> None:

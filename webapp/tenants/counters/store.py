@@ -44,14 +44,20 @@ def latest(connection: Connection, number: int) -> Latest | None:
     return None if row is None else Latest(*row)
 
 
-def count_request(connection: Connection, number: int, added: Mapping[str, Any]) -> None:
+def count_request(
+    connection: Connection, number: int, added: Mapping[str, Any], turn: int | None = None
+) -> bool:
     """Adds one request and the messages that came with it, and says that the tenant was active.
+
+    With `turn`, the number of turns that the request's own saw, it counts as the next one; False,
+    and nothing, when that one was stored by another meanwhile.
 
     `added` holds `at` (ms), `errors`, `refused`, `input`, `output`, `messages`; `latencies` and
     `p95` as in `Latest`; `day` and `month`, with `day_before` and `month_before`: the tokens of
     that day and month without it, which hold when the counters belong to another one.
     """
-    connection.execute(_COUNT_REQUEST, {**added, "number": number})
+    values = {**added, "number": number, "turn": -1 if turn is None else turn}
+    return connection.execute(_COUNT_REQUEST, values).rowcount > 0
 
 
 def count_refusals(
@@ -106,6 +112,7 @@ _COUNT_REQUEST = """
         last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END,
         message_count = message_count + :messages,
         request_count = request_count + 1,
+        turn = turn + CASE WHEN :turn < 0 THEN 0 ELSE 1 END,
         error_count = error_count + :errors,
         refused_count = refused_count + :refused,
         input_tokens = input_tokens + :input,
@@ -120,7 +127,7 @@ _COUNT_REQUEST = """
             CASE WHEN budget_month = :month THEN month_tokens ELSE :month_before END
             + :input + :output,
         budget_month = :month
-    WHERE id = :number
+    WHERE id = :number AND (:turn < 0 OR turn = :turn)
 """
 
 _COUNT_REFUSALS = """

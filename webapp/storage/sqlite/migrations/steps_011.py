@@ -88,3 +88,9 @@ def m014_usage_rollup(db: Database) -> None:
     db.conn.executemany(
         "INSERT INTO latency_buckets (low_ms, bucket) VALUES (?, ?)", [(0, 0), *begins.items()]
     )
+
+
+@migrations()
+def m015_turns(db: Database) -> None:
+    """How many turns each tenant has stored: a turn is stored only as the next of those it saw."""
+    db.execute("ALTER TABLE tenants ADD COLUMN turn INTEGER NOT NULL DEFAULT 0")
