@@ -32,7 +32,6 @@ from webapp.memory.clearing.parts import clear
 from webapp.memory.history.store import history
 from webapp.storage import Connection
 from webapp.tenants.store import ensure, number_of, standing
-from webapp.turns import LocalTurnQueue
 
 
 def turn(user_id: str, message: str = "hi", **options: Any) -> ChatTurn:
@@ -109,9 +108,7 @@ def test_one_tenant_too_many_is_busy_and_others_are_not(make_app: MakeApp) -> No
     threads = [threading.Thread(target=service.reply, args=(turn("alice"),)) for _ in range(3)]
     for thread in threads:
         thread.start()
-    queue = service._queue
-    assert isinstance(queue, LocalTurnQueue)
-    until(lambda: queue.waiting("alice") == 2)
+    until(lambda: service.load.waiting == 2)
     with pytest.raises(TenantBusy):
         service.reply(turn("alice"))
     bob = threading.Thread(target=service.reply, args=(turn("bob"),))

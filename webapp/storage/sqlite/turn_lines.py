@@ -19,27 +19,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from webapp.errors import StorageUnavailable
 from webapp.storage.sqlite.connecting import patiently
 from webapp.storage.sqlite.failures import failure, is_busy
-from webapp.storage.sqlite.file import FileIdentity, identity
+from webapp.storage.sqlite.file import FileIdentity, create_private, identity
 from webapp.turns.lines import LEASE_SECONDS, Ticket
 
 OPENING_SECONDS = 5.0
 
 
 class SQLiteTurnLines:
-    """In the folder `NAME-turns` beside the database; made when the first turn comes."""
+    """In the file `NAME-turns` beside the database; there while a process is that had a turn."""
 
     def __init__(self, database: Path, *, lease: float = LEASE_SECONDS) -> None:
-        self._folder = database.absolute().with_name(database.name + "-turns")
+        self._path = database.absolute().with_name(database.name + "-turns")
         self._lease = lease
         # Reentrant because the collector may end an abandoned stream, and so leave, just here.
         self._mutex = threading.RLock()
-        self._path = self._folder / "lines.db"
         self._file: FileIdentity = None
         self._connection: sqlite3.Connection | None = None
         self._owed: list[tuple[str, dict[str, Any]]] = []
@@ -111,6 +111,8 @@ class SQLiteTurnLines:
                 with suppress(StorageUnavailable):
                     self._drop(self._worker)
                 self._let_go()
+                with suppress(OSError), self._alone():
+                    self._clear_away()
 
     # -- lines and processes --------------------------------------------------------------------
 
@@ -142,10 +144,7 @@ class SQLiteTurnLines:
         row = self._one(_RENEWED, worker=worker)
         if row is not None and (
             worker == self._worker
-            or (
-                row[0] > time.monotonic() - self._lease
-                and _is_locked(self._folder / f"{worker}.lock")
-            )
+            or (row[0] > time.monotonic() - self._lease and _is_locked(self._lock_of(worker)))
         ):
             return True
         self._drop(worker)
@@ -156,7 +155,7 @@ class SQLiteTurnLines:
         for statement in (_DROP_WORKER, _DROP_TICKETS, _DROP_KEYS):
             self._run(statement, worker=worker)
         with suppress(OSError):
-            (self._folder / f"{worker}.lock").unlink()
+            self._lock_of(worker).unlink()
 
     # -- the file -------------------------------------------------------------------------------
 
@@ -180,7 +179,7 @@ class SQLiteTurnLines:
                 self._let_go()
             raise failure(error) from error
         except OSError as error:
-            raise StorageUnavailable("The folder of the turns' lines cannot be used.") from error
+            raise StorageUnavailable("The file of the turns' lines cannot be used.") from error
 
     def _require_open(self) -> None:
         """Opens the file that lies there now, if that is not yet so."""
@@ -189,12 +188,9 @@ class SQLiteTurnLines:
             self._run(_RENEWED, worker=0)
 
     def _open(self) -> sqlite3.Connection:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        with _alone(self._folder / "opening.lock"):
-            if not any(_is_locked(lock) for lock in self._folder.glob("[0-9]*.lock")):
-                # Nobody is there: what lies here is of processes that are gone, or of another boot.
-                for old in [*self._folder.glob("lines.db*"), *self._folder.glob("[0-9]*.lock")]:
-                    old.unlink()
+        with self._alone():
+            self._clear_away()
+            create_private(self._path)
             connection = sqlite3.connect(
                 self._path, isolation_level=None, timeout=0, check_same_thread=False
             )
@@ -209,12 +205,45 @@ class SQLiteTurnLines:
                 raise
         return connection
 
+    def _clear_away(self) -> None:
+        """When nobody is there, what lies here is of processes that are gone, or of another boot.
+
+        The lock of those who open stays: who waits for it would have another than who comes next.
+        """
+        locks = list(self._path.parent.glob(f"{escape(self._path.name)}.[0-9]*.lock"))
+        if not any(_is_locked(lock) for lock in locks):
+            beside = [self._path.with_name(self._path.name + end) for end in ("", "-wal", "-shm")]
+            for old in [*locks, *beside]:
+                old.unlink(missing_ok=True)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time; it waits by sleeping here, where other greenlets can go on."""
+        path = self._path.with_name(f"{self._path.name}.lock")
+        file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            end = time.monotonic() + OPENING_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        raise
+                time.sleep(0.005)
+            yield
+        finally:
+            os.close(file)
+
+    def _lock_of(self, worker: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{worker}.lock")
+
     def _enrol(self) -> None:
         """Takes a number that nobody had before, and the lock that says that it lives."""
         (self._worker,) = self._one(_ENROL, now=time.monotonic())
         self._unlock()
         self._lock_file = os.open(
-            self._folder / f"{self._worker}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
+            self._lock_of(self._worker), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
         )
         fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -228,25 +257,6 @@ class SQLiteTurnLines:
         lock, self._lock_file = self._lock_file, -1
         if lock >= 0:
             os.close(lock)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time; it waits by sleeping here, where other greenlets can go on."""
-    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        end = time.monotonic() + OPENING_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise
-            time.sleep(0.005)
-        yield
-    finally:
-        os.close(file)
 
 
 def _is_locked(path: Path) -> bool:
