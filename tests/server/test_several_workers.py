@@ -1,0 +1,216 @@
+"""Three workers over one database: order, length of lines, one call for a key, lost workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.processes import free_port, tree
+from tests.server.running import Answer as ServerAnswer
+from tests.server.running import Server
+from tests.upstream import Answer, saying, upstream
+
+WORKERS = 3
+
+
+class OneAtATime:
+    """A model that takes a moment, and sees whether a user's call came while another ran.
+
+    The user says its name as the first word of each message.
+    """
+
+    def __init__(self, seconds: float = 0.02) -> None:
+        self.seconds = seconds
+        self.lock = threading.Lock()
+        self.running: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.faults: list[str] = []
+        self.gate: threading.Event | None = None
+
+    def __call__(self, request: dict[str, Any]) -> Answer:
+        said = [one["content"] for one in request["messages"] if one["role"] == "user"]
+        user = said[-1].split()[0]
+        with self.lock:
+            self.running[user] += 1
+            self.calls[said[-1]] += 1
+            if self.running[user] > 1:
+                self.faults.append(f"two calls of {user} at once")
+            if any(one.split()[0] != user for one in said):
+                self.faults.append(f"{user} was sent a foreign word")
+        if self.gate is not None:
+            self.gate.wait(30)
+        time.sleep(self.seconds)
+        with self.lock:
+            self.running[user] -= 1
+        return saying(f"{len(said)}")
+
+
+@pytest.fixture
+def model() -> OneAtATime:
+    return OneAtATime()
+
+
+@pytest.fixture
+def server(tmp_path: Path, model: OneAtATime) -> Iterator[Server]:
+    with upstream(model) as stub:
+        server = Server(
+            tmp_path,
+            free_port(),
+            stub.base_url,
+            {
+                "RATE_LIMIT_STORAGE_URL": f"sqlite:///{tmp_path}/limits.db",
+                "TENANT_QUEUE": "20",
+                "MODEL_MAX_RETRIES": "0",
+                "TOOLS": "off",
+            },
+        )
+        server.serve("--workers", str(WORKERS))
+        try:
+            yield server
+        finally:
+            server.end()
+
+
+def workers_of(server: Server) -> list[int]:
+    return [pid for pid in tree(server.pid) if pid != server.pid]
+
+
+def history_of(server: Server, user: str) -> list[str]:
+    found = server.request("GET", f"/api/tenants/{user}/messages?limit=200").json
+    return [f"{one['role']}: {one['content']}" for one in found["messages"]]
+
+
+def test_every_turn_sees_the_one_before_it_whichever_worker_takes_it(
+    server: Server, model: OneAtATime
+) -> None:
+    users, turns = [f"user{number}" for number in range(20)], 8
+    with ThreadPoolExecutor(len(users) * 4) as pool:
+        answers = list(
+            pool.map(
+                lambda job: (job[0], server.chat(job[0], f"{job[0]} says {job[1]}")),
+                [(user, turn) for turn in range(turns) for user in users],
+            )
+        )
+    assert {answer.status for _, answer in answers} == {200}
+    assert model.faults == []
+    for user in users:
+        # The model says how many of the user's messages it was sent: each turn one more.
+        seen = sorted(int(answer.json["reply"]) for name, answer in answers if name == user)
+        assert seen == list(range(1, turns + 1))
+        spoken = history_of(server, user)
+        assert [line for line in spoken if line.startswith("assistant")] == [
+            f"assistant: {number}" for number in range(1, turns + 1)
+        ]
+
+
+def test_the_line_of_a_tenant_is_as_long_as_the_setting_says_over_all_workers(
+    server: Server, model: OneAtATime
+) -> None:
+    model.gate = threading.Event()
+    with ThreadPoolExecutor(60) as pool:
+        answers = [
+            pool.submit(server.chat, "alice", f"alice says {number}") for number in range(60)
+        ]
+        deadline = time.monotonic() + 20
+        while sum(answer.done() for answer in answers) < 60 - 21 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        model.gate.set()
+        found = Counter((one.result().status, one.result().json.get("code")) for one in answers)
+    assert found == {(200, None): 21, (429, "tenant_busy"): 39}
+    assert model.faults == []
+
+
+def test_one_key_is_one_call_of_the_model(server: Server, model: OneAtATime) -> None:
+    def ask(number: int) -> ServerAnswer:
+        return server.request(
+            "POST",
+            "/chat",
+            {"user_id": "bob", "message": "bob says it once"},
+            {"Idempotency-Key": "one"},
+        )
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(ask, range(12)))
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert ask(13).json["reply"] == "1"
+    assert model.calls["bob says it once"] == 1
+
+
+def test_a_killed_worker_frees_its_places_and_keys_at_once(
+    server: Server, model: OneAtATime
+) -> None:
+    model.gate = threading.Event()
+    with ThreadPoolExecutor(WORKERS * 2) as pool:
+        lost = [pool.submit(ask_with_key, server, f"user{number}") for number in range(6)]
+        while sum(model.running.values()) < 6:
+            time.sleep(0.02)
+        killed = workers_of(server)
+        for worker in killed:
+            os.kill(worker, signal.SIGKILL)
+        assert {one.result() for one in lost} == {0}
+    model.running.clear()
+    model.gate.set()
+    while not set(workers_of(server)) - set(killed):
+        time.sleep(0.02)
+    for number in range(6):
+        assert ask_with_key(server, f"user{number}") == 200
+    assert history_of(server, "user0") == ["user: user0 says it", "assistant: 1"]
+
+
+def ask_with_key(server: Server, user: str) -> int:
+    """The answer's status; 0 for a connection that broke."""
+    for _ in range(50):
+        try:
+            body = {"user_id": user, "message": f"{user} says it"}
+            return server.request("POST", "/chat", body, {"Idempotency-Key": "k"}).status
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+        except OSError:
+            return 0
+        except json.JSONDecodeError:
+            return 0
+    return 0
+
+
+def test_a_worker_that_stood_still_past_its_lease_writes_nothing_when_it_wakes(
+    server: Server, model: OneAtATime
+) -> None:
+    assert server.chat("carol", "carol begins").status == 200
+    model.gate = threading.Event()
+    stopped = workers_of(server)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(server.chat, "carol", "carol goes first", 120)
+        while not model.running["carol"]:
+            time.sleep(0.02)
+        # Whichever worker has the turn: all that are there stand still, and one more comes.
+        for worker in stopped:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            os.kill(server.pid, signal.SIGTTIN)
+            while not set(workers_of(server)) - set(stopped):
+                time.sleep(0.05)
+            model.running.clear()
+            model.gate.set()
+            second = server.chat("carol", "carol goes second", 120)
+        finally:
+            for worker in stopped:
+                os.kill(worker, signal.SIGCONT)
+        late = first.result()
+    assert (second.status, second.json["reply"]) == (200, "2")
+    assert (late.status, late.code) == (503, "place_lost")
+    assert history_of(server, "carol") == [
+        "user: carol begins",
+        "assistant: 1",
+        "user: carol goes second",
+        "assistant: 2",
+    ]
