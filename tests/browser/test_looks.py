@@ -31,7 +31,7 @@ def test_axe_finds_nothing_on_any_page(
             alice.open(path)
             found += [f"{path}: {fault}" for fault in alice.axe()]
         alice.sign_in(site.services)
-        for path in PAGES:
+        for path in (*PAGES, "/docs"):
             alice.open(path.format(tenant=tenant))
             found += [f"{path}: {fault}" for fault in alice.axe()]
     assert found == []
@@ -41,7 +41,7 @@ def test_axe_finds_nothing_on_any_page(
 def test_no_page_is_wider_than_the_window(site: Site, tenant: str, width: int) -> None:
     with site.visitor(width=width) as alice:
         alice.sign_in(site.services)
-        for path in PAGES:
+        for path in (*PAGES, "/docs"):
             alice.open(path.format(tenant=tenant))
             wide = alice.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{path} is {wide} wide in {width}"

@@ -52,7 +52,6 @@ class Endpoint:
     body_media: str
     body: tuple[Field, ...]
     body_note: str
-    example: str
     call: tuple[str, ...]
     replies: tuple[Reply, ...]
 
@@ -108,7 +107,6 @@ def _endpoint(
     contents: dict[str, dict[str, Any]] = asked.get("content", {})
     media = next(iter(contents), "")
     content = contents.get(media, {})
-    example = content.get("example")
     return Endpoint(
         id=operation["operationId"],
         method=method.upper(),
@@ -122,8 +120,7 @@ def _endpoint(
         body_media=media,
         body=_fields(document, content.get("schema", {})),
         body_note=asked.get("description", ""),
-        example=json.dumps(example, ensure_ascii=False) if example else "",
-        call=_call(path, method.upper(), media, example),
+        call=_call(path, method.upper(), media, content.get("example")),
         replies=tuple(_reply(document, *named) for named in operation["responses"].items()),
     )
 

@@ -17,6 +17,7 @@ from webapp.web.admin.paths import PREFIX, is_own_path
 from webapp.web.admin.session.visitor import (
     actor,
     close_session,
+    cookie_setter,
     signed_in,
     start_session,
     visitor,
@@ -104,15 +105,7 @@ def theme() -> ResponseReturnValue:
     wanted = _own(request.form.get("next")) or url_for("admin.overview")
     response: Response = make_response(redirect(wanted, HTTPStatus.SEE_OTHER))
     if chosen in THEMES:
-        response.set_cookie(
-            THEME_COOKIE,
-            chosen,
-            max_age=THEME_SECONDS,
-            path=PREFIX,
-            secure=request.is_secure,
-            httponly=True,
-            samesite="Lax",
-        )
+        cookie_setter(response)(THEME_COOKIE, chosen, max_age=THEME_SECONDS, path=PREFIX)
     return response
 
 

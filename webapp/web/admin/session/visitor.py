@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -86,13 +87,18 @@ def send_cookies(response: Response) -> Response:
     SameSite=Lax, not Strict: a link from another site to a tenant's page must find the session.
     """
     here = visitor()
-    send = partial(response.set_cookie, secure=request.is_secure, httponly=True, samesite="Lax")
+    send = cookie_setter(response)
     if here.set_browser is not None:
         send(*here.set_browser, max_age=KEPT_SECONDS, path=SIGN_IN_PATH)
     for name, value in ((SESSION_COOKIE, here.set_session), (VISITOR_COOKIE, here.set_visitor)):
         if value is not None:
             send(name, value, max_age=None if value else 0, path=PREFIX)
     return response
+
+
+def cookie_setter(response: Response) -> Callable[..., None]:
+    """`response.set_cookie`, for cookies that scripts and other sites' forms do not get."""
+    return partial(response.set_cookie, secure=request.is_secure, httponly=True, samesite="Lax")
 
 
 def signed_in() -> SignedIn:
