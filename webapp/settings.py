@@ -44,7 +44,7 @@ class Settings(BaseModel):
     secret_key: str = ""
     database_url: str = ""
     rate_limit: str = "60/minute;2000/day"
-    rate_limit_storage_url: str = "memory://"
+    rate_limit_storage_url: str = ""
     token_budget: str = ""
     auth: Literal["required", "open"] = "required"
     jwt_secret: str = ""
@@ -70,6 +70,7 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     tenant_queue: int = Field(default=4, ge=0, le=1000)
     concurrency: int = Field(default=1000, ge=1, le=100_000)
+    workers: int = Field(default=0, ge=0, le=256)
     inactive_after: float | None = Field(default=None, gt=0)
     cleanup_interval: float = Field(default=3600.0, ge=1)
     request_retention: float = Field(default=35 * 86400.0, gt=0)
@@ -144,7 +145,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
         kinds.whole_number,
     ),
     **dict.fromkeys(
-        ("context_max_messages", "message_max_chars", "tenant_queue", "concurrency"),
+        ("context_max_messages", "message_max_chars", "tenant_queue", "concurrency", "workers"),
         kinds.whole_number,
     ),
     **dict.fromkeys(("hide_conversations", "log_user_ids"), kinds.truth),
@@ -208,6 +209,10 @@ def load_settings(
         settings = settings.model_copy(
             update={"database_url": f"sqlite:///{folder / 'switchboard.db'}"}
         )
+    if not settings.rate_limit_storage_url:
+        # Several workers count together, so in a file; one alone counts in memory.
+        url = f"{settings.database_url}-limits" if settings.workers > 1 else "memory://"
+        settings = settings.model_copy(update={"rate_limit_storage_url": url})
     return LoadedSettings(settings, folder, {key: given[key].source for key in texts})
 
 

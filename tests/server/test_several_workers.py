@@ -19,6 +19,7 @@ from benchmarks.processes import free_port, tree
 from tests.server.running import Answer as ServerAnswer
 from tests.server.running import Server
 from tests.upstream import Answer, saying, upstream
+from webapp.cli.serving import usable_cores
 
 WORKERS = 3
 
@@ -68,7 +69,6 @@ def server(tmp_path: Path, model: OneAtATime) -> Iterator[Server]:
             free_port(),
             stub.base_url,
             {
-                "RATE_LIMIT_STORAGE_URL": f"sqlite:///{tmp_path}/limits.db",
                 "TENANT_QUEUE": "20",
                 "MODEL_MAX_RETRIES": "0",
                 "TOOLS": "off",
@@ -146,6 +146,18 @@ def test_one_key_is_one_call_of_the_model(server: Server, model: OneAtATime) -> 
     assert model.calls["bob says it once"] == 1
 
 
+def test_limits_are_counted_together(server: Server) -> None:
+    assert server.chat("dave", "dave").status == 200
+    assert server.request("PATCH", "/api/tenants/dave", {"rate_limit": "30/hour"}).status == 200
+    with ThreadPoolExecutor(10) as pool:
+        found = Counter(pool.map(lambda _: server.chat("dave", "dave").status, range(60)))
+    assert found == {200: 30, 429: 30}
+    time.sleep(1.5)  # each worker writes its counts of refusals after a second
+    for _ in range(WORKERS * 3):
+        figures = server.request("GET", "/api/tenants/dave").json
+        assert (figures["request_count"], figures["rate_limited_count"]) == (61, 30)
+
+
 def test_a_killed_worker_frees_its_places_and_keys_at_once(
     server: Server, model: OneAtATime
 ) -> None:
@@ -214,3 +226,20 @@ def test_a_worker_that_stood_still_past_its_lease_writes_nothing_when_it_wakes(
         "user: carol goes second",
         "assistant: 2",
     ]
+
+
+def test_without_a_number_there_is_a_worker_for_each_core(tmp_path: Path) -> None:
+    with upstream() as stub:
+        server = Server(tmp_path, free_port(), stub.base_url)
+        server.serve("--workers", str(usable_cores(8)))
+        expected = len(workers_of(server))
+        server.end()
+        server._begin(["serve", "--bind", f"127.0.0.1:{server.port}"], None)
+        server.wait()
+        try:
+            until = time.monotonic() + 20
+            while len(workers_of(server)) != expected and time.monotonic() < until:
+                time.sleep(0.05)
+            assert len(workers_of(server)) == expected == usable_cores(8)
+        finally:
+            server.end()

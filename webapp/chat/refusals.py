@@ -46,12 +46,18 @@ class Refusals:
     def add(self, stored_id: str, at_ms: int, status: int, code: str) -> None:
         refusal = Refusal(at_ms - at_ms % MINUTE_MS, code, limited=status == 429)
         with self._lock:
-            if not self._counts:
+            first = not self._counts
+            if first:
                 self._since = self._clock.monotonic()
             if len(self._counts) >= MOST:
                 stored_id = ""  # of everybody together it is still counted
             self._counts[_Kind(stored_id, refusal)] += 1
         self.settle_if_due()
+        if first:
+            # Another process may be asked for the figures, and knows nothing of these counts.
+            writer = threading.Timer(WAIT_SECONDS, self.settle)
+            writer.daemon = True
+            writer.start()
 
     def settle_if_due(self) -> None:
         """Writes what has waited for its moment."""

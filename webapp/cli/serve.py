@@ -9,7 +9,8 @@ import click
 from webapp.access import audit_log
 from webapp.cli.check_others import usable_limiter_storage
 from webapp.cli.output import examples
-from webapp.cli.serving import require_place, run_gunicorn
+from webapp.cli.serving import require_place, run_gunicorn, usable_cores
+from webapp.environment import environment
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services
 from webapp.setting_kinds import secret
@@ -17,12 +18,19 @@ from webapp.settings import LoadedSettings, Settings, load_settings, parse_durat
 from webapp.storage import Connection, open_database
 from webapp.storage.production import is_production, note_production
 
+WORKERS = "SWITCHBOARD_WORKERS"
+MOST_WORKERS = 8  # beyond that they wait for one another's writes
+
 
 @click.command(
     name="serve", epilog=examples("switchboard serve", "switchboard serve --bind 0.0.0.0:8080")
 )
 @click.option("--bind", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256))
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    help="As many as there are cores, but at most 8, unless SWITCHBOARD_WORKERS says otherwise.",
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 100_000),
@@ -33,10 +41,13 @@ from webapp.storage.production import is_production, note_production
     metavar="DURATION",
     help="How long a stop waits for turns that run; as long as a turn may take, if not given.",
 )
-def command(bind: str, workers: int, concurrency: int | None, grace: str | None) -> None:
+def command(bind: str, workers: int | None, concurrency: int | None, grace: str | None) -> None:
     """The production server: gunicorn with gevent workers."""
     seconds = _seconds(grace)
-    loaded = load_settings()
+    workers = workers or load_settings().values.workers or usable_cores(MOST_WORKERS)
+    own = {WORKERS: str(workers)}
+    given = {name: text for name, text in environment().items() if name != f"{WORKERS}_FILE"}
+    loaded = load_settings({**given, **own})
     faults = [
         *_told(weak_secret(loaded.values)),
         *for_production(loaded.values, workers),
@@ -49,7 +60,7 @@ def command(bind: str, workers: int, concurrency: int | None, grace: str | None)
     _note_production(loaded)
     run_gunicorn(
         ["--bind", bind, "--workers", str(workers)],
-        {},
+        own,
         loaded.values,
         ready={"address": bind, "workers": str(workers)},
         ready_text=f"Switchboard listens on {bind}.",
@@ -100,7 +111,8 @@ def for_production(settings: Settings, workers: int) -> list[str]:
     if workers > 1 and settings.rate_limit_storage_url.startswith("memory:"):
         faults.append(
             "Several workers need limits that they share; set SWITCHBOARD_RATE_LIMIT_STORAGE_URL"
-            " to redis://… or sqlite:///…, or use --workers 1."
+            " to redis://… or sqlite:///…, unset it to count beside the database, or use"
+            " --workers 1."
         )
     if not settings.openai_api_key and not settings.openai_base_url:
         faults.append(

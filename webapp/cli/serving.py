@@ -30,6 +30,15 @@ CONCURRENCY = "SWITCHBOARD_CONCURRENCY"
 logger = logging.getLogger("switchboard.server")
 
 
+def usable_cores(most: int) -> int:
+    """How many cores this process may use, at most so many."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, most))
+
+
 def require_place(bind: str) -> None:
     """`ConfigurationError` when nothing can listen there."""
     if bind.startswith("unix:"):
@@ -106,9 +115,15 @@ def run_gunicorn(
     held = _capacity(concurrency or settings.concurrency, json_log=json_log)
     waited = settings.turn_seconds + STORING_SECONDS if grace is None else grace
     inherited = dict(own_environment())
-    inherited.pop(f"{CONCURRENCY}_FILE", None)
     line = json.dumps(ready) if json_log else ready_text
-    own = {CONCURRENCY: str(held.turns), LOG_FORMAT: settings.log_format, READY_LINE: line}
+    own = {
+        **environment,
+        CONCURRENCY: str(held.turns),
+        LOG_FORMAT: settings.log_format,
+        READY_LINE: line,
+    }
+    for name in own:
+        inherited.pop(f"{name}_FILE", None)
     sys.stdout.flush()
     sys.stderr.flush()
     command = [
@@ -116,7 +131,7 @@ def run_gunicorn(
         *("--worker-connections", str(held.connections)),
         *("--graceful-timeout", str(math.ceil(waited) + TELLING_SECONDS)),
     ]
-    os.execve(sys.executable, command, {**inherited, **environment, **own})  # noqa: S606  # nosec B606  # no shell
+    os.execve(sys.executable, command, {**inherited, **own})  # noqa: S606  # nosec B606  # no shell
 
 
 def _capacity(turns: int, *, json_log: bool) -> Capacity:
