@@ -111,14 +111,17 @@ def echo_model() -> FakeModel:
 
 @dataclass
 class GatedModel:
-    """A model whose answers wait until the test opens the gate; `entered` counts who waits."""
+    """A model whose answers wait until the test opens the gate; `entered` counts who waits, `seen`
+    are the numbers of messages that it was sent."""
 
     answer: str = "done"
     name: str = "gated"
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    seen: list[int] = field(default_factory=list)
 
     def complete(self, request: ModelRequest) -> ModelReply:
+        self.seen.append(len(request.messages))
         self.entered.release()
         assert self.gate.wait(10), "nobody opened the gate"
         return ModelReply(self.answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import pytest
@@ -36,6 +36,10 @@ from webapp.tenants.store import ensure, number_of, standing
 
 def turn(user_id: str, message: str = "hi", **options: Any) -> ChatTurn:
     return ChatTurn(user_id, message, "req-test", time.monotonic(), **options)
+
+
+def until_arrived(service: ChatService, number: int) -> None:
+    until(lambda: sum(astuple(service.load)) == number)
 
 
 def chat_of(app: Flask) -> ChatService:
@@ -84,21 +88,22 @@ def test_a_failed_turn_counts_and_is_not_stored(make_app: MakeApp) -> None:
     assert row(app, "alice", "message_count, request_count, error_count") == (0, 1, 1)
 
 
-def test_turns_of_one_tenant_run_one_at_a_time_in_order(app: Flask, model: FakeModel) -> None:
+def test_turns_of_one_tenant_run_one_at_a_time_in_order(make_app: MakeApp) -> None:
+    gate = GatedModel()
+    app = make_app(model=gate, TENANT_QUEUE="100")
+    service = chat_of(app)
     threads = []
     for number in range(12):
-        thread = threading.Thread(target=chat_of(app).reply, args=(turn("alice", f"q{number}"),))
+        thread = threading.Thread(target=service.reply, args=(turn("alice", f"q{number}"),))
         threads.append(thread)
-    service = chat_of(app)
-    service._limits = type(service._limits)(waiting_turns=100)  # the order is tested, not the limit
-    for thread in threads:
         thread.start()
-        time.sleep(0.005)  # so that the order of arrival is known
+        until_arrived(service, number + 1)
+    gate.gate.set()
     for thread in threads:
-        thread.join()
+        thread.join(10)
     questions = [text for text in contents(app, "alice") if text.startswith("q")]
     assert questions == [f"q{number}" for number in range(12)]
-    assert [len(seen) for seen in model.seen] == [2 + 2 * number for number in range(12)]
+    assert gate.seen == [2 + 2 * number for number in range(12)]
 
 
 def test_one_tenant_too_many_is_busy_and_others_are_not(make_app: MakeApp) -> None:
