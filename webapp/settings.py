@@ -70,7 +70,7 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     tenant_queue: int = Field(default=4, ge=0, le=1000)
     concurrency: int = Field(default=1000, ge=1, le=100_000)
-    workers: int = Field(default=0, ge=0, le=256)
+    workers: int = Field(default=1, ge=0, le=256)
     inactive_after: float | None = Field(default=None, gt=0)
     cleanup_interval: float = Field(default=3600.0, ge=1)
     request_retention: float = Field(default=35 * 86400.0, gt=0)

@@ -105,8 +105,7 @@ class Server:
 
     def launch_serve(self, *arguments: str) -> None:
         """The same without waiting, and whatever the database is."""
-        alone = () if "--workers" in arguments else ("--workers", "1")
-        self._begin(["serve", "--bind", f"127.0.0.1:{self.port}", *alone, *arguments], None)
+        self._begin(["serve", "--bind", f"127.0.0.1:{self.port}", *arguments], None)
 
     def run(self, *arguments: str) -> str:
         """Runs another command of it to its end; what it said on its standard output."""

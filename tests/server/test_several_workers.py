@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from benchmarks.processes import free_port, tree
+from tests.fakes import until
 from tests.server.running import Answer as ServerAnswer
 from tests.server.running import Server
 from tests.upstream import Answer, saying, upstream
@@ -228,18 +229,11 @@ def test_a_worker_that_stood_still_past_its_lease_writes_nothing_when_it_wakes(
     ]
 
 
-def test_without_a_number_there_is_a_worker_for_each_core(tmp_path: Path) -> None:
+def test_zero_workers_are_one_for_each_core(tmp_path: Path) -> None:
     with upstream() as stub:
-        server = Server(tmp_path, free_port(), stub.base_url)
-        server.serve("--workers", str(usable_cores(8)))
-        expected = len(workers_of(server))
-        server.end()
-        server._begin(["serve", "--bind", f"127.0.0.1:{server.port}"], None)
-        server.wait()
+        server = Server(tmp_path, free_port(), stub.base_url, {"WORKERS": "0"})
+        server.serve()
         try:
-            until = time.monotonic() + 20
-            while len(workers_of(server)) != expected and time.monotonic() < until:
-                time.sleep(0.05)
-            assert len(workers_of(server)) == expected == usable_cores(8)
+            until(lambda: len(workers_of(server)) == usable_cores(8))
         finally:
             server.end()

@@ -28,8 +28,8 @@ MOST_WORKERS = 8  # beyond that they wait for one another's writes
 @click.option("--bind", default="127.0.0.1:8080", show_default=True, metavar="ADDRESS")
 @click.option(
     "--workers",
-    type=click.IntRange(1, 256),
-    help="As many as there are cores, but at most 8, unless SWITCHBOARD_WORKERS says otherwise.",
+    type=click.IntRange(0, 256),
+    help="1 unless SWITCHBOARD_WORKERS says otherwise; 0 starts one for each core, at most 8.",
 )
 @click.option(
     "--concurrency",
@@ -44,7 +44,8 @@ MOST_WORKERS = 8  # beyond that they wait for one another's writes
 def command(bind: str, workers: int | None, concurrency: int | None, grace: str | None) -> None:
     """The production server: gunicorn with gevent workers."""
     seconds = _seconds(grace)
-    workers = workers or load_settings().values.workers or usable_cores(MOST_WORKERS)
+    asked = load_settings().values.workers if workers is None else workers
+    workers = asked or usable_cores(MOST_WORKERS)
     own = {WORKERS: str(workers)}
     given = {name: text for name, text in environment().items() if name != f"{WORKERS}_FILE"}
     loaded = load_settings({**given, **own})
