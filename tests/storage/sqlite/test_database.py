@@ -72,7 +72,7 @@ class Batch:
             self._threads.append(thread)
             thread.start()
             deadline = time.monotonic() + 10
-            while len(self._database._commits._waiting) < index + 1:
+            while len(self._database._writer._commits._waiting) < index + 1:
                 assert time.monotonic() < deadline
                 time.sleep(0.001)
         self._hold.set()
@@ -460,7 +460,7 @@ import sys, time
 from pathlib import Path
 import gevent
 from webapp.errors import StorageUnavailable
-from webapp.storage.sqlite import database as sqlite
+from webapp.storage.sqlite import writer as sqlite
 from webapp.storage.sqlite.database import SQLiteDatabase
 Event = monkey.get_original('threading', 'Event')
 goes_on = Event()

@@ -145,7 +145,7 @@ def test_a_schema_that_changes_under_a_server_leaves_the_log_its_own(tmp_path: P
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     serving.write(5)
     serving.kill()
-    changing._drop_writer()
+    changing._writer.drop()
     assert notes(path) == 15
 
 
@@ -212,13 +212,13 @@ def test_a_log_is_not_emptied_again_and_again_while_a_reader_is_in_the_way(tmp_p
     database.upgrade()
     database.write(lambda c: c.execute("CREATE TABLE notes (text TEXT)"))
     emptied = []
-    empty = database._log.empty
+    empty = database._writer.log.empty
 
     def counted(writer: sqlite3.Connection) -> bool:
         emptied.append(writer)
         return empty(writer)
 
-    database._log.empty = counted  # type: ignore[method-assign]  # a counter around it
+    database._writer.log.empty = counted  # type: ignore[method-assign]  # a counter around it
     with database.read() as reader:
         reader.execute("SELECT COUNT(*) FROM notes").fetchone()
         database.write(lambda c: c.execute("INSERT INTO notes VALUES (hex(randomblob(3000000)))"))
