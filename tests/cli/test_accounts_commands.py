@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.accounts.having import has_password
 from webapp.access import AUDIT_PURPOSE, derived_secret
 from webapp.accounts import audit
 from webapp.accounts.admins import Admins
@@ -82,7 +83,7 @@ def test_the_first_account_is_an_owner_and_the_next_one_a_viewer(
         ("bob", "viewer"),
         ("carol", "operator"),
     ]
-    assert admins.has_password("alice", PASSWORD)
+    assert has_password(database, "alice", PASSWORD)
     listed = run("admins", "list").out
     assert "alice\towner\tactive\tnever" in listed.splitlines()
     assert [entry["role"] for entry in json.loads(run("admins", "list", "--json").out)] == [
@@ -125,7 +126,7 @@ def test_an_account_is_disabled_enabled_and_given_a_new_password(
     assert run("admins", "set-role", "bob", "operator").status == 0
     assert run("admins", "set-password", "bob", typed="another long password\n").status == 0
     admins = Admins(database, Passwords(), audit=LOG)
-    assert admins.has_password("bob", "another long password")
+    assert has_password(database, "bob", "another long password")
     assert admins.get("bob").role == "operator"
     assert "There is no such account." in run("admins", "disable", "nobody").err
 

@@ -170,12 +170,6 @@ class Admins:
 
         return self._change(folded, change)
 
-    def has_password(self, name: str, password: str) -> bool:
-        """Whether it is this account's; asked before a person changes their own."""
-        with self._database.read() as connection:
-            row = store.by_name(connection, fold_name(name))
-        return self._passwords.matches(password, row[6] if row else None)
-
     def remove(self, name: str, *, by: Actor) -> None:
         """The account is gone; what it did stays in the audit log."""
 
