@@ -26,8 +26,14 @@ settings.load_profile("suite")
 # Tests that start programs, wait for real time or try a great many inputs: `scripts/test fast`
 # leaves them out. Whole folders and modules, so that nobody has to remember a mark.
 SLOW = (
-    *("agent/test_transport.py", "browser/", "local_model/", "server/", "storage/test_wal.py"),
-    *("cli/", "memory/test_sqlite_memory.py", "storage/test_limits.py", "web/test_fuzz.py"),
+    *(
+        "agent/test_transport.py",
+        "browser/",
+        "local_model/",
+        "server/",
+        "storage/sqlite/test_wal.py",
+    ),
+    *("cli/", "memory/test_sqlite_memory.py", "storage/sqlite/test_limits.py", "web/test_fuzz.py"),
     *("test_benchmarks.py", "test_documentation.py", "test_extensions.py", "test_package.py"),
     *("test_setup.py", "usage/test_rollup_kill.py", "web/test_limits.py"),
 )

@@ -90,8 +90,7 @@ def _forget_and_prune(services: Services) -> None:
 
 
 def _tidy_up(services: Services) -> None:
-    """Counts wait for nobody to ask, sums for nobody to speak, and a log that a long reader made
-    grow for its end."""
+    """Writes pending counts, adds requests to the sums, and shortens a log that has grown."""
     try:
         services.chat.settle()
         roll_up(services.database)

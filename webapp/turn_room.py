@@ -1,5 +1,5 @@
 """Bounds how many turns run at once in this process; the others wait. A tenant's own order is in
-turns.py, which lets one turn of each tenant come here, so first come, first served is fair."""
+turns/, which lets one turn of each tenant come here, so first come, first served is fair."""
 
 from __future__ import annotations
 

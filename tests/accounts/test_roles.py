@@ -23,7 +23,6 @@ def token(user_id: str) -> Principal:
 def test_chat_runs_turns_and_nothing_else() -> None:
     assert PERMISSIONS["chat"] == {
         Permission.RUN_TURNS,
-        Permission.USE_SESSION_STATE,
         Permission.ISSUE_TOKENS,
     }
 

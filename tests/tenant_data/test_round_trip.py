@@ -308,3 +308,45 @@ def test_an_export_of_version_1_is_read_and_what_it_lacks_is_said(
     assert [row["created_at"] for row in whole["messages"]] == [1795082400000, 1795082400001]
     assert whole["sessions"][0]["created_at"] == tenant["created_at"]
     assert len(whole["requests"]) == 1
+
+
+# What is kept of a tenant and not exported, with the reason.
+NOT_EXPORTED = {
+    "idempotency": "the words of a day's answers, which are in the messages",
+    "refusals": "counts that wait for the sums; an export adds them to these",
+    "audit": "what was done, kept when the tenant is gone",
+}
+
+
+def tables_of_tenants(database: Database) -> set[str]:
+    with database.read() as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'", {})
+        return {
+            name
+            for (name,) in names.fetchall()
+            if any(
+                column[1] == "tenant_id"
+                for column in connection.execute(f"PRAGMA table_info({name})", {}).fetchall()
+            )
+        }
+
+
+def test_every_table_of_tenants_is_exported_or_said_not_to_be(place: Place) -> None:
+    here, _ = place()
+    assert tables_of_tenants(here) | {"tenants", "messages"} == TABLES.keys() | NOT_EXPORTED.keys()
+
+
+def test_a_forgotten_tenant_is_in_none_of_them(place: Place, clock: HandClock) -> None:
+    here, home = place()
+    live(here, clock)
+    with here.read() as connection:
+        number = store.number_of(connection, "alice")
+    home.acts.forget("alice")
+    with here.read() as connection:
+        left = {
+            table: connection.execute(
+                f"SELECT COUNT(*) FROM {table} WHERE tenant_id = :number", {"number": number}
+            ).fetchone()[0]
+            for table in tables_of_tenants(here) - {"audit"}
+        }
+    assert set(left.values()) == {0}, left

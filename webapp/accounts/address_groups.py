@@ -12,8 +12,8 @@ _WITH_PORT = re.compile(r"\[(?P<six>[^\]]+)\](?::\d+)?|(?P<four>[\d.]+):\d+", re
 def address_group(address: str) -> str:
     """The address as limits should count it: one household has a whole /64 of IPv6.
 
-    An IPv4 address in the clothes of IPv6 is the IPv4 address, and the port that some proxies
-    write behind it says nothing.
+    An IPv4-mapped IPv6 address counts as its IPv4 address; the port that some proxies write behind
+    an address is left out.
     """
     bare = _WITH_PORT.fullmatch(address)
     text = (bare["six"] or bare["four"]) if bare else address

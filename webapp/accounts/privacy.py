@@ -21,9 +21,7 @@ from webapp.accounts.roles import Permission, Role
 from webapp.errors import Forbidden
 
 LOOKING: Final = frozenset({Permission.READ_CONVERSATIONS, Permission.USE_PLAYGROUND})
-SPEAKING: Final = frozenset(
-    {Permission.RUN_TURNS, Permission.ISSUE_TOKENS, Permission.USE_SESSION_STATE}
-)
+SPEAKING: Final = frozenset({Permission.RUN_TURNS, Permission.ISSUE_TOKENS})
 
 HIDDEN = "Conversations are hidden on this server."
 NOT_FOR_ADMINS = (

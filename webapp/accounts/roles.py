@@ -1,7 +1,7 @@
 """What each role may do, in one table; the roles of accounts and keys are not here.
 
-`chat` is the role of a backend or an app that talks for its users: it runs turns, keeps their
-session state and signs tokens for them, and sees nothing else. `viewer` looks, `operator` also acts
+`chat` is the role of a backend or an app that talks for its users: it runs turns
+and signs tokens for them, and sees nothing else. `viewer` looks, `operator` also acts
 on one tenant at a time, `owner` also acts on all of them and on what concerns all of them: the
 agent's configuration, keys, accounts.
 """
@@ -25,7 +25,6 @@ class Permission(StrEnum):
     """One thing that somebody may be allowed to do."""
 
     RUN_TURNS = "run_turns"
-    USE_SESSION_STATE = "use_session_state"
     ISSUE_TOKENS = "issue_tokens"
 
     READ_TENANTS = "read_tenants"
@@ -49,7 +48,7 @@ class Permission(StrEnum):
     MANAGE_ADMINS = "manage_admins"
 
 
-_CHAT = frozenset({Permission.RUN_TURNS, Permission.USE_SESSION_STATE, Permission.ISSUE_TOKENS})
+_CHAT = frozenset({Permission.RUN_TURNS, Permission.ISSUE_TOKENS})
 
 _VIEWER = frozenset(
     {

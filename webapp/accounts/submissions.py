@@ -1,4 +1,4 @@
-"""Marks of forms that were acted on, so that a form that is sent twice acts once.
+"""The ids of forms that were processed, so that a form that is sent twice acts once.
 
 A mark begins with the moment it was made at, in 13 digits of milliseconds, so that old ones can
 be told by their text.

@@ -53,7 +53,7 @@ class Meter:
         self._at_work, self._said, self._heard = False, Usage(), 0.0
 
     def at_work(self) -> None:
-        """The model has been given the question: it costs, whatever becomes of the answer."""
+        """From here on the tokens of the question count, whatever becomes of the answer."""
         self._at_work = True
 
     def heard(self, tokens: float) -> None:

@@ -65,7 +65,7 @@ class Connections:
         return sum(map(len, self._silent.values()))
 
     def add(self, connection: Endable) -> bool:
-        """Takes it in, silent; False when it is one too many and may only ask for a sign of life.
+        """Takes it in, idle; False when it is one too many: then it may only ask whether we live.
 
         When even the reserve is used up it is ended at once.
         """
@@ -81,13 +81,13 @@ class Connections:
         return within
 
     def silent(self, connection: Endable, since: float | None = None) -> None:
-        """It is waited for, since now or since that moment."""
+        """Marks the connection as idle from now on, or from `since`."""
         if connection in self._all:
             began = self._clock() if since is None else since
             self._silent.setdefault(connection.group, {})[connection] = began
 
     def busy(self, connection: Endable) -> None:
-        """It has said what it wants."""
+        """Marks the connection as busy with a request."""
         group = self._silent.get(connection.group)
         if group is not None and group.pop(connection, None) is not None and not group:
             del self._silent[connection.group]

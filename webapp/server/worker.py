@@ -83,7 +83,7 @@ class Worker(GeventWorker):
         self._wind_up()
 
     def _look_after_the_loop(self) -> None:
-        """Notes when the loop last looked who has something to say."""
+        """Notes when the event loop last ran."""
 
         def looked() -> None:
             self._looked = time.monotonic()
@@ -152,7 +152,7 @@ class Worker(GeventWorker):
         greenlet(self._attend, gevent.get_hub()).switch(name, client, address, within)
 
     def make_room(self) -> bool:
-        """No file can be opened any more: ends a silent connection; False when all work."""
+        """No file can be opened any more: ends an idle connection; False when none is idle."""
         return self._connections.end_oldest()
 
     def _attend(self, name: Any, client: Client, address: Any, within: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from webapp.storage import meta
 from webapp.storage.database import Connection
 
-Name = Literal["accounts", "agent", "audit", "keys", "tries"]
+Name = Literal["accounts", "agent", "audit", "imports", "keys", "tries"]
 
 
 def hold(connection: Connection, name: Name) -> None:

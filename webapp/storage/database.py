@@ -101,7 +101,7 @@ class Database(Protocol):
         ...
 
     def back_up(self, target: Path, progress: Callable[[int, int], None] | None = None) -> int:
-        """Copies everything, as it is at one moment, into a new file; see backup.py."""
+        """Copies everything, as it is at one moment, into a new file; see sqlite/backup.py."""
         ...
 
     def compact(self) -> None:

@@ -132,7 +132,7 @@ class TenantDirectory:
     def _lift(
         self, connection: Connection, row: TenantRow, change: TenantChange, audit: Audit | None
     ) -> TenantRow:
-        """Of a user that was forgotten only the block is left to be changed."""
+        """Unblocks a user that was forgotten; nothing else of it can change."""
         if change != TenantChange(blocked=False):
             if change == TenantChange(blocked=True):
                 return row

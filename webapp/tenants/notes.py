@@ -1,4 +1,4 @@
-"""The note that an act on a tenant hands to the audit log, in the act's transaction."""
+"""What an act on a tenant records in the audit log, in the act's transaction."""
 
 from __future__ import annotations
 

@@ -43,16 +43,24 @@ def ensure(connection: Connection, stored_id: str, now_ms: int, *, user_id: str 
 
     `user_id` finds a block from before ids were encrypted; see restrictions/blocks.py.
     """
+    return make(connection, stored_id, now_ms, user_id=user_id)[0]
+
+
+def make(
+    connection: Connection, stored_id: str, now_ms: int, *, user_id: str = ""
+) -> tuple[int, bool]:
+    """The same, and whether it was made just now, and not by another writer before."""
     number = number_of(connection, stored_id)
     if number is not None:
-        return number
-    # When another writer made it meanwhile, the update that changes nothing returns its number.
+        return number, False
     made = connection.execute(
         "INSERT INTO tenants (user_id, created_at, last_active_at) VALUES (:user, :now, :now)"
-        " ON CONFLICT (user_id) DO UPDATE SET user_id = excluded.user_id RETURNING id",
+        " ON CONFLICT (user_id) DO NOTHING RETURNING id",
         {"user": stored_id, "now": now_ms},
-    )
-    number = int(made.fetchone()[0])
+    ).fetchone()
+    if made is None:
+        return make(connection, stored_id, now_ms, user_id=user_id)
+    number = int(made[0])
     blocked_at = blocks.kept_since(connection, stored_id, user_id)
     if blocked_at is not None:
         blocks.lift(connection, stored_id, user_id)
@@ -60,7 +68,7 @@ def ensure(connection: Connection, stored_id: str, now_ms: int, *, user_id: str 
             "UPDATE tenants SET blocked_at = :at WHERE id = :number",
             {"at": blocked_at, "number": number},
         )
-    return number
+    return number, True
 
 
 def hold(connection: Connection, number: int) -> None:

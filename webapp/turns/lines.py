@@ -36,7 +36,8 @@ class TurnLines(Protocol):
         ...
 
     def head(self, line: str) -> Ticket | None:
-        """The first of the line; None when nobody stands in it. The dead are out of it then."""
+        """The first of the line, once the tickets of dead processes are removed; None when nobody
+        stands in it."""
         ...
 
     def heads(self) -> dict[str, Ticket]:
@@ -48,8 +49,10 @@ class TurnLines(Protocol):
         ...
 
     def hold_key(self, line: str, key: str, body: str) -> tuple[int, str]:
-        """Holds a key for this process, unless another turn holds it: which process has it now,
-        0 for another turn's, and the body that it is held with."""
+        """Holds a key for this process, unless another turn holds it.
+
+        Gives the number of this process, or 0 when another turn holds the key, and the body that
+        it is held with."""
         ...
 
     def free_key(self, line: str, key: str, worker: int) -> None:

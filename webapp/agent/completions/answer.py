@@ -132,7 +132,7 @@ class Answer:
         return text
 
     def _message(self, choice: dict[str, Any], bare: bool) -> Any:
-        """A message where a piece belongs; one that says all the pieces again is none."""
+        """A message where a piece belongs; one that repeats all the pieces is ignored."""
         message = choice.get("message")
         if message is None:
             return choice.get("text")

@@ -21,7 +21,7 @@ UNREADABLE_KINDS = (ValueError, KeyError, IndexError, TypeError, AttributeError,
 
 
 class Clock(Protocol):
-    """Is told how a streamed answer goes on."""
+    """Receives the progress of a streamed answer."""
 
     def heard(self) -> None: ...
     def rest(self) -> None: ...

@@ -92,7 +92,7 @@ class Call:
             self.until = self._latest
 
     def complete(self) -> None:
-        """Nothing is missing but the bill: what does not come soon is done without."""
+        """Only the usage figures may still come; they are waited for shortly."""
         if not self._complete:
             self._complete = True
             self.until = min(self.until, time.monotonic() + FINISH_SECONDS)
@@ -111,7 +111,7 @@ class Call:
 
     @property
     def was_left(self) -> bool:
-        """We did not wait for its end, so the server may have gone on working."""
+        """Whether the call was ended early, so that the server may have gone on working."""
         return self.called_off or time.monotonic() >= self.until
 
     @property

@@ -128,7 +128,7 @@ def _passing(refusal: Refusal) -> bool:
 
 
 def _wanted(headers: Mapping[str, str]) -> float | None:
-    """The seconds that the server asks for; None when it asks for none that make sense."""
+    """The seconds that the server asks for; None without a valid Retry-After."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()
         seconds = _number(text, unit) if text else None

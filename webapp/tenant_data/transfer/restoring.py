@@ -49,11 +49,10 @@ def store_import(
     `Conflict` when a session of that name is in use already: two conversations are not mixed.
     Sessions longer than `cap` (0: any length) keep their newest turns.
     """
-    known = store.number_of(connection, stored_id) is not None
-    number = store.ensure(connection, stored_id, now_ms, user_id=user_id)
+    number, made = store.make(connection, stored_id, now_ms, user_id=user_id)
     store.hold(connection, number)
     kept = _put_sessions(connection, number, contents, now_ms, cap)
-    if not known:
+    if made:
         counters.put(connection, number, _tenant_values(contents.tenant, now_ms))
         usage.put_requests(connection, number, contents.requests)
         usage.put_usage(connection, number, contents.usage)
@@ -61,9 +60,9 @@ def store_import(
         sessions=len(contents.sessions),
         messages=kept,
         messages_left_out=contents.message_count - kept,
-        requests=0 if known else len(contents.requests),
-        new_tenant=not known,
-        note=_note(contents, known=known, left_out=contents.message_count - kept, cap=cap),
+        requests=len(contents.requests) if made else 0,
+        new_tenant=made,
+        note=_note(contents, known=not made, left_out=contents.message_count - kept, cap=cap),
     )
     return number, imported
 

@@ -17,7 +17,7 @@ MAX_PAGES_READ = 25
 
 
 class ReadableListing:
-    """Translates ids on the way to listing.py and back.
+    """Translates ids on the way to the store and back.
 
     With encrypted ids a search finds the very id alone, and a prefix is looked for among the
     rows: such a page may be short, but it says where the next one begins.

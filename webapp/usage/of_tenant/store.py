@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from webapp.storage import Connection
+from webapp.storage.alone import hold
 from webapp.usage.rollup.store import step
 from webapp.usage.store import COLUMNS
 
@@ -37,6 +38,7 @@ def put_requests(connection: Connection, tenant: int, rows: list[dict[str, Any]]
     The numbers of requests made here grow with their times, and looking for a moment relies on
     that (`usage/store.py`); so those from elsewhere have numbers below 0.
     """
+    hold(connection, "imports")  # two that come at once would choose the same numbers
     lowest = connection.execute("SELECT COALESCE(MIN(id), 0) FROM requests", {}).fetchone()[0]
     first = min(0, int(lowest)) - len(rows)
     connection.executemany(
@@ -46,7 +48,7 @@ def put_requests(connection: Connection, tenant: int, rows: list[dict[str, Any]]
 
 
 def put_usage(connection: Connection, tenant: int, rows: Iterable[dict[str, Any]]) -> None:
-    """Puts sums of a tenant that has none; those over all tenants stay what happened here."""
+    """Puts sums of a tenant that has none; the sums over all tenants do not change."""
     connection.executemany(_PUT_USAGE, ({**row, "tenant": tenant} for row in rows))
 
 

@@ -18,7 +18,6 @@ FAILURES: Final = {
     404: ("NotFound", "There is no such thing for this credential."),
     405: ("MethodNotAllowed", "The address takes other methods: see `Allow`."),
     409: ("Conflict", "The thing changed meanwhile, or the same request is still running."),
-    412: ("PreconditionFailed", "The version in If-Match is no longer the one in force."),
     413: (
         "BodyTooLarge",
         "The body is larger than this server takes, or the message than the model.",
@@ -26,7 +25,6 @@ FAILURES: Final = {
     415: ("UnsupportedMediaType", "The body is of another media type than the one described."),
     421: ("Misdirected", "This server does not answer under that host name."),
     422: ("IdempotencyMismatch", "The Idempotency-Key came with another body before."),
-    428: ("PreconditionRequired", "An If-Match is needed."),
     429: ("Refused", "A limit, the queue or the token budget says no: see `Retry-After`."),
     500: ("InternalError", "A defect of the server; its log has it under the request id."),
     502: ("ModelError", "The model failed, or answered what cannot be used; nothing was stored."),
