@@ -16,6 +16,7 @@ import pytest
 from webapp.errors import PlaceLost, StorageUnavailable, TenantBusy, TurnUnderWay
 from webapp.storage.sqlite import turn_lines
 from webapp.storage.sqlite.turn_lines import SQLiteTurnLines
+from webapp.turns import shared
 from webapp.turns.lines import Ticket
 from webapp.turns.shared import SharedTurnQueue
 
@@ -223,6 +224,34 @@ def test_a_damaged_file_of_before_is_of_no_use_and_no_harm(
 ) -> None:
     (tmp_path / "switchboard.db-turns").write_bytes(b"no database" * 100)
     _pass(make_queue(), "alice")
+
+
+def test_those_who_wait_are_told_when_the_lines_cannot_be_read(
+    tmp_path: Path, make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "PATIENCE_SECONDS", 0.05)
+    one, other = make_queue(), make_queue()
+    told: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            _pass(other, "alice")
+        except StorageUnavailable as error:
+            told.append(error)
+
+    with one.place("alice"):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        until(lambda: other.load.waiting == 1)
+        for path in tmp_path.glob("switchboard.db-turns*"):
+            path.unlink()
+        (tmp_path / "switchboard.db-turns").mkdir()
+        with monkeypatch.context() as patched:
+            patched.setattr(turn_lines, "patiently", _locked)
+            waiting.join(10)
+    (tmp_path / "switchboard.db-turns").rmdir()
+    assert [type(error) for error in told] == [StorageUnavailable]
+    _pass(other, "alice")
 
 
 def test_the_last_that_closes_leaves_nothing_behind(tmp_path: Path, make_queue: MakeQueue) -> None:

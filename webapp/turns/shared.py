@@ -24,15 +24,18 @@ from webapp.turns.standing import (
 LOOK_SECONDS = 0.01
 LOOK_SHARE = 20  # looking takes at most the twentieth part of the time
 CHECK_SECONDS = 0.5
+PATIENCE_SECONDS = 5.0  # how long those who wait are kept while the lines cannot be read
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """A turn of this process that waits; its gate opens when it is the first, or has lost."""
+    """A turn of this process that waits; its gate opens when it is the first, or has lost, or
+    nobody knows because the lines cannot be read."""
 
     ticket: Ticket
     gate: threading.Event = field(default_factory=threading.Event)
     lost: bool = False
+    fault: StorageUnavailable | None = None
 
 
 class SharedTurnQueue:
@@ -117,6 +120,8 @@ class SharedTurnQueue:
             self._wanted.set()
             if not opened(waiter.gate, cancel):
                 return False
+            if waiter.fault is not None:
+                raise waiter.fault
             if waiter.lost:
                 raise place_lost()
             return True
@@ -160,10 +165,11 @@ class SharedTurnQueue:
 
     def _look(self) -> None:
         renewed = checked = -self._renew_seconds
+        read = time.monotonic()
         while not self._closed.is_set():
             self._wanted.clear()
             began = time.monotonic()
-            with suppress(StorageUnavailable):
+            try:
                 if began - renewed >= self._renew_seconds:
                     renewed = began
                     self._lines.renew()
@@ -171,10 +177,21 @@ class SharedTurnQueue:
                     check = began - checked >= CHECK_SECONDS
                     checked = began if check else checked
                     self._tell_all(check=check)
+                read = began
+            except StorageUnavailable as error:
+                if began - read >= PATIENCE_SECONDS:
+                    self._fail_all(error)
             if self._waiting:
                 self._closed.wait(max(LOOK_SECONDS, LOOK_SHARE * (time.monotonic() - began)))
             else:
                 self._wanted.wait(self._renew_seconds)
+
+    def _fail_all(self, error: StorageUnavailable) -> None:
+        with self._mutex:
+            waiting = [waiter for waiters in self._waiting.values() for waiter in waiters]
+        for waiter in waiting:
+            waiter.fault = StorageUnavailable(error.message, code=error.code, part=error.part)
+            waiter.gate.set()
 
     def _tell_all(self, *, check: bool) -> None:
         """What has changed in the lines that are waited in; `check` also looks for the dead."""

@@ -125,13 +125,14 @@ class SQLiteTurnLines:
                 return Ticket(row[0], self._worker)
             if self._one(_RENEWED, worker=self._worker) is not None:
                 return None
-            self._enrol()
+            self._let_go()  # what opens it takes another number
 
     def _require_enrolled(self) -> None:
         """A process that stood still too long has lost its number, and takes another."""
         self._require_open()
         if self._one(_RENEWED, worker=self._worker) is None:
-            self._enrol()
+            self._let_go()
+            self._require_open()
 
     def _drop_dead(self, line: str) -> bool:
         """Whether some of the line had no process any more; they are out of it."""
