@@ -127,6 +127,5 @@ class _Connection:
 def _outcome(act: Callable[[], object]) -> object:
     try:
         return act()
-    except Exception as error:  # noqa: BLE001
-        # What an act raises is its outcome; the test looks at it.
+    except Exception as error:  # noqa: BLE001  # what an act raises is its outcome, which is looked at
         return error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +194,8 @@ def _every_way(meeting: Meeting, furnished: tuple[Path, str], where: Path) -> li
         database = SeveralWriters(copy)
         house = House(database)
         outcomes = database.meet(
-            lambda house=house: meeting.first(house, key),  # type: ignore[misc]
-            lambda house=house: meeting.second(house, key),  # type: ignore[misc]
+            partial(meeting.first, house, key),
+            partial(meeting.second, house, key),
             before=len(held) + 1,
         )
         if outcomes is None:

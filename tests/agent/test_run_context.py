@@ -55,7 +55,7 @@ def optional(subject: str, context: RunContext | None = None) -> str:
     return f"{subject} for {context and context.user_id}"
 
 
-def old_optional(subject: str, *, context: Optional[RunContext] = None) -> str:  # noqa: UP045
+def old_optional(subject: str, *, context: Optional[RunContext] = None) -> str:  # noqa: UP045  # this spelling is what is tested
     return f"{subject} for {context and context.user_id}"
 
 
@@ -124,9 +124,9 @@ def test_no_type_of_a_tool_can_hold_it() -> None:
 
 def test_the_context_never_changes() -> None:
     with pytest.raises(FrozenInstanceError):
-        ALICE.user_id = "mallory"  # type: ignore[misc]
+        ALICE.user_id = "mallory"  # type: ignore[misc]  # what must fail
     with pytest.raises(TypeError):
-        ALICE.state["key"] = 1  # type: ignore[index]
+        ALICE.state["key"] = 1  # type: ignore[index]  # as above
 
 
 # -- whose it is -----------------------------------------------------------------------------------
@@ -351,6 +351,7 @@ def test_a_guardrail_whose_check_says_nothing_of_its_parameters_is_given_the_tex
 class WithUnknownHints:
     name = "unknown-hints"
 
+    # A name that no module has is what is tested.
     def check_input(self, text: str, context: RunContext, more: Nowhere = None) -> str | None:  # type: ignore[name-defined]  # noqa: F821
         return context.user_id
 
