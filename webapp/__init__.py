@@ -39,6 +39,7 @@ def create_app(
     from webapp.settings import load_settings
     from webapp.this_machine import require_dev_server
     from webapp.web import door, limits, routes
+    from webapp.web.api import health
     from webapp.web.application import Application
     from webapp.web.context import EXTENSION
     from webapp.web.door import Doors
@@ -60,10 +61,12 @@ def create_app(
     )
     services.extensions()  # what is wrong with them is told now
     app.extensions[EXTENSION] = services
-    app.extensions[limits.EXTENSION] = Limits(
+    limiter = Limits(
         default=settings.values.rate_limit,
         storage_url=settings.values.rate_limit_storage_url,
     )
+    app.extensions[limits.EXTENSION] = limiter
+    app.extensions[health.EXTENSION] = health.readiness_of(services, limiter)
     app.extensions[door.EXTENSION] = Doors(routes.DOORS)
     for use in MIDDLEWARE:
         use(app)

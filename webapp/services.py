@@ -48,6 +48,7 @@ class Services:
     configurations: AgentConfigurations
     extensions: Callable[[], Extensions]
     served_agent: ServedAgent
+    turns: SharedTurnQueue
     chat: ChatService
     audit: AuditLog
     keys: Keys
@@ -102,12 +103,15 @@ class Services:
         with self.database.read() as connection:
             self.configurations.agent(connection)
 
-    def embedded_model_answers(self) -> bool | None:
-        """Whether the embedded model is there; None when another answers, which is not asked."""
+    @property
+    def has_embedded_model(self) -> bool:
+        """Another model's server is not asked whether it is there."""
         settings = self.settings
-        if settings.model != EMBEDDED_MODEL or not settings.openai_base_url:
-            return None
-        return health.answers(settings.openai_base_url)
+        return settings.model == EMBEDDED_MODEL and bool(settings.openai_base_url)
+
+    def embedded_model_answers(self) -> bool:
+        """Whether the embedded model is there."""
+        return health.answers(self.settings.openai_base_url)
 
     @property
     def open_to_this_machine(self) -> bool:
@@ -141,6 +145,7 @@ def build_services(
     stopping = Stopping()
     lines = open_turn_lines(settings.database_url)
     line_of = line_names(derived_secret(secret, "turn lines"))
+    turns = SharedTurnQueue(lines, line_of)
     return Services(
         loaded=loaded,
         database=database,
@@ -149,11 +154,12 @@ def build_services(
         configurations=configurations,
         extensions=extensions,
         served_agent=agent,
+        turns=turns,
         chat=ChatService(
             database=database,
             user_ids=user_ids,
             configurations=configurations,
-            queue=SharedTurnQueue(lines, line_of),
+            queue=turns,
             running=RunningKeys(lines, line_of),
             room=TurnRoom(settings.concurrency),
             stopping=stopping,

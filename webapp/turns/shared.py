@@ -21,6 +21,9 @@ from webapp.turns.standing import (
     tenant_busy,
 )
 
+_NOBODY = "nobody"  # the names of tenants' lines are hashes
+_PROBES = 8  # with so many in its line, those of dead processes are removed
+
 LOOK_SECONDS = 0.01
 LOOK_SHARE = 20  # looking takes at most the twentieth part of the time
 CHECK_SECONDS = 0.5
@@ -101,6 +104,15 @@ class SharedTurnQueue:
             self._leave(line, ticket)
         if not mine:
             yield None
+
+    def require_usable(self) -> None:
+        """Raises `StorageUnavailable` when no turn could take a ticket now: one is taken, in a line
+        that is no tenant's, and given back."""
+        if self._keeper is None:
+            self._keep()
+        ticket = self._lines.join(_NOBODY, _PROBES)
+        if ticket is not None:
+            self._lines.leave(_NOBODY, ticket)
 
     def close(self) -> None:
         """See `TurnQueue.close`."""

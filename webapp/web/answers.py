@@ -244,6 +244,7 @@ class Checks(Answer):
 
     database: str
     schema_: Annotated[str, Field(alias="schema")]
+    turn_lines: Literal["ok", "down"]
     limiter: Literal["ok", "down"]
     model: Annotated[
         Literal["ok", "away"] | None, Field(description="where an embedded one answers")
@@ -255,7 +256,10 @@ class Readiness(Answer):
 
     status: Literal["ready", "not_ready"]
     checks: Checks
-    reason: str | None = None
+    reasons: Annotated[
+        dict[str, str], Field(description="a sentence for each part that is not `ok`")
+    ]
+    reason: Annotated[str | None, Field(description="the first that stops turns")] = None
     limiter_failures: Annotated[
         Count, Field(description="requests let through because the limiter's storage was down")
     ]

@@ -1,15 +1,26 @@
-"""GET /healthz: whether the process answers. GET /readyz: whether it can run turns."""
+"""GET /healthz: whether the process answers. GET /readyz: whether it can run turns, or why not."""
 
 from __future__ import annotations
 
-from flask import Response
+from typing import TYPE_CHECKING
+
+from flask import Response, current_app
 
 from webapp.errors import SwitchboardError
-from webapp.web.answers import Alive, Readiness, answer
-from webapp.web.context import services
-from webapp.web.limits import limits
+from webapp.readiness import Finding, Findings, Probe, Readiness
+from webapp.web import answers
+from webapp.web.answers import Alive, answer
+from webapp.web.limits import Limits, limits
+
+if TYPE_CHECKING:
+    from webapp.services import Services
+
+EXTENSION = "switchboard-readiness"
+# Anybody may ask as often as he likes. The database keeps a proof of its own.
+KEPT_SECONDS = 0.2
 
 _SCHEMA = {"schema_out_of_date": "out_of_date", "schema_too_new": "too_new"}
+_AWAY = "storage_unavailable"
 
 
 def healthz() -> Response:
@@ -18,30 +29,78 @@ def healthz() -> Response:
 
 
 def readyz() -> Response:
-    """200 when turns can run, 503 when not; the limiter being down does not stop turns."""
-    reason: str | None = None
-    schema = "ok"
-    try:
-        services().database.require_ready()
-        database = "ok"
-    except SwitchboardError as error:
-        database, reason = error.code, error.message
-        schema = _SCHEMA.get(error.code, database)
-    limiter = "ok" if limits().storage_is_up() else "down"
-    model = services().embedded_model_answers()
-    if model is False:
-        reason = reason or "The embedded model is away; it is being started again."
-    ready = database == "ok" and model is not False
+    """200 when turns can run, 503 when not; it says of each part how it is.
+
+    The limiter being down does not stop turns.
+    """
+    readiness: Readiness = current_app.extensions[EXTENSION]
+    report = readiness.report()
     body: dict[str, object] = {
-        "status": "ready" if ready else "not_ready",
-        "checks": {
-            "database": database,
-            "schema": schema,
-            "limiter": limiter,
-            **({} if model is None else {"model": "ok" if model else "away"}),
-        },
+        "status": "ready" if report.ready else "not_ready",
+        "checks": {name: found.state for name, found in report.findings.items()},
+        "reasons": report.reasons,
         "limiter_failures": limits().storage_failures,
     }
-    if reason is not None:
-        body["reason"] = reason
-    return answer(Readiness, body, status=200 if ready else 503)
+    if not report.ready:
+        body["reason"] = next(iter(report.reasons.values()))
+    return answer(answers.Readiness, body, status=200 if report.ready else 503)
+
+
+def readiness_of(services: Services, limiter: Limits) -> Readiness:
+    """The parts that are asked, each by what it is needed for: a write, a ticket, a count."""
+    away = Finding(_AWAY, "The database does not answer.")
+    probes = [
+        Probe(
+            lambda: _database(services),
+            silent={"database": away, "schema": away},
+            needed=True,
+        ),
+        Probe(
+            lambda: {"turn_lines": _turn_lines(services)},
+            silent={"turn_lines": Finding("down", "The lines of the turns do not answer.")},
+            needed=True,
+            kept=KEPT_SECONDS,
+        ),
+        Probe(
+            lambda: {"limiter": Finding() if limiter.storage_is_up() else _LIMITER_DOWN},
+            silent={"limiter": _LIMITER_DOWN},
+            needed=False,
+            kept=KEPT_SECONDS,
+        ),
+    ]
+    if services.has_embedded_model:
+        probes.append(
+            Probe(
+                lambda: {"model": Finding() if services.embedded_model_answers() else _MODEL_AWAY},
+                silent={"model": _MODEL_AWAY},
+                needed=True,
+            )
+        )
+    return Readiness(probes)
+
+
+_LIMITER_DOWN = Finding(
+    "down", "The storage of the limits does not answer; requests go through uncounted."
+)
+_MODEL_AWAY = Finding("away", "The embedded model is away; it is being started again.")
+
+
+def _database(services: Services) -> Findings:
+    """Whether it can be read and written."""
+    try:
+        services.database.require_ready()
+    except SwitchboardError as error:
+        schema = _SCHEMA.get(error.code, error.code)
+        return {
+            "database": Finding(error.code, error.message),
+            "schema": Finding(schema, error.message),
+        }
+    return {"database": Finding(), "schema": Finding()}
+
+
+def _turn_lines(services: Services) -> Finding:
+    try:
+        services.turns.require_usable()
+    except SwitchboardError as error:
+        return Finding("down", error.message)
+    return Finding()
