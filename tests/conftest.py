@@ -11,6 +11,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, settings
 
+from tests.databases.pgbouncer import PgBouncer
+from tests.databases.postgres import PostgresServer
 from tests.fakes import FakeModel, HandClock, count_model
 from webapp import create_app
 from webapp.agent import Model
@@ -29,6 +31,7 @@ SLOW = (
     *(
         "agent/test_transport.py",
         "browser/",
+        "databases/",
         "local_model/",
         "server/",
         "storage/sqlite/test_wal.py",
@@ -44,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(tests).as_posix().startswith(SLOW):
             item.add_marker(pytest.mark.slow)
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.postgres)
 
 
 MakeApp = Callable[..., Flask]
@@ -109,3 +114,41 @@ def app(make_app: MakeApp) -> Flask:
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server for all tests; who kills or fills one starts a `PostgresServer` of its own."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """The name of the database that each test's own one is a copy of: made once, then left."""
+    return postgres.database_of(postgres.create_database())
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """A database of this test alone, as the application's role sees it."""
+    url = postgres.create_database(postgres_template)
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The same without a schema."""
+    url = postgres.create_database()
+    yield url
+    postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: PostgresServer) -> Iterator[PgBouncer]:
+    """A pooler in transaction mode before that server: `pgbouncer.url(postgres_url)`."""
+    pooler = PgBouncer(postgres)
+    yield pooler
+    pooler.close()
