@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from webapp.errors import ServerBusy
+from webapp.locks import BriefLock
 from webapp.turns import Cancellation, Load, Place, TurnQueue
 
 PATIENCE_SECONDS = 30.0
@@ -24,8 +25,7 @@ class TurnRoom:
         self._patience = patience
         self._present = 0
         self._free = size
-        # Reentrant because the collector may end an abandoned stream, and so leave, just here.
-        self._mutex = threading.RLock()
+        self._mutex = BriefLock()
         self._line: deque[threading.Event] = deque()
 
     @property

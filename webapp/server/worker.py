@@ -20,6 +20,7 @@ import gevent.socket
 from greenlet import greenlet
 from gunicorn.http import errors, wsgi
 from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -44,6 +45,18 @@ LOOP_SECONDS = 0.025
 ACCEPTED_AT_ONCE = 500
 NO_FILES_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 DRAIN_BYTES = 64 * 1024
+
+
+class _Request(Request):
+    """A request's head. No peer with an address is trusted to say how it was forwarded, which
+    gunicorn otherwise finds out for each request by its settings."""
+
+    def _peer_is_trusted_proxy(self) -> bool:
+        return not isinstance(self.peer_addr, tuple)
+
+
+class _Parser(RequestParser):
+    mesg_class = _Request
 
 
 class Worker(GeventWorker):
@@ -172,7 +185,7 @@ class Worker(GeventWorker):
 
     def _serve(self, name: Any, client: Client, address: Any) -> None:
         """One request after the other, as long as the client and the protocol want."""
-        parser = RequestParser(self.cfg, client, address)
+        parser = _Parser(self.cfg, client, address)
         while True:
             request = self._next(parser, client)
             if request is None:
@@ -196,7 +209,7 @@ class Worker(GeventWorker):
     def _serve_liveness(self, name: Any, client: Client, address: Any) -> None:
         """There is no place left, but whether the process lives can always be asked."""
         client.patience.shorten(LIVENESS_SECONDS)
-        parser = RequestParser(self.cfg, client, address)
+        parser = _Parser(self.cfg, client, address)
         request = self._next(parser, client)
         if request is None:
             return

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from webapp.errors import StorageUnavailable
+from webapp.locks import BriefLock
 
 MAX_BATCH = 128
 # How long somebody waits behind a batch that does not end: the disk stalls, or an act is long.
@@ -45,7 +46,7 @@ class GroupCommit:
         It gives back what would have ended the leader while it could not be interrupted.
         """
         self._run_batch = run_batch
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._waiting: list[Unit] = []
         self._has_leader = False
         self._running: int | None = None

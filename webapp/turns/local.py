@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from webapp.locks import BriefLock
 from webapp.turns.queue import Cancellation, Load, Place
 from webapp.turns.standing import (
     StandingPlace,
@@ -26,9 +27,7 @@ class LocalTurnQueue:
     """
 
     def __init__(self) -> None:
-        # The garbage collector may close an abandoned stream, and so leave a line, in a thread
-        # that is just here: a plain lock would then wait for itself for ever.
-        self._mutex = threading.RLock()
+        self._mutex = BriefLock()
         self._lines: dict[str, deque[StandingPlace]] = {}
 
     @property

@@ -153,8 +153,7 @@ class SharedTurnQueue:
                 self._tell(waiters, self._lines.head(line))
 
     def _waiters(self, line: str) -> list[_Waiter]:
-        with self._mutex:
-            return list(self._waiting.get(line, ()))
+        return list(self._waiting.get(line, ()))
 
     def _tell(self, waiters: list[_Waiter], head: Ticket | None) -> None:
         """Those that waited in a line before its first was looked up: later ones are behind it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+
+from webapp.locks import BriefLock
 
 
 class Ending:
@@ -12,7 +13,7 @@ class Ending:
     __slots__ = ("_lock", "_open", "_then", "closed")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._open = 0
         self._then: list[Callable[[], None]] = []
         self.closed = self.part()

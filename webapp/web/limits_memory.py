@@ -7,11 +7,12 @@ only when its window has ended.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 
 from limits.storage import Storage
+
+from webapp.locks import BriefLock
 
 SWEEP_AT_MOST = 8
 
@@ -29,7 +30,7 @@ class MemoryCounters(Storage):
         self, uri: str | None = None, wrap_exceptions: bool = False, **options: float | str | bool
     ) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions, **options)
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._counters: dict[str, tuple[int, float]] = {}
         # For each length of window the keys in the order in which their windows end.
         self._ending: dict[int, deque[tuple[float, str]]] = {}

@@ -8,6 +8,7 @@ import time
 from collections import deque
 
 from webapp.agent.http.connection import Connection, Origin
+from webapp.locks import BriefLock
 
 IDLE_SECONDS = 30.0
 MAX_IDLE = 1024
@@ -23,7 +24,7 @@ class IdleConnections:
     def __init__(self, *, seconds: float = IDLE_SECONDS, most: int = MAX_IDLE) -> None:
         self._seconds = seconds
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._waiting: dict[Origin, deque[tuple[Connection, float]]] = {}
         self._number = 0
         self._reaping = False

@@ -8,6 +8,7 @@ of models: retries and the meaning of a status belong to those above it.
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 
 import httpx2
@@ -54,7 +55,7 @@ class KeptAliveTransport(httpx2.BaseTransport):
                 self._watchdog.watch(call, sock)
                 # The watchdog ends the call in time; a time-out of each wait would cost a timer.
                 sock.settimeout(None)
-                sock.sendall(head.with_body(content))
+                _send(sock, head.with_body(content))
                 call.sent = True
                 answer.begin()
                 call.taken = answer.status < 300
@@ -109,6 +110,13 @@ class KeptAliveTransport(httpx2.BaseTransport):
     def _drop(self, call: Call, connection: Connection) -> None:
         self._watchdog.leave(call)
         connection.close()
+
+
+def _send(sock: socket.socket, request: bytes) -> None:
+    """All of it; what fits into the buffer is nearly everything, and gone with one call."""
+    sent = sock.send(request)
+    if sent < len(request):
+        sock.sendall(request[sent:])
 
 
 def _whole(body: Body, call: Call) -> bytes:

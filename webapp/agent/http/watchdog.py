@@ -7,6 +7,7 @@ import threading
 import time
 
 from webapp.agent.http.call import Call
+from webapp.locks import BriefLock
 
 LOOK_SECONDS = 0.25
 LOOKS_IN_VAIN = 40
@@ -22,7 +23,7 @@ class Watchdog:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._calls: dict[Call, socket.socket] = {}
         self._looking = False
 
