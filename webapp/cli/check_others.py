@@ -8,12 +8,12 @@ from limits.aio.storage import Storage as AsyncStorage
 from limits.errors import ConfigurationError as MissingPackage
 from limits.storage import Storage, storage_from_string
 
-import webapp.storage.limits  # noqa: F401 - makes the limits package know sqlite:///
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.redaction import redacted_url
 from webapp.served_agent import openai_model
 from webapp.services import build_services
 from webapp.settings import LoadedSettings, Settings
+from webapp.storage.limits import reason
 
 OPENAI = "https://api.openai.com/v1"
 LONGEST_ANSWER_SECONDS = 25.0
@@ -24,14 +24,12 @@ def check_limiter(settings: Settings) -> str:
     shown = redacted_url(settings.rate_limit_storage_url)
     storage = usable_limiter_storage(settings)
     try:
-        up = storage.check()
-    except Exception:  # noqa: BLE001  # each storage raises its own kinds
-        up = False
-    if not up:
+        storage.check()
+    except Exception as error:  # noqa: BLE001  # each storage raises its own kinds
         raise SwitchboardError(
-            f"The storage in SWITCHBOARD_RATE_LIMIT_STORAGE_URL, {shown}, does not answer; start"
+            f"The storage in SWITCHBOARD_RATE_LIMIT_STORAGE_URL, {shown}, {reason(error)}; mend"
             " it or correct the address. Until then limits are not kept."
-        )
+        ) from None
     return f"{settings.rate_limit} in {shown}"
 
 

@@ -1,3 +1,6 @@
-"""Makes the `limits` package know the URLs of our engines; importing this is all that is needed."""
+"""The limiter's storages of our engines; importing this makes the `limits` package know them."""
 
 import webapp.storage.sqlite.limits  # noqa: F401
+from webapp.storage.redis.limits import PATIENCE_SECONDS, InOneStep, reason
+
+__all__ = ["PATIENCE_SECONDS", "InOneStep", "reason"]

@@ -8,21 +8,21 @@ well, because its own send Retry-After with every 200.
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import time
+from dataclasses import dataclass
 
 from flask import Flask, current_app
 from flask_limiter import Limiter
 from limits import RateLimitItem, parse, parse_many
+from limits.strategies import FixedWindowRateLimiter, RateLimiter
 
-import webapp.storage.limits
-import webapp.web.limits_memory  # noqa: F401  # both make the limits package know their URLs
 from webapp.accounts.address_groups import address_group
 from webapp.errors import ConfigurationError, RateLimited
+from webapp.storage.limits import InOneStep
 from webapp.web.context import context
-
-logger = logging.getLogger("switchboard.limits")
+from webapp.web.limits_memory import MemoryCounters
+from webapp.web.limits_outage import Away, Outage
 
 EXTENSION = "switchboard-limits"
 FAILURES = "20/minute"
@@ -31,12 +31,11 @@ FAILURES = "20/minute"
 class Limits:
     """One limiter for one application.
 
-    When its storage is down a request goes through; `storage_failures` counts those, and
-    `/readyz` tells.
+    When its storage is away a request goes through; `storage_failures` counts those, and
+    `/readyz` tells. Bad credentials are then counted in this process.
     """
 
     def __init__(self, *, default: str, storage_url: str) -> None:
-        self.storage_failures = 0
         self._failures: RateLimitItem = parse(FAILURES)
         self._items = functools.lru_cache(maxsize=1024)(_parsed)
         try:
@@ -54,6 +53,8 @@ class Limits:
             headers_enabled=False,
             swallow_errors=False,
         )
+        self._here = FixedWindowRateLimiter(MemoryCounters())
+        self._outage = Outage(self.limiter.storage.check)
 
     def require_turn(self, reference: str, own_limit: str | None) -> None:
         """Counts one turn of the tenant; `RateLimited` when it is one too many.
@@ -61,58 +62,87 @@ class Limits:
         `reference` is the tenant's keyed hash, so that no user id lies in the limiter's storage.
         """
         items = self._items(own_limit) if own_limit else self._default
-        strategy = self.limiter.limiter
         try:
-            for item in items:
-                if not strategy.hit(item, "turns", reference):
-                    wait = self._note_headers(item, reference)
-                    break
-            else:
-                self._note_headers(items[0], reference)
-                return
-        except Exception as error:  # noqa: BLE001  # each storage raises its own kinds
-            self._storage_failed(error)
+            taken = self._outage.ask(lambda: _take(self.limiter.limiter, items, "turns", reference))
+        except Away:
+            self._outage.count_let_through()
             return
-        raise RateLimited("Too many requests of this user; see Retry-After.", retry_after=wait)
+        context().limit_headers = {
+            "X-RateLimit-Limit": str(taken.item.amount),
+            "X-RateLimit-Remaining": str(max(0, taken.remaining)),
+            "X-RateLimit-Reset": str(math.ceil(time.time() + taken.seconds_left)),
+        }
+        if taken.full:
+            raise RateLimited(
+                "Too many requests of this user; see Retry-After.",
+                retry_after=math.ceil(taken.seconds_left),
+            )
 
     def count_failure(self, address: str) -> None:
         """Counts one bad credential of the address, after it was looked at: a good one never
         comes here, whatever others at its address do. `RateLimited` when it is one too many."""
-        place, strategy = address_group(address), self.limiter.limiter
+        place = address_group(address)
         try:
-            # Asked before it is counted: a flood writes nothing more once it is over the limit.
-            if strategy.test(self._failures, "failures", place) and strategy.hit(
-                self._failures, "failures", place
-            ):
-                return
-            reset = strategy.get_window_stats(self._failures, "failures", place).reset_time
-        except Exception as error:  # noqa: BLE001  # as above
-            self._storage_failed(error)
-            return
-        raise RateLimited(
-            "Too many bad credentials from this address; see Retry-After.",
-            retry_after=math.ceil(reset - time.time()),
-        )
+            taken = self._outage.ask(
+                lambda: _take_if_free(self.limiter.limiter, self._failures, "failures", place)
+            )
+        except Away:
+            taken = _take_if_free(self._here, self._failures, "failures", place)
+        if taken.full:
+            raise RateLimited(
+                "Too many bad credentials from this address; see Retry-After.",
+                retry_after=math.ceil(taken.seconds_left),
+            )
+
+    @property
+    def storage_failures(self) -> int:
+        """How many requests were let through because the storage was away."""
+        return self._outage.let_through
 
     def storage_is_up(self) -> bool:
-        try:
-            return bool(self.limiter.storage.check())
-        except Exception:  # noqa: BLE001  # as above
-            return False
+        """Whether the storage can be written; asked at most once a second while it can."""
+        return self._outage.is_up()
 
-    def _note_headers(self, item: RateLimitItem, reference: str) -> int:
-        """Tells the caller where it stands in the window; gives the seconds until it ends."""
-        stats = self.limiter.limiter.get_window_stats(item, "turns", reference)
-        context().limit_headers = {
-            "X-RateLimit-Limit": str(item.amount),
-            "X-RateLimit-Remaining": str(max(0, stats.remaining)),
-            "X-RateLimit-Reset": str(math.ceil(stats.reset_time)),
-        }
-        return math.ceil(stats.reset_time - time.time())
+    def storage_fault(self) -> str:
+        """What was wrong with the storage last, as the end of a sentence about it."""
+        return self._outage.fault
 
-    def _storage_failed(self, error: Exception) -> None:
-        self.storage_failures += 1
-        logger.warning("limiter_storage_failed", extra={"exception": type(error).__name__})
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Where somebody stands: by the limit that is full, or by the one with the shortest window."""
+
+    item: RateLimitItem
+    full: bool
+    remaining: int
+    seconds_left: float
+
+
+def _take(strategy: RateLimiter, items: tuple[RateLimitItem, ...], *who: str) -> _Taken:
+    """Counts one hit in each, the shortest window first, until one is full."""
+    storage = strategy.storage
+    if isinstance(storage, InOneStep):
+        number, hits, left = storage.take(items, *who)
+        item = items[max(number, 0)]
+        return _Taken(item, number >= 0, item.amount - hits, left)
+    for item in items:
+        if not strategy.hit(item, *who):
+            return _standing(strategy, item, True, *who)
+    return _standing(strategy, items[0], False, *who)
+
+
+def _take_if_free(strategy: RateLimiter, item: RateLimitItem, *who: str) -> _Taken:
+    """The same with one limit, looked at before it is counted: a flood writes nothing more once
+    it is over the limit."""
+    if isinstance(strategy.storage, InOneStep):
+        return _take(strategy, (item,), *who)
+    free = strategy.test(item, *who) and strategy.hit(item, *who)
+    return _standing(strategy, item, not free, *who)
+
+
+def _standing(strategy: RateLimiter, item: RateLimitItem, full: bool, *who: str) -> _Taken:
+    stats = strategy.get_window_stats(item, *who)
+    return _Taken(item, full, stats.remaining, stats.reset_time - time.time())
 
 
 def limits() -> Limits:

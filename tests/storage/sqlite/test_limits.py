@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +14,7 @@ from limits import RateLimitItemPerHour, RateLimitItemPerSecond
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
+from tests.redis_server import redis_server
 from webapp.storage.sqlite.limits import SWEEP_EVERY, SQLiteStorage
 
 LIMIT = 250
@@ -78,30 +76,8 @@ def storage(url: str) -> Iterator[SQLiteStorage]:
 
 @pytest.fixture
 def redis_url(tmp_path: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        if os.environ.get("REQUIRE_SERVERS") == "1":
-            pytest.fail("redis-server is missing")
-        pytest.skip("redis-server is missing")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir"]
-    server = subprocess.Popen([*command, str(tmp_path)], stdout=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 0.2).close()
-                break
-            except OSError:
-                if time.monotonic() > until or server.poll() is not None:
-                    raise
-                time.sleep(0.02)
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(10)
+    with redis_server(tmp_path) as server:
+        yield server.url
 
 
 def test_two_processes_of_eight_threads_let_exactly_the_limit_through(url: str) -> None:

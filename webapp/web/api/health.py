@@ -62,8 +62,8 @@ def readiness_of(services: Services, limiter: Limits) -> Readiness:
             kept=KEPT_SECONDS,
         ),
         Probe(
-            lambda: {"limiter": Finding() if limiter.storage_is_up() else _LIMITER_DOWN},
-            silent={"limiter": _LIMITER_DOWN},
+            lambda: {"limiter": _limiter(limiter)},
+            silent={"limiter": _limiter_down("does not answer")},
             needed=False,
             kept=KEPT_SECONDS,
         ),
@@ -79,9 +79,6 @@ def readiness_of(services: Services, limiter: Limits) -> Readiness:
     return Readiness(probes)
 
 
-_LIMITER_DOWN = Finding(
-    "down", "The storage of the limits does not answer; requests go through uncounted."
-)
 _MODEL_AWAY = Finding("away", "The embedded model is away; it is being started again.")
 
 
@@ -96,6 +93,14 @@ def _database(services: Services) -> Findings:
             "schema": Finding(schema, error.message),
         }
     return {"database": Finding(), "schema": Finding()}
+
+
+def _limiter(limiter: Limits) -> Finding:
+    return Finding() if limiter.storage_is_up() else _limiter_down(limiter.storage_fault())
+
+
+def _limiter_down(fault: str) -> Finding:
+    return Finding("down", f"The storage of the limits {fault}; requests go through uncounted.")
 
 
 def _turn_lines(services: Services) -> Finding:

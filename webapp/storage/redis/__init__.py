@@ -1,0 +1,1 @@
+"""What Redis keeps: the limiter's counters."""
