@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.processes import free_port, tree
 from tests.fakes import until
@@ -227,6 +228,73 @@ def test_a_worker_that_stood_still_past_its_lease_writes_nothing_when_it_wakes(
         "user: carol goes second",
         "assistant: 2",
     ]
+
+
+def scraped(server: Server) -> dict[str, float]:
+    """The sums of all samples of a name, whatever their labels."""
+    found: defaultdict[str, float] = defaultdict(float)
+    text = server.request("GET", "/metrics").body.decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name.removeprefix("switchboard_")] += sample.value
+    return found
+
+
+def test_whichever_worker_is_scraped_tells_of_all(server: Server, model: OneAtATime) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda number: server.chat(f"user{number}", "hello"), range(60)))
+    asked = scraped(server)["http_requests_total"]
+    for number in range(WORKERS * 4):
+        found = scraped(server)
+        assert found["http_requests_total"] == asked + number + 1
+        assert found["http_request_duration_seconds_count"] == asked + number + 1
+        assert found["turns_total"] == found["tenants"] == 60
+        assert found["workers"] == WORKERS
+    model.gate = threading.Event()
+    with ThreadPoolExecutor(9) as pool:
+        turns = [pool.submit(server.chat, f"user{number % 6}", "wait") for number in range(9)]
+        until(lambda: scraped(server)["turns_running"] == 6)
+        until(lambda: scraped(server)["turns_waiting"] == 3)
+        model.gate.set()
+        assert {turn.result().status for turn in turns} == {200}
+
+
+def test_figures_never_go_down_when_workers_are_killed_and_replaced(server: Server) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda number: server.chat(f"user{number}", "hello"), range(30)))
+    before, killed = scraped(server), workers_of(server)
+    for worker in killed:
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: len(set(workers_of(server)) - set(killed)) == WORKERS)
+    server.wait()
+    after = scraped(server)
+    assert after["turns_total"] == before["turns_total"] == 30
+    assert after["http_requests_total"] > before["http_requests_total"]
+    assert after["worker_starts_total"] == 2 * WORKERS
+    assert after["workers"] == WORKERS
+    assert after["turns_running"] == 0
+    text = server.request("GET", "/metrics").body.decode()
+    assert not any(f'worker="{worker}"' in text for worker in killed)
+
+
+def test_readiness_tells_of_a_worker_that_stands_still(server: Server) -> None:
+    until(lambda: server.request("GET", "/readyz").json["checks"]["workers"] == "ok")
+    stopped = workers_of(server)[0]
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+
+        def told() -> bool:
+            try:
+                answer = server.request("GET", "/readyz", timeout=1)
+            except TimeoutError:
+                return False  # the one that stands still had taken it
+            assert answer.status == 200
+            return bool(answer.json["checks"]["workers"] == "fewer")
+
+        until(told, 30)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    until(lambda: server.request("GET", "/readyz").json["checks"]["workers"] == "ok")
 
 
 def test_zero_workers_are_one_for_each_core(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from webapp.environment import embedded_model, is_dev_itself, ready_line, server
 from webapp.local_model.keeper import Keeper
 from webapp.observability.logs import formatter
 from webapp.server.capacity import raise_open_files
+from webapp.worker_figures import WorkerFigures, inherit
 
 wsgi_app = "webapp.wsgi:app"
 worker_class = "webapp.server.worker.Worker"
@@ -39,6 +40,39 @@ forwarded_allow_ips = ""
 secure_scheme_headers: dict[str, str] = {}
 
 TELLING_SECONDS = 5  # of the graceful timeout, for telling those whose turn is cut
+
+
+def nworkers_changed(server: Any, new_value: int, _old_value: int | None) -> None:
+    """Before the first worker, and when SIGTTIN or SIGTTOU change their number."""
+    _figures(server).wanted = new_value
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Gives the worker its part of the memory in which all of them count."""
+    taken = {other.figures_part for other in server.WORKERS.values()}
+    figures = _figures(server)
+    worker.figures_part = figures.part_beside(taken)
+    if worker.figures_part is not None:
+        figures.release(worker.figures_part)  # the end of the one before may not have been heard
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """In the worker, before it loads the application."""
+    if worker.figures_part is not None:
+        inherit(_figures(server).own(worker.figures_part, worker.pid))
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """In the first process, when a worker has ended, however it did."""
+    if worker.figures_part is not None:
+        _figures(server).release(worker.figures_part)
+
+
+def _figures(server: Any) -> WorkerFigures:
+    if not hasattr(server, "figures"):
+        server.figures = WorkerFigures()
+    figures: WorkerFigures = server.figures
+    return figures
 
 
 def on_starting(server: Any) -> None:

@@ -37,6 +37,7 @@ from webapp.server.response import Response
 if TYPE_CHECKING:
     from webapp.services import Services
 
+NOTE_SECONDS = 0.25  # how old what others see of this worker may be
 IDLE_SECONDS = 0.5  # a connection that waits shorter may have a request on its way
 QUICK_SECONDS = 1.0  # gunicorn gives two after its second signal
 LIVENESS = frozenset({"/healthz", "/readyz"})
@@ -88,7 +89,8 @@ class Worker(GeventWorker):
             server.start()
         while self.alive:
             self.notify()
-            self._woken.wait(1.0)
+            self._note_state()
+            self._woken.wait(NOTE_SECONDS)
         # What the kernel has accepted already is taken over, it would be reset otherwise.
         gevent.sleep(0.01)
         for server in servers:
@@ -132,6 +134,7 @@ class Worker(GeventWorker):
         grace = max(0.0, self.cfg.graceful_timeout - TELLING_SECONDS)
         while self._connections and not self._quick and time.monotonic() - began < grace:
             self.notify()
+            self._note_state()
             for idle in self._connections.silent_for(IDLE_SECONDS):
                 idle.end()
             gevent.sleep(0.1)
@@ -145,6 +148,12 @@ class Worker(GeventWorker):
             for connection in self._connections:
                 connection.end()
             gevent.sleep(0.05)
+
+    def _note_state(self) -> None:
+        from webapp.web.worker_state import note_state
+
+        application: Any = self.wsgi
+        note_state(application.extensions)
 
     @property
     def _services(self) -> Services:

@@ -246,6 +246,9 @@ class Checks(Answer):
     schema_: Annotated[str, Field(alias="schema")]
     turn_lines: Literal["ok", "down"]
     limiter: Literal["ok", "down"]
+    workers: Annotated[
+        Literal["ok", "fewer"] | None, Field(description="under `serve` and `dev`")
+    ] = None
     model: Annotated[
         Literal["ok", "away"] | None, Field(description="where an embedded one answers")
     ] = None

@@ -1,22 +1,28 @@
-"""Counts the answers by route, method and status; `web/api/prometheus.py` shows the counts."""
+"""Counts the answers by route, method and status, and how long they took; web/api/prometheus.py
+shows it."""
 
 from __future__ import annotations
 
-import os
+import time
+from bisect import bisect_left
 
 from flask import Flask, Response, current_app, request
-from prometheus_client import Counter, disable_created_metrics
 
 from webapp.web.context import context
+from webapp.worker_figures import OwnFigures, own_figures
 
-EXTENSION = "switchboard-request-counts"
+EXTENSION = "switchboard-worker-figures"
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# Seconds; the last one has no bound.
+BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+LABELS = (*map(str, BOUNDS), "+Inf")
+ANSWERS, DURATIONS, SECONDS = "http_requests", "http_durations", "http_seconds"
 
 
 def count_requests(app: Flask) -> None:
     """Middleware: counts every answer, by its route; a stream when it is over, as it ended."""
-    counts = new_counter()
-    app.extensions[EXTENSION] = counts
+    figures = own_figures()
+    app.extensions[EXTENSION] = figures
 
     @app.after_request
     def count(response: Response) -> Response:
@@ -27,7 +33,14 @@ def count_requests(app: Flask) -> None:
         here, status = context(), response.status_code
 
         def ended() -> None:
-            counts.labels(str(os.getpid()), method, route, str(here.outcome or status)).inc()
+            took = time.monotonic() - here.started
+            figures.count(
+                {
+                    (ANSWERS, method, route, str(here.outcome or status)): 1,
+                    (DURATIONS, method, route, LABELS[bisect_left(BOUNDS, took)]): 1,
+                    (SECONDS, method, route): took,
+                }
+            )
 
         if response.is_streamed:
             here.ending.then(ended)
@@ -36,19 +49,7 @@ def count_requests(app: Flask) -> None:
         return response
 
 
-def new_counter() -> Counter:
-    """The counter of one application's answers; it ends with the process."""
-    # When each series began is a second gauge for each of them, which nobody has asked for.
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # the package leaves it untyped
-    return Counter(
-        "switchboard_http_requests",
-        "Answers by route, method and status. Of one worker, since it started.",
-        ("worker", "method", "route", "status"),
-        registry=None,
-    )
-
-
-def request_counter() -> Counter:
-    """The counter of the current application."""
-    counter: Counter = current_app.extensions[EXTENSION]
-    return counter
+def worker_figures() -> OwnFigures:
+    """What this worker counts, and through it what all do."""
+    figures: OwnFigures = current_app.extensions[EXTENSION]
+    return figures

@@ -11,6 +11,7 @@ from webapp.readiness import Finding, Findings, Probe, Readiness
 from webapp.web import answers
 from webapp.web.answers import Alive, answer
 from webapp.web.limits import Limits, limits
+from webapp.worker_figures import WorkerFigures, own_figures
 
 if TYPE_CHECKING:
     from webapp.services import Services
@@ -76,6 +77,9 @@ def readiness_of(services: Services, limiter: Limits) -> Readiness:
                 needed=True,
             )
         )
+    figures = own_figures().all
+    if figures.wanted:
+        probes.append(Probe(lambda: {"workers": _workers(figures)}, silent={}, needed=False))
     return Readiness(probes)
 
 
@@ -109,3 +113,12 @@ def _turn_lines(services: Services) -> Finding:
     except SwitchboardError as error:
         return Finding("down", error.message)
     return Finding()
+
+
+def _workers(figures: WorkerFigures) -> Finding:
+    """Those of this server; one that is away or stands still stops no turn of the others."""
+    wanted = figures.wanted
+    well = sum(not worker.still for worker in figures.living())
+    if well >= wanted:
+        return Finding()
+    return Finding("fewer", f"{well} of {wanted} workers are at work; the others are awaited.")

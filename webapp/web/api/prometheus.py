@@ -1,18 +1,22 @@
 """GET /metrics: what a Prometheus server scrapes; `prometheus_client` writes its text.
 
-Turns, tokens and latencies come from the database, so every worker answers the same. What only a
-process can know carries its number as the label `worker`, because a scrape reaches any of them.
-Nothing carries a tenant: a million users would be a million series.
+Turns, tokens and latencies come from the database, so every worker and every host answers the same.
+What is a host's own carries its name as the label `host`, and what is a worker's its number as
+`worker`; a scrape tells of all workers of its host, whichever answers. Nothing carries a tenant: a
+million users would be a million series.
 """
 
 from __future__ import annotations
 
-import os
+import socket
+from bisect import bisect_left
 from collections import Counter as Counted
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import accumulate
 
-from flask import Response
+from flask import Response, current_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -20,6 +24,7 @@ from prometheus_client.core import (
     Metric,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from webapp.errors import Forbidden, StorageUnavailable
@@ -28,11 +33,19 @@ from webapp.usage.histogram import value_of
 from webapp.usage.lifetime import Lifetime, lifetime
 from webapp.version import __version__
 from webapp.web.context import caller, services
-from webapp.web.limits import limits
-from webapp.web.request_counts import request_counter
+from webapp.web.request_counts import (
+    ANSWERS,
+    BOUNDS,
+    DURATIONS,
+    LABELS,
+    SECONDS,
+    worker_figures,
+)
+from webapp.web.worker_state import RUNNING, UNCOUNTED, WAITING, note_state
+from webapp.worker_figures import Key, Standing
 
-BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-NOTE = "Since the database was made, over all workers"
+NOTE = "Since the database was made, over all servers"
+HERE = "Since this server started, over its workers"
 
 
 def prometheus() -> Response:
@@ -49,7 +62,7 @@ def prometheus() -> Response:
         found += _of_turns(figures)
     except StorageUnavailable:
         found.append(_database_up(False))
-    found += _of_this_process()
+    found += _of_this_server()
     return Response(generate_latest(_Scrape(found)), content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
@@ -118,42 +131,104 @@ def _of_turns(figures: Lifetime) -> list[Metric]:
 
 def _seconds(name: str, help: str, buckets: Counted[int]) -> Metric:  # noqa: A002  # as above
     """A histogram of the database's fine buckets, each put where its middle lies."""
-    bounds = (*BOUNDS, float("inf"))
-    counts = dict.fromkeys(bounds, 0)
+    counts = dict.fromkeys(LABELS, 0.0)
     total = 0.0
     for bucket, number in buckets.items():
         seconds = value_of(bucket) / 1000
         total += seconds * number
-        counts[next(bound for bound in bounds if seconds <= bound)] += number
-    running = accumulate(counts[bound] for bound in bounds)
-    cumulative = [
-        ("+Inf" if bound == float("inf") else str(bound), float(number))
-        for bound, number in zip(bounds, running, strict=True)
-    ]
-    return HistogramMetricFamily(name, help, buckets=cumulative, sum_value=round(total, 3))
+        counts[LABELS[bisect_left(BOUNDS, seconds)]] += number
+    return HistogramMetricFamily(name, help, buckets=_cumulative(counts), sum_value=round(total, 3))
 
 
-def _of_this_process() -> list[Metric]:
-    worker = str(os.getpid())
-    load = services().chat.load
+def _cumulative(counts: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The buckets as the format wants them: each with all that are smaller."""
+    running = accumulate(counts.get(label, 0.0) for label in LABELS)
+    return list(zip(LABELS, running, strict=True))
+
+
+def _of_this_server() -> list[Metric]:
+    """What its workers have counted, and how each that lives is now."""
+    note_state(current_app.extensions)
+    figures, host = worker_figures().all, socket.gethostname()
+    sums, living = figures.sums(), figures.living()
     return [
-        *request_counter().collect(),
-        _gauge(
-            "switchboard_turns_running",
-            "Turns that run just now. Of one worker.",
-            load.running,
-            worker=worker,
-        ),
-        _gauge(
-            "switchboard_turns_waiting",
-            "Turns that wait for their tenant's turn before them. Of one worker.",
-            load.waiting,
-            worker=worker,
-        ),
+        *_of_answers(sums, host),
         _counter(
             "switchboard_limiter_storage_failures",
-            "Requests let through because the limiter's storage was down. Of one worker.",
-            "worker",
-            {worker: float(limits().storage_failures)},
+            f"Requests let through because the limiter's storage was down. {HERE}.",
+            "host",
+            {host: sums.get(UNCOUNTED, 0.0)},
         ),
+        _gauge("switchboard_workers", "Workers that live.", len(living), host=host),
+        _gauge(
+            "switchboard_workers_still",
+            "Workers that live and have not been seen for seconds.",
+            sum(worker.still for worker in living),
+            host=host,
+        ),
+        _counter(
+            "switchboard_worker_starts",
+            "Workers that began, those that took the place of another too.",
+            "host",
+            {host: figures.starts},
+        ),
+        *_of_workers(living, host),
+        *_of_processes(living, host),
     ]
+
+
+def _of_answers(sums: Mapping[Key, float], host: str) -> list[Metric]:
+    answers = CounterMetricFamily(
+        "switchboard_http_requests",
+        f"Answers by route, method and status. {HERE}.",
+        labels=("host", "method", "route", "status"),
+    )
+    durations = HistogramMetricFamily(
+        "switchboard_http_request_duration_seconds",
+        f"How long answers took to their end, by route and method. {HERE}.",
+        labels=("host", "method", "route"),
+    )
+    buckets: defaultdict[Key, dict[str, float]] = defaultdict(dict)
+    for (kind, *labels), number in sorted(sums.items()):
+        if kind == ANSWERS:
+            answers.add_metric((host, *labels), number)
+        elif kind == DURATIONS:
+            method, route, bound = labels
+            buckets[method, route][bound] = number
+    for (method, route), counts in buckets.items():
+        durations.add_metric(
+            (host, method, route),
+            buckets=_cumulative(counts),
+            sum_value=round(sums.get((SECONDS, method, route), 0.0), 6),
+        )
+    return [answers, durations]
+
+
+def _of_workers(living: list[Standing], host: str) -> list[Metric]:
+    running = GaugeMetricFamily(
+        "switchboard_turns_running", "Turns that run just now.", labels=("host", "worker")
+    )
+    waiting = GaugeMetricFamily(
+        "switchboard_turns_waiting",
+        "Turns that wait for room or for their tenant's turn before them.",
+        labels=("host", "worker"),
+    )
+    for worker in living:
+        labels = (host, str(worker.pid))
+        running.add_metric(labels, worker.gauges.get(RUNNING, 0.0))
+        waiting.add_metric(labels, worker.gauges.get(WAITING, 0.0))
+    return [running, waiting]
+
+
+def _of_processes(living: list[Standing], host: str) -> list[Metric]:
+    """Memory, processor time, files: of each worker, as the system tells."""
+    families: dict[str, Metric] = {}
+    for worker in living:
+        pid = worker.pid
+        for found in ProcessCollector(pid=partial(int, pid), registry=None).collect():
+            family = families.setdefault(
+                found.name, Metric(found.name, found.documentation, found.type)
+            )
+            for sample in found.samples:
+                family.add_sample(sample.name, {"host": host, "worker": str(pid)}, sample.value)
+    return list(families.values())

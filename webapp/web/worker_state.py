@@ -1,0 +1,29 @@
+"""Notes how this worker is, so that whichever worker is asked can tell it: several times a second
+by the server, and before each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from webapp.web import context, limits, request_counts
+
+if TYPE_CHECKING:
+    from webapp.services import Services
+    from webapp.web.limits import Limits
+    from webapp.worker_figures import OwnFigures
+
+RUNNING, WAITING = ("turns_running",), ("turns_waiting",)
+UNCOUNTED = ("limiter_storage_failures",)
+
+
+def note_state(extensions: Mapping[str, Any]) -> None:
+    """`extensions` are those of the application."""
+    services: Services = extensions[context.EXTENSION]
+    limiter: Limits = extensions[limits.EXTENSION]
+    figures: OwnFigures = extensions[request_counts.EXTENSION]
+    load = services.chat.load
+    figures.seen()
+    figures.gauge(RUNNING, load.running)
+    figures.gauge(WAITING, load.waiting)
+    figures.count_up_to(UNCOUNTED, limiter.storage_failures)
