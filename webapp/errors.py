@@ -265,7 +265,8 @@ class StorageUnavailable(SwitchboardError):
     """The database is locked, full, corrupt or away; nothing was stored.
 
     `part` says which: `locked`, `full`, `read_only`, `damaged`, `stalled`, `foreign` (the file is
-    not ours, or the log beside it not the file's), `schema`, or `unavailable`.
+    not ours, or the log beside it not the file's), `schema`, `unfinished` (a copy into it was
+    interrupted), or `unavailable`.
     """
 
     code = "storage_unavailable"

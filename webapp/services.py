@@ -28,6 +28,7 @@ from webapp.served_agent import EMBEDDED_MODEL, ServedAgent
 from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
 from webapp.storage import Database, open_database, open_turn_lines
+from webapp.storage.unfinished import require_no_unfinished_copy
 from webapp.tenant_data.acts import TenantActs
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids.forms import UserIds
@@ -80,11 +81,12 @@ class Services:
         return steps
 
     def require_sound_database(self) -> None:
-        """Raises `StorageUnavailable`, `SchemaOutOfDate`, or `ConfigurationError` when the user
-        ids in it are not those of `USER_ID_KEY`."""
+        """Raises `StorageUnavailable`, also for an unfinished copy, `SchemaOutOfDate`, or
+        `ConfigurationError` when the user ids in it are not those of `USER_ID_KEY`."""
         from webapp.tenant_data.encryption import check_user_id_key
 
         self.database.check()
+        require_no_unfinished_copy(self.database)
         check_user_id_key(self.database, self.user_ids)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from webapp.cli import user_ids
+from webapp.cli import db_copy, user_ids
 from webapp.cli.output import examples
 from webapp.services import build_services
 from webapp.settings import load_settings
@@ -19,7 +19,7 @@ from webapp.storage import open_database
     name="db", epilog=examples("switchboard db upgrade", "switchboard db backup backup.db")
 )
 def command() -> None:
-    """Make or migrate the database's schema; back it up; encrypt user ids."""
+    """Make or migrate the database's schema; back it up; copy it; encrypt user ids."""
 
 
 @command.command(epilog=examples("switchboard db upgrade"))
@@ -54,4 +54,5 @@ def backup(file: Path) -> None:
     click.echo(f"{file} holds the whole database: {size:,} bytes, examined.")
 
 
+command.add_command(db_copy.command)
 command.add_command(user_ids.command)

@@ -1,0 +1,100 @@
+"""An installation with something in every table, and its rows as another program reads them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.conftest import services_of
+from webapp.accounts import submissions
+from webapp.accounts.audit import Actor
+from webapp.errors import Unauthenticated
+from webapp.memory import store
+from webapp.messages import Message
+from webapp.services import Services
+from webapp.storage import Connection, Database
+from webapp.tenant_data.storing import store_refusals
+from webapp.tenants import store as tenants
+from webapp.tenants.counters import store as counters
+from webapp.tenants.restrictions.change import TenantChange
+from webapp.usage.records import Refusal
+from webapp.usage.rollup.worker import roll_up
+
+PASSWORD = "a long pass phrase of the tests"
+BY = Actor.command_line()
+# Rows of these belong to one file or one server.
+OWN_NAMES = ("copying", "wal_link", "write_trial")
+OWN_TABLES = ("_sqlite_migrations", "sqlite_sequence", "tenant_search")
+
+Rows = dict[str, list[tuple[Any, ...]]]
+
+
+def live(app: Flask) -> Services:
+    """Uses everything once, so that no table stays empty."""
+    services, client = services_of(app), app.test_client()
+    for number, user in enumerate(["alice", "bob", "Zoë 👩‍👩‍👧", "gone"]):
+        for session in ("default", "work"):
+            body = {"user_id": user, "message": f"¿qué? {number}\u2028", "session_id": session}
+            headers = {"Idempotency-Key": f"key-{number}-{session}"}
+            assert client.post("/chat", json=body, headers=headers).status_code == 200
+    services.directory.update("alice", TenantChange(blocked=True, rate_limit="5/minute"))
+    services.directory.update("gone", TenantChange(blocked=True))
+    services.acts.forget("gone")
+    roll_up(services.database)
+    client.post("/chat", json={"user_id": "bob", "message": "after the sums"})
+    admin = services.admins.create("olga", by=BY, password=PASSWORD)
+    services.sign_in.make_link(admin.name, by=BY)
+    services.sign_in.with_password("olga", PASSWORD, address="127.0.0.1")
+    with pytest.raises(Unauthenticated):
+        services.sign_in.with_password("olga", "wrong", address="127.0.0.2")
+    services.keys.create("backend", role="chat", users="org-*", by=BY)
+    services.keys.create("one user", role="chat", users="bob", by=BY)
+    current = services.configurations
+    with services.database.read() as connection:
+        wanted = replace(current.current(connection), instructions="Be brief.\nAlways.")
+    current.change(wanted, by="olga")
+
+    def refuse(connection: Connection) -> None:
+        number = tenants.ensure(connection, services.user_ids.stored("bob"), 1)
+        store_refusals(connection, number, Refusal(60_000, "rate_limited", True), 3)
+        submissions.take(connection, "0000000000001-a-form", "done", 1)
+
+    services.database.write(refuse)
+    return services
+
+
+def talk(database: Database, users: int, messages: int = 10) -> None:
+    """Many rows, quickly."""
+
+    def work(connection: Connection) -> None:
+        for index in range(users):
+            number = tenants.ensure(connection, f"user-{index}", index)
+            said = [Message.user(f"{index}.{turn}") for turn in range(messages)]
+            store.append(connection, number, "default", said, 0, index)
+            counters.count_messages(connection, number, messages, index)
+
+    database.write_long(work)
+
+
+def rows_of_sqlite(path: Path) -> Rows:
+    """Every row of every table but those of SQLite and its search, columns by name."""
+    with closing(sqlite3.connect(path)) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        return {
+            name: _sorted(connection.execute(f"SELECT * FROM {name}"))
+            for (name,) in names
+            if not name.startswith(OWN_TABLES)
+        }
+
+
+def _sorted(cursor: Any) -> list[tuple[Any, ...]]:
+    columns = [column[0] for column in cursor.description]
+    order = sorted(range(len(columns)), key=lambda index: columns[index])
+    rows = (tuple(row[index] for index in order) for row in cursor.fetchall())
+    return sorted((row for row in rows if row[0] not in OWN_NAMES), key=repr)
