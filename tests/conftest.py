@@ -57,7 +57,13 @@ SECRET = "Zk3vQ9xTf0aLrWm2-tests-YpNc7HdUb5EsGj8K"
 
 def settings_for(folder: Path, **changes: str) -> LoadedSettings:
     """Settings as `dev` has them, with the given variables (without their prefix) changed."""
-    values = {"AUTH": "open", "SECRET_KEY": SECRET, "RATE_LIMIT": "100000/minute", **changes}
+    values = {
+        "AUTH": "open",
+        "SECRET_KEY": SECRET,
+        "RATE_LIMIT": "100000/minute",
+        "WORKERS": "1",
+        **changes,
+    }
     environment = {variable_name(name.lower()): value for name, value in values.items()}
     return replace(load_settings(environment, folder), for_this_machine=True)
 

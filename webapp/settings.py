@@ -70,7 +70,7 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     tenant_queue: int = Field(default=4, ge=0, le=1000)
     concurrency: int = Field(default=1000, ge=1, le=100_000)
-    workers: int = Field(default=1, ge=0, le=256)
+    workers: int = Field(default=0, ge=0, le=256)
     inactive_after: float | None = Field(default=None, gt=0)
     cleanup_interval: float = Field(default=3600.0, ge=1)
     request_retention: float = Field(default=35 * 86400.0, gt=0)
@@ -211,9 +211,15 @@ def load_settings(
         )
     if not settings.rate_limit_storage_url:
         # Several workers count together, so in a file; one alone counts in memory.
-        url = f"{settings.database_url}-limits" if settings.workers > 1 else "memory://"
+        url = "memory://" if settings.workers == 1 else _limits_file(settings, folder)
         settings = settings.model_copy(update={"rate_limit_storage_url": url})
     return LoadedSettings(settings, folder, {key: given[key].source for key in texts})
+
+
+def _limits_file(settings: Settings, folder: Path) -> str:
+    if settings.database_url.startswith("sqlite:"):
+        return f"{settings.database_url}-limits"
+    return f"sqlite:///{folder / 'switchboard-limits.db'}"
 
 
 def client_settings(environ: Mapping[str, str] | None = None) -> tuple[str | None, str | None]:

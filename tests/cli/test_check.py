@@ -61,7 +61,7 @@ def test_it_names_the_file_the_model_and_the_limiter(
     assert status == 0, lines
     assert str(tmp_path / "switchboard.db") in line(lines, "ok", "database")
     assert f"a-model at {model_server.base_url}" in line(lines, "ok", "model")
-    assert "memory://" in line(lines, "ok", "limiter")
+    assert "switchboard.db-limits" in line(lines, "ok", "limiter")
     assert "switchboard.env" in line(lines, "ok", "settings")
 
 

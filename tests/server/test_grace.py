@@ -22,7 +22,9 @@ from tests.upstream import Upstream
 
 
 def serving(folder: Path, model_server: Upstream, *arguments: str) -> Server:
-    server = Server(folder, free_port(), model_server.base_url, {"LOG_FORMAT": "json"})
+    server = Server(
+        folder, free_port(), model_server.base_url, {"LOG_FORMAT": "json", "WORKERS": "1"}
+    )
     return server.serve(*arguments)
 
 
@@ -113,7 +115,9 @@ def test_a_reload_with_a_fault_in_the_settings_changes_nothing(
 ) -> None:
     budget = tmp_path / "budget"
     budget.write_text("1000/day")
-    server = Server(tmp_path, free_port(), model_server.base_url, {"LOG_FORMAT": "json"})
+    server = Server(
+        tmp_path, free_port(), model_server.base_url, {"LOG_FORMAT": "json", "WORKERS": "1"}
+    )
     server.settings["TOKEN_BUDGET_FILE"] = str(budget)
     server.serve()
     try:

@@ -297,9 +297,9 @@ def test_readiness_tells_of_a_worker_that_stands_still(server: Server) -> None:
     until(lambda: server.request("GET", "/readyz").json["checks"]["workers"] == "ok")
 
 
-def test_zero_workers_are_one_for_each_core(tmp_path: Path) -> None:
+def test_without_being_told_it_starts_a_worker_for_each_core(tmp_path: Path) -> None:
     with upstream() as stub:
-        server = Server(tmp_path, free_port(), stub.base_url, {"WORKERS": "0"})
+        server = Server(tmp_path, free_port(), stub.base_url)
         server.serve()
         try:
             until(lambda: len(workers_of(server)) == usable_cores(8))

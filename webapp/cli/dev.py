@@ -9,7 +9,7 @@ import click
 
 from webapp.accounts.audit import Actor
 from webapp.cli.output import examples
-from webapp.cli.serving import require_free_port, run_gunicorn
+from webapp.cli.serving import WORKERS, require_free_port, run_gunicorn
 from webapp.environment import DEV_SERVER, EMBEDDED_MODEL
 from webapp.errors import ConfigurationError
 from webapp.instance_secret import instance_secret_file
@@ -46,6 +46,7 @@ def command(host: str, port: int, on_production: bool) -> None:
     require_free_port(host, port)
     # A setting that asks for credentials holds here as well, so that they can be tried.
     environment = {} if loaded.source_of("auth") != "default" else {"SWITCHBOARD_AUTH": "open"}
+    environment[WORKERS] = "1"
     environment[DEV_SERVER] = str(os.getpid())  # which stays, as gunicorn takes our place
     if not loaded.values.secret_key:
         environment["SWITCHBOARD_SECRET_KEY_FILE"] = str(instance_secret_file(loaded.instance_path))

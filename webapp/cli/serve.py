@@ -9,7 +9,7 @@ import click
 from webapp.access import audit_log
 from webapp.cli.check_others import usable_limiter_storage
 from webapp.cli.output import examples
-from webapp.cli.serving import require_place, run_gunicorn, usable_cores
+from webapp.cli.serving import WORKERS, require_place, run_gunicorn, usable_cores
 from webapp.environment import environment
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services
@@ -18,7 +18,6 @@ from webapp.settings import LoadedSettings, Settings, load_settings, parse_durat
 from webapp.storage import Connection, open_database
 from webapp.storage.production import is_production, note_production
 
-WORKERS = "SWITCHBOARD_WORKERS"
 MOST_WORKERS = 8  # beyond that they wait for one another's writes
 
 
@@ -29,7 +28,7 @@ MOST_WORKERS = 8  # beyond that they wait for one another's writes
 @click.option(
     "--workers",
     type=click.IntRange(0, 256),
-    help="1 unless SWITCHBOARD_WORKERS says otherwise; 0 starts one for each core, at most 8.",
+    help="One for each core, at most 8, unless SWITCHBOARD_WORKERS or this says otherwise.",
 )
 @click.option(
     "--concurrency",
@@ -44,8 +43,7 @@ MOST_WORKERS = 8  # beyond that they wait for one another's writes
 def command(bind: str, workers: int | None, concurrency: int | None, grace: str | None) -> None:
     """The production server: gunicorn with gevent workers."""
     seconds = _seconds(grace)
-    asked = load_settings().values.workers if workers is None else workers
-    workers = asked or usable_cores(MOST_WORKERS)
+    workers = _number(workers)
     own = {WORKERS: str(workers)}
     given = {name: text for name, text in environment().items() if name != f"{WORKERS}_FILE"}
     loaded = load_settings({**given, **own})
@@ -68,6 +66,18 @@ def command(bind: str, workers: int | None, concurrency: int | None, grace: str 
         concurrency=concurrency,
         grace=seconds,
     )
+
+
+def _number(asked: int | None) -> int:
+    """How many workers to start. Nobody who counts limits in memory has asked for several."""
+    loaded = load_settings()
+    told = loaded.values.workers if asked is None else asked
+    if told:
+        return told
+    untold = asked is None and loaded.source_of("workers") == "default"
+    if untold and loaded.values.rate_limit_storage_url.startswith("memory:"):
+        return 1
+    return usable_cores(MOST_WORKERS)
 
 
 def _seconds(grace: str | None) -> float | None:

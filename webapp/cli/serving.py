@@ -26,17 +26,36 @@ from webapp.settings import Settings
 
 STORING_SECONDS = 10  # beyond a turn's own time: to be stored, sent and read
 CONCURRENCY = "SWITCHBOARD_CONCURRENCY"
+WORKERS = "SWITCHBOARD_WORKERS"
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 
 logger = logging.getLogger("switchboard.server")
 
 
 def usable_cores(most: int) -> int:
-    """How many cores this process may use, at most so many."""
+    """How many cores this process may use, at most so many: those that it may run on, and in a
+    container no more than its share of time comes to."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         cores = os.cpu_count() or 1
-    return max(1, min(cores, most))
+    share = share_of_time(CONTROL_GROUPS)
+    return max(1, min(cores, most) if share is None else min(cores, most, math.ceil(share)))
+
+
+def share_of_time(groups: Path) -> float | None:
+    """How many cores' time the control group allows; None when it sets no bound."""
+    try:
+        quota, period = (groups / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            quota = (groups / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (groups / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            return None
+    if not (quota.isdecimal() and period.isdecimal() and int(period)):
+        return None  # `max` or -1: no bound
+    return int(quota) / int(period)
 
 
 def require_place(bind: str) -> None:
