@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,23 @@ from webapp.storage.limits import InOneStep
 from webapp.web.limits import EXTENSION, Limits
 
 pytestmark = pytest.mark.redis
+
+# The event loop stands still for longer than Redis is waited for, while the answer comes.
+LATE = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import sys, gevent
+from limits import parse
+from limits.storage import storage_from_string
+import webapp.storage.limits
+from webapp.storage.redis.limits import PATIENCE_SECONDS
+
+storage = storage_from_string(sys.argv[1])
+for connected in (False, True):
+    asking = gevent.spawn(storage.take, [parse("3/hour")], "turns", "alice")
+    gevent.spawn(gevent.monkey.get_original("time", "sleep"), PATIENCE_SECONDS * 1.5)
+    print(*asking.get()[:2])
+"""
 
 
 @pytest.fixture
@@ -179,6 +197,17 @@ def test_a_redis_that_hangs_and_dies_is_found_when_it_is_back(
     server.start()
     until(limits_of(limited).storage_is_up)
     assert codes(limited, "alice", 4) == [200, 200, 200, 429]
+
+
+def test_a_process_that_is_late_does_not_take_redis_for_hung(server: RedisServer) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, server.url],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=Path(__file__).resolve().parents[2],
+    )
+    assert done.stdout == "-1 1\n-1 2\n", done.stderr
 
 
 ILLNESSES: dict[str, tuple[Callable[[RedisServer], Any], Callable[[RedisServer], Any], str]] = {

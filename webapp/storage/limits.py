@@ -1,6 +1,6 @@
 """The limiter's storages of our engines; importing this makes the `limits` package know them."""
 
 import webapp.storage.sqlite.limits  # noqa: F401
-from webapp.storage.redis.limits import PATIENCE_SECONDS, InOneStep, reason
+from webapp.storage.redis.limits import InOneStep, reason
 
-__all__ = ["PATIENCE_SECONDS", "InOneStep", "reason"]
+__all__ = ["InOneStep", "reason"]

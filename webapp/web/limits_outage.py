@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from webapp.storage.limits import PATIENCE_SECONDS, reason
+from webapp.storage.limits import reason
 
 Result = TypeVar("Result")
 logger = logging.getLogger("switchboard.limits")
@@ -49,8 +49,10 @@ class Outage:
 
     def ask(self, work: Callable[[], Result]) -> Result:
         """What `work` gives; `Away` when the storage is away, at once when that is known."""
-        if self._is_known_away() or not self._room.acquire(timeout=PATIENCE_SECONDS):
+        if self._is_known_away():
             raise Away
+        # Those inside wait for a bounded time; when one of them fails, nobody goes in after it.
+        self._room.acquire()
         try:
             if self._is_known_away():
                 raise Away
