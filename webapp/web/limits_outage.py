@@ -15,7 +15,7 @@ logger = logging.getLogger("switchboard.limits")
 
 # How many ask at once. It also bounds the connections that a process opens.
 ROOM = 16
-# One that refuses at once is asked again by the next request after this: a refused try costs 0.2 ms,
+# One that refuses at once is asked again by the next request after this: a try costs 0.2 ms then,
 # and limits shall hold again with the first request after its return. One that did not answer is
 # asked in the background alone.
 PAUSE_SECONDS = 0.002
