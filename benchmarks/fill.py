@@ -20,7 +20,7 @@ from benchmarks.story import Request, Story, stories
 from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS, day_number, month_number
 from webapp.storage import open_database
 from webapp.usage.histogram import halved, percentile
-from webapp.usage.retention import KEPT_MS
+from webapp.usage.retention import KEPT_MS, PRUNED
 
 BATCH = 2000
 REMEMBERED = 1000
@@ -111,6 +111,10 @@ class Filler:
             f" SELECT {_REQUEST_COLUMNS} FROM arrived ORDER BY at"
         )
         self._connection.execute("UPDATE usage_rollup SET through = (SELECT MAX(id) FROM requests)")
+        self._connection.execute(
+            "INSERT INTO meta (name, value) VALUES (?, ?)",
+            (PRUNED, str(self._now - REQUESTS_KEPT_MS)),
+        )
         self._connection.execute("DROP TABLE arrived")
         for statement in (*indexes, *triggers):
             self._connection.execute(statement)
@@ -166,6 +170,7 @@ class Filler:
             sum(_tokens(request) for request in requests if day_number(request.at_ms) == day),
             month,
             sum(_tokens(request) for request in requests if month_number(request.at_ms) == month),
+            len(story.turns),
         )
 
     def _request_row(self, tenant: int, request: Request) -> tuple[object, ...]:
@@ -226,7 +231,7 @@ class Filler:
 _TENANT_COLUMNS = (
     "id, user_id, created_at, last_active_at, message_count, request_count, error_count,"
     " refused_count, input_tokens, output_tokens, total_tokens, p95_ms, latency_histogram,"
-    " blocked_at, budget_day, day_tokens, budget_month, month_tokens"
+    " blocked_at, budget_day, day_tokens, budget_month, month_tokens, turn"
 )
 _SESSION_COLUMNS = "id, tenant_id, session_id, created_at, last_active_at, message_count, last_seq"
 _MESSAGE_COLUMNS = "session, seq, message_id, role, content, created_at"

@@ -27,7 +27,9 @@ def main(url: str) -> None:
                 NOW + index, "chat", 200, index % 900, "req", "", index % 7, 3, 2
             )
             messages = (Message.user("hello"), Message.assistant("hi"))
-            store_turn(connection, number, "default", messages, 4, record, None)
+            standing = tenants.standing(connection, f"user-{index % 5}")
+            assert standing is not None
+            store_turn(connection, number, "default", messages, 4, record, standing.turn)
             refusal = Refusal(NOW - NOW % 60_000, "rate_limited", limited=True)
             store_refusals(connection, number, refusal, 2)
             facts.count_refusals(connection, EVERYONE, refusal, 2)

@@ -14,7 +14,7 @@ from tests.fakes import HandClock
 from webapp.errors import StorageUnavailable
 from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import Connection, Database, open_database
-from webapp.tenant_data.consistency.store import compare
+from webapp.tenant_data.consistency.comparison import compare
 from webapp.tenant_data.forgetting import forget_part
 from webapp.tenant_data.storing import store_refusals, store_request
 from webapp.tenants import store as tenants
@@ -72,10 +72,19 @@ def house(database: Database) -> Database:
 
 def happen(connection: Connection, tenant: int, one: RequestRecord | Refusal) -> None:
     if isinstance(one, RequestRecord):
-        store_request(connection, tenant, one)
+        # A success that used tokens is a turn, and counted as one.
+        is_turn = not one.code and one.total_tokens > 0
+        store_request(
+            connection, tenant, one, turn=turns_of(connection, tenant) if is_turn else None
+        )
     else:
         store_refusals(connection, tenant, one, 3)
         facts.count_refusals(connection, EVERYONE, one, 3)
+
+
+def turns_of(connection: Connection, tenant: int) -> int:
+    found = connection.execute("SELECT turn FROM tenants WHERE id = :id", {"id": tenant})
+    return int(found.fetchone()[0])
 
 
 def record(number: int = 1, **values: Any) -> Callable[[Connection], None]:
@@ -94,7 +103,7 @@ def figures(database: Database) -> list[object]:
     with database.read() as connection:
         return [
             lifetime(connection),
-            compare(connection),
+            compare(database, NOW),
             *(
                 summary(connection, tenant, window, NOW)
                 for tenant in (EVERYONE, *TENANTS)

@@ -11,10 +11,10 @@ from tests.server.stored import require_whole
 from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import open_database
 from webapp.storage.sqlite.migrations import migrations
-from webapp.tenant_data.consistency.store import compare
+from webapp.tenant_data.consistency.comparison import compare
 from webapp.tenant_data.storing import store_request
 from webapp.usage.figures import EVERYONE
-from webapp.usage.histogram import bucket_of
+from webapp.usage.histogram import bucket_of, value_of
 from webapp.usage.lifetime import lifetime
 from webapp.usage.records import RequestRecord
 from webapp.usage.rollup import store
@@ -32,8 +32,8 @@ def fill(path: Path) -> None:
     migrations.apply(sqlite_utils.Database(connection), stop_before="m014_usage_rollup")
     connection.execute(
         "INSERT INTO tenants (id, user_id, created_at, last_active_at, request_count, input_tokens,"
-        " total_tokens) VALUES (1, 'alice', 0, 0, ?, ?, ?)",
-        (REQUESTS, REQUESTS, REQUESTS),
+        " total_tokens, latency_histogram, p95_ms) VALUES (1, 'alice', 0, 0, ?, ?, ?, ?, ?)",
+        (*[REQUESTS] * 3, f'{{"{bucket_of(40)}": {REQUESTS}}}', value_of(bucket_of(40))),
     )
     for number in range(2, 2 + REQUESTS):
         connection.execute(
@@ -58,8 +58,8 @@ def test_the_sums_of_before_stay_and_go_on(tmp_path: Path) -> None:
     assert database.upgrade()[0] == "m014_usage_rollup"
 
     def requests() -> tuple[int, ...]:
+        assert compare(database, NOW).count == 0
         with database.read() as connection:
-            assert compare(connection).count == 0
             windows = [
                 totals(connection, tenant, window, NOW).requests
                 for tenant in (EVERYONE, 1)
@@ -73,7 +73,7 @@ def test_the_sums_of_before_stay_and_go_on(tmp_path: Path) -> None:
         assert not store.is_anything_pending(connection)
     database.write(
         lambda connection: store_request(
-            connection, 1, RequestRecord(NOW, "chat", 200, 40, "req", input_tokens=1)
+            connection, 1, RequestRecord(NOW, "chat", 200, 40, "req", input_tokens=1), turn=0
         )
     )
     after = requests()

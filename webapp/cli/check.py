@@ -39,7 +39,7 @@ def command(data: bool) -> None:
         _settings_line(loaded),
         _run("database", lambda: check_database(url, thorough=data), patient=data),
         _run("audit log", lambda: check_audit_log(loaded), patient=True),
-        *([_run("data", lambda: check_data(loaded), patient=True)] if data else []),
+        *([_run("data", lambda: _with_progress(loaded), patient=True)] if data else []),
         _run("limiter", lambda: check_limiter(settings)),
         _run("tools", lambda: check_tools(loaded)),
     ]
@@ -78,6 +78,19 @@ def _places(loaded: LoadedSettings) -> Iterator[str]:
         yield f"{inside} from the environment or files of their own"
     found = "" if loaded.file.is_file() else ", which is not there"
     yield f"{sources.count('file')} from {loaded.file}{found}"
+
+
+def _with_progress(loaded: LoadedSettings) -> str:
+    """A large database takes minutes: a person who waits sees how far it is."""
+    with click.progressbar(
+        length=1, label="Comparing", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = max(total, 1)
+            bar.update(done - bar.pos)
+
+        return check_data(loaded, progress)
 
 
 def _run(name: str, test: Test, *, patient: bool = False) -> bool:

@@ -11,7 +11,8 @@ from webapp.redaction import redacted_url
 from webapp.services import build_services
 from webapp.settings import LoadedSettings
 from webapp.storage import open_database
-from webapp.tenant_data.consistency.store import compare, described
+from webapp.tenant_data.consistency.comparison import Progress, compare
+from webapp.tenant_data.consistency.findings import described
 from webapp.tenants.store import count
 
 
@@ -61,20 +62,23 @@ def check_audit_log(loaded: LoadedSettings) -> str:
     return f"{state.count} entries, head {state.head[:16]}"
 
 
-def check_data(loaded: LoadedSettings) -> str:
-    """Compares counters and sums with their rows."""
+def check_data(loaded: LoadedSettings, progress: Progress | None = None) -> str:
+    """Recounts all that is stored, and compares it with every counter and sum."""
     services = build_services(loaded)
     try:
         services.require_sound_database()
-        found = services.database.read_long(compare)
+        found = compare(services.database, services.clock.now_ms(), progress)
         told = [described(mismatch, services.directory.named) for mismatch in found.first]
     finally:
         services.close()
     if found.count:
         more = found.count - len(told)
         raise SwitchboardError(
-            f"{found.count} counters do not agree with their rows. {' '.join(told)}"
-            f"{f' And {more} more.' if more else ''} Export these tenants and import them again,"
-            " or restore a backup."
+            f"{found.count} counters or sums do not agree with their rows. {' '.join(told)}"
+            f"{f' And {more} more.' if more else ''} Restore a backup, or see 'When counters do not"
+            " agree' in docs/operating.md; nothing was changed."
         )
-    return "every counter and sum agrees with its rows"
+    return (
+        f"{found.messages:,} messages of {found.tenants:,} tenants; every counter and sum agrees"
+        " with its rows"
+    )

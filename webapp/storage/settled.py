@@ -14,3 +14,14 @@ def settled_through(connection: Connection) -> int:
     """
     found = connection.execute("SELECT COALESCE(MAX(id), 0) FROM requests", {})
     return int(found.fetchone()[0])
+
+
+def newest_number(connection: Connection) -> int:
+    """The newest number that a request was ever given, whether it is still there or not.
+
+    SQLite keeps it in a table of its own.
+    """
+    found = connection.execute(
+        "SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'requests'", {}
+    )
+    return max(int(found.fetchone()[0]), settled_through(connection))

@@ -108,8 +108,9 @@ def store_request(
 def store_refusals(connection: Connection, tenant: int, refusal: Refusal, number: int) -> None:
     """So many requests of one tenant that were refused alike; no row for each."""
     limited = number if refusal.limited else 0
-    counters.count_refusals(connection, tenant, number, limited, refusal.minute_ms)
-    usage.count_refusals(connection, tenant, refusal, number)
+    # A tenant that was forgotten meanwhile gets no sums: nothing would take them away again.
+    if counters.count_refusals(connection, tenant, number, limited, refusal.minute_ms):
+        usage.count_refusals(connection, tenant, refusal, number)
 
 
 def _of_day(connection: Connection, tenant: int, record: RequestRecord) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from webapp.periods import DAY_MS, HOUR_MS
-from webapp.storage import Database
+from webapp.storage import Connection, Database, meta
 from webapp.storage.slices import in_slices
 from webapp.usage import store
 from webapp.usage.rollup.worker import roll_up
@@ -17,6 +17,8 @@ from webapp.usage.windows import Period
 BATCH = 2000
 # Each must reach back over its window and the time before it; see windows.py.
 KEPT_MS: Mapping[Period, int] = {"minute": 3 * HOUR_MS, "hour": 15 * DAY_MS}
+# Up to which moment requests were ever dropped: those after it can be recounted.
+PRUNED = "requests_pruned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,13 @@ def prune(database: Database, now_ms: int, request_retention: float) -> Pruned:
     """
     roll_up(database)
     before = now_ms - round(request_retention * 1000)
-    requests = sum(
-        in_slices(database, lambda connection: store.prune(connection, before, BATCH), bool)
-    )
+
+    def drop_requests(connection: Connection) -> int:
+        if int(meta.value(connection, PRUNED) or 0) < before:
+            meta.put(connection, PRUNED, str(before))
+        return store.prune(connection, before, BATCH)
+
+    requests = sum(in_slices(database, drop_requests, bool))
     dropped = 0
     for period, kept_ms in KEPT_MS.items():
         step = partial(sums.prune, period=period, before_ms=now_ms - kept_ms, most=BATCH)

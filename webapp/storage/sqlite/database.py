@@ -28,7 +28,13 @@ from webapp.storage.sqlite.file import (
 )
 from webapp.storage.sqlite.log_upkeep import LARGE_BYTES
 from webapp.storage.sqlite.readers import Readers
-from webapp.storage.sqlite.schema import SchemaState, require_current, require_ours, schema_state
+from webapp.storage.sqlite.schema import (
+    SchemaState,
+    missing_parts,
+    require_current,
+    require_ours,
+    schema_state,
+)
 from webapp.storage.sqlite.writability import SUSPECT_SECONDS, Writability
 from webapp.storage.sqlite.writer import Writer
 
@@ -139,9 +145,14 @@ class SQLiteDatabase:
         self._writer.run_beside(run)
 
     def examine(self, *, thorough: bool = False) -> list[str]:
-        return self.read_long(
-            lambda connection: faults(connection, seconds=EXAMINATION_SECONDS, thorough=thorough)
-        )
+        def work(connection: sqlite3.Connection) -> list[str]:
+            found = faults(connection, seconds=EXAMINATION_SECONDS, thorough=thorough)
+            if found or not thorough:
+                return found
+            missing = missing_parts(connection)
+            return [f"The schema lacks: {', '.join(missing)}."] if missing else []
+
+        return self.read_long(work)
 
     def doubts(self) -> list[str]:
         return doubts(self.path)

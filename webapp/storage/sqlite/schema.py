@@ -70,6 +70,25 @@ def require_current(state: SchemaState, path: Path) -> None:
         raise SchemaOutOfDate("The database's schema is old; run: switchboard db upgrade.")
 
 
+def missing_parts(connection: sqlite3.Connection) -> list[str]:
+    """The tables, indexes and triggers of the newest schema that somebody has taken away."""
+    from sqlite_utils import Database
+
+    from webapp.storage.sqlite.migrations import migrations
+
+    made = Database(memory=True)
+    try:
+        migrations.apply(made)
+        return sorted(_parts(made.conn) - _parts(connection))
+    finally:
+        made.close()
+
+
+def _parts(connection: sqlite3.Connection) -> set[str]:
+    found = connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'")
+    return {f"{kind} {name}" for kind, name in found}
+
+
 @cache
 def _known_steps() -> tuple[str, ...]:
     from sqlite_utils import Database

@@ -1,1 +1,1 @@
-"""Compares counters and sums with their rows."""
+"""Recounts what is stored and compares it with every counter and sum, for `check --data`."""

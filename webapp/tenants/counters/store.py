@@ -13,6 +13,9 @@ from typing import Any
 
 from webapp.storage import Connection
 
+# The name in `meta` of the newest request that was there when turns were first counted.
+TURNS_COUNTED_AFTER = "turns_counted_after"
+
 
 @dataclass(frozen=True, slots=True)
 class Latest:
@@ -62,11 +65,12 @@ def count_request(
 
 def count_refusals(
     connection: Connection, number: int, requests: int, limited: int, at_ms: int
-) -> None:
-    """Adds refused requests, `limited` of them refused by a limit."""
-    connection.execute(
+) -> bool:
+    """Adds refused requests, `limited` of them refused by a limit; False for a gone tenant."""
+    counted = connection.execute(
         _COUNT_REFUSALS, {"number": number, "requests": requests, "limited": limited, "at": at_ms}
     )
+    return counted.rowcount > 0
 
 
 def count_messages(

@@ -94,3 +94,13 @@ def m014_usage_rollup(db: Database) -> None:
 def m015_turns(db: Database) -> None:
     """How many turns each tenant has stored: a turn is stored only as the next of those it saw."""
     db.execute("ALTER TABLE tenants ADD COLUMN turn INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations()
+def m016_turns_counted_after(db: Database) -> None:
+    """Notes which requests are from before `tenants.turn` was counted, for `check --data`."""
+    db.execute("""
+        INSERT INTO meta (name, value)
+        SELECT 'turns_counted_after', CAST(id AS TEXT) FROM requests
+        WHERE id > 0 ORDER BY id DESC LIMIT 1
+    """)

@@ -1,0 +1,1 @@
+"""Recounts what stands in a tenant's own row."""

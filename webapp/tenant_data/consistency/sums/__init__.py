@@ -1,0 +1,1 @@
+"""Recounts the sums by minute, hour and day."""
