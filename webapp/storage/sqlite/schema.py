@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from webapp.errors import SchemaOutOfDate, SchemaTooNew, StorageUnavailable
+from webapp.storage.steps import in_the_way
 
 _SET = "switchboard"
 _RECORD = "_sqlite_migrations"
@@ -57,9 +58,10 @@ def require_ours(state: SchemaState, path: Path) -> None:
             " SWITCHBOARD_DATABASE_URL.",
             part="foreign",
         )
-    if state.unknown:
+    newer = in_the_way(state.unknown)
+    if newer:
         raise SchemaTooNew(
-            f"The database belongs to a newer version of Switchboard ({state.unknown[-1]}); use"
+            f"The database belongs to a newer version of Switchboard ({newer[-1]}); use"
             " that version or a newer one, or restore a backup that this one made."
         )
 
