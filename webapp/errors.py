@@ -23,6 +23,7 @@
     │   ├── QuotaExhausted        the token budget is used up
     │   ├── ServerBusy            too many turns of all tenants run and wait
     │   ├── ServerStopping        the process ends before the turn does
+    │   ├── ModelUnavailable      the model's server is ill, so it is not asked for now
     │   └── PlaceLost             the turn's place went to another turn before it could store
     ├── ClientGone                the caller hung up before the answer was complete
     ├── ModelError                the model failed, or answered what cannot be used
@@ -221,6 +222,13 @@ class PlaceLost(Refused):
     status = 503
 
 
+class ModelUnavailable(Refused):
+    """The model's server has failed again and again, so turns are refused at once for a while."""
+
+    code = "model_unavailable"
+    status = 503
+
+
 class ClientGone(SwitchboardError):
     """The caller hung up before the answer was complete; nothing was stored."""
 
@@ -229,10 +237,21 @@ class ClientGone(SwitchboardError):
 
 
 class ModelError(SwitchboardError):
-    """The model's server failed, or answered what cannot be used."""
+    """The model's server failed, or answered what cannot be used.
+
+    `server_failed` says that the server itself is at fault, whoever asks it whatever: it cannot be
+    reached, is overloaded, breaks off. `retry_after` is how many seconds it asked to be left alone.
+    """
 
     code = "model_error"
     status = 502
+
+    def __init__(
+        self, message: str, *, server_failed: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.server_failed = server_failed
+        self.retry_after = retry_after
 
 
 class ModelTimeout(ModelError):
@@ -240,6 +259,9 @@ class ModelTimeout(ModelError):
 
     code = "model_timeout"
     status = 504
+
+    def __init__(self, message: str, *, server_failed: bool = True) -> None:
+        super().__init__(message, server_failed=server_failed)
 
 
 class ContextOverflow(ModelError):

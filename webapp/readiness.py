@@ -111,8 +111,9 @@ class Readiness:
     def __init__(self, probes: Sequence[Probe]) -> None:
         self._probes = sorted(probes, key=lambda probe: not probe.needed)
 
-    def report(self) -> Report:
-        """Asks all of them at once; it takes no longer than the slowest may."""
+    def report(self, beside: Findings | None = None) -> Report:
+        """Asks all of them at once; it takes no longer than the slowest may. What stands `beside`
+        is known without asking, and no reason to be without this server."""
         asked = [(probe, probe.begin()) for probe in self._probes]
         findings: dict[str, Finding] = {}
         ready = True
@@ -120,7 +121,7 @@ class Readiness:
             found = question.findings()
             findings |= found
             ready = ready and (not probe.needed or _all_good(found))
-        return Report(findings, ready)
+        return Report({**findings, **(beside or {})}, ready)
 
 
 def _all_good(findings: Findings) -> bool:

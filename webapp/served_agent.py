@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from webapp.agent import Agent, Model, Toolkit
+from webapp.agent.breaker.breaker import Breaker
+from webapp.agent.breaker.guarded_model import GuardedModel
 from webapp.chat.configuration import AgentConfiguration
 from webapp.errors import ConfigurationError
 from webapp.extensions import Extensions
@@ -22,7 +24,7 @@ class ServedAgent:
 
     The client of the model's server is made for the first: a command that runs no turn needs
     neither its slow import nor a key. All agents share it. A `model` that is handed in replaces
-    every model, and is its maker's to close.
+    every model, and is its maker's to close. The `breaker` is round whichever of them answers.
     """
 
     def __init__(
@@ -32,6 +34,8 @@ class ServedAgent:
         self._extensions = extensions
         self._given = model
         self._own: OpenAIModel | None = None
+        self._asked: str | None = None
+        self.breaker = Breaker(settings.model_breaker_failures, settings.model_breaker_pause)
 
     @property
     def original(self) -> AgentConfiguration:
@@ -61,7 +65,7 @@ class ServedAgent:
         """Raises `ConfigurationError`."""
         return Agent(
             name=configuration.name,
-            model=self._given or self._named(configuration.model),
+            model=self._guarded(configuration.model),
             instructions=configuration.instructions,
             toolkits=self.toolkits,
             guardrails=self._extensions().guardrails,
@@ -74,6 +78,17 @@ class ServedAgent:
         """Closes the connections to the model's server."""
         if self._own is not None:
             self._own.close()
+
+    def _guarded(self, name: str) -> Model:
+        if self._asked not in (None, name):
+            self.breaker.start_over()
+        self._asked = name
+        settings = self._settings
+        return GuardedModel(
+            self._given or self._named(name),
+            self.breaker,
+            fair_seconds=min(settings.model_timeout, settings.turn_seconds) / 2,
+        )
 
     def _named(self, name: str) -> Model:
         if self._own is None:

@@ -164,6 +164,7 @@ def build_services(
             queue=turns,
             running=RunningKeys(lines, line_of),
             room=TurnRoom(settings.concurrency),
+            breaker=agent.breaker,
             stopping=stopping,
             clock=ticking,
             limits=_chat_limits(settings),

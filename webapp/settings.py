@@ -60,6 +60,8 @@ class Settings(BaseModel):
     model_timeout: float = Field(default=60.0, gt=0, le=3600)
     turn_timeout: float | None = Field(default=None, gt=0, le=86400)
     model_max_retries: int = Field(default=2, ge=0, le=10)
+    model_breaker_failures: int = Field(default=10, ge=0, le=10_000)
+    model_breaker_pause: float = Field(default=5.0, gt=0, le=3600)
     tools: Literal["auto", "on", "off"] = "auto"
     toolkits: tuple[str, ...] = BUILT_IN_TOOLKITS
     guardrails: tuple[str, ...] = ()
@@ -139,7 +141,9 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(
         ("model_timeout", "turn_timeout", "session_idle", "inactive_after"), kinds.parse_duration
     ),
-    **dict.fromkeys(("cleanup_interval", "request_retention"), kinds.parse_duration),
+    **dict.fromkeys(
+        ("cleanup_interval", "request_retention", "model_breaker_pause"), kinds.parse_duration
+    ),
     **dict.fromkeys(
         ("trusted_proxies", "model_max_retries", "max_loops", "memory_max_messages"),
         kinds.whole_number,
@@ -148,6 +152,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
         ("context_max_messages", "message_max_chars", "tenant_queue", "concurrency", "workers"),
         kinds.whole_number,
     ),
+    "model_breaker_failures": kinds.whole_number,
     **dict.fromkeys(("hide_conversations", "log_user_ids"), kinds.truth),
 }
 """How each setting's text is read; one that is not here is taken as it stands."""

@@ -113,6 +113,8 @@ class Loop:
             context.cancel,
             context.deadline,
             context.meter,
+            context.user_id,
+            self.model_calls == 0,
         )
         context.meter.ask(request, pieces)
         try:

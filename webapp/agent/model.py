@@ -28,6 +28,8 @@ class ModelRequest:
     A model that can be interrupted ends with `ModelTimeout` soon after the `deadline`, which is
     the whole turn's, and with any `ModelError` soon after `cancel` is set. One that knows what it
     costs before its reply is there tells the `meter`, by which calls that fail are counted.
+    `user_id` is whose turn it is, which no server is told, and `begins_turn` says that it is the
+    turn's first call.
     """
 
     messages: Sequence[Message]
@@ -35,6 +37,8 @@ class ModelRequest:
     cancel: Cancellation | None = None
     deadline: Deadline | None = None
     meter: Meter = field(default_factory=Meter, compare=False, repr=False)
+    user_id: str = field(default="", compare=False, repr=False)
+    begins_turn: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

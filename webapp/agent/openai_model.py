@@ -31,7 +31,7 @@ from webapp.agent.http.call import Call
 from webapp.agent.http.head import Head
 from webapp.agent.http.response import Response
 from webapp.agent.http.transport import KeptAliveTransport
-from webapp.agent.http.tries import Refusal, Tries
+from webapp.agent.http.tries import Refusal, Tries, wanted_pause
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta, ToolSpec
 from webapp.agent.server_address import require_sendable
 from webapp.errors import ConfigurationError, ModelError, ModelTimeout
@@ -226,6 +226,7 @@ class OpenAIModel:
                 if response.status < 300:
                     return response, call
                 refused = refusal(response.status, response.content)
+                refused.error.retry_after = wanted_pause(response.fields)
                 again = Refusal(response.status, response.fields)
             left = call.was_left or isinstance(cause, httpx2.TimeoutException)
             if call.taken or (call.sent and left):
@@ -358,10 +359,10 @@ def _unanswered(error: httpx2.TransportError) -> ModelError:
         return ModelTimeout(TOO_LATE)
     if isinstance(error, Unusable):
         return ModelError(UNREADABLE)
-    return ModelError("The model's server cannot be reached.")
+    return ModelError("The model's server cannot be reached.", server_failed=True)
 
 
 def _broken_off(error: Exception) -> ModelError:
     if isinstance(error, httpx2.TimeoutException):
         return ModelTimeout(TOO_LATE)
-    return ModelError(BROKE_OFF)
+    return ModelError(BROKE_OFF, server_failed=True)

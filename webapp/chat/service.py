@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import closing
 
 from webapp.agent import Finished, ModelAnswered, RunContext, TextDelta
+from webapp.agent.breaker.breaker import Breaker
 from webapp.agent.turn import play_turn
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import RunningKeys, fingerprint
@@ -44,6 +45,7 @@ class ChatService:
         queue: TurnQueue,
         running: RunningKeys,
         room: TurnRoom,
+        breaker: Breaker,
         stopping: Stopping,
         clock: Clock,
         limits: ChatLimits,
@@ -53,12 +55,13 @@ class ChatService:
         self._queue = queue
         self._places = SeatedQueue(queue, room)
         self._room = room
+        self._breaker = breaker
         self._stopping = stopping
         self._clock = clock
         self._limits = limits
         self._running = running
         self._records = TurnRecords(database, user_ids, clock)
-        self._storage = TurnStorage(database, configurations, self._records, clock, limits)
+        self._storage = TurnStorage(database, configurations, self._records, clock, limits, breaker)
 
     @property
     def load(self) -> Load:
@@ -151,6 +154,7 @@ class ChatService:
         self, turn: ChatTurn, stored: StoredTurn, spent: Spent, *, streaming: bool
     ) -> Generator[ChatEvent, None, None]:
         """The events of the turn engine that a client sees; notes when the first one came."""
+        self._breaker.require(turn.user_id)
         context = RunContext(
             user_id=turn.user_id,
             session_id=turn.session_id,

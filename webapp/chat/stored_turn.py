@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from webapp.agent import Agent, RunOutput
+from webapp.agent.breaker.breaker import Breaker
 from webapp.agent.turn import Prepared
 from webapp.chat.budget import require_budget
 from webapp.chat.configuration import AgentConfigurations
@@ -31,6 +32,7 @@ class TurnStorage:
     records: TurnRecords
     clock: Clock
     limits: ChatLimits
+    breaker: Breaker
 
 
 class StoredTurn:
@@ -69,6 +71,7 @@ class StoredTurn:
         Nobody pays the model for an answer that could not be stored.
         """
         storage, user_id = self._storage, self._turn.user_id
+        storage.breaker.require(user_id)
         storage.database.require_writable()
         with storage.database.read() as connection:
             agent = storage.configurations.agent(connection)

@@ -249,6 +249,10 @@ class Checks(Answer):
     workers: Annotated[
         Literal["ok", "fewer"] | None, Field(description="under `serve` and `dev`")
     ] = None
+    model_breaker: Annotated[
+        Literal["ok", "open", "half_open"] | None,
+        Field(description="`open` while turns are refused because the model's server is ill"),
+    ] = None
     model: Annotated[
         Literal["ok", "away"] | None, Field(description="where an embedded one answers")
     ] = None

@@ -6,7 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from webapp.web import context, limits, request_counts
+from flask import current_app
+
+from webapp.web import context, limits, model_breaker, request_counts
+from webapp.web.model_breaker import BreakerFigures
 
 if TYPE_CHECKING:
     from webapp.services import Services
@@ -27,3 +30,10 @@ def note_state(extensions: Mapping[str, Any]) -> None:
     figures.gauge(RUNNING, load.running)
     figures.gauge(WAITING, load.waiting)
     figures.count_up_to(UNCOUNTED, limiter.storage_failures)
+    model_breaker.note(figures, services.served_agent.breaker.state)
+
+
+def breaker_now() -> BreakerFigures:
+    """How the breaker round the model is, in this worker at this moment and in the others."""
+    note_state(current_app.extensions)
+    return model_breaker.of_all_workers(request_counts.worker_figures().all)

@@ -20,6 +20,7 @@ def test_each_part_is_named(client: FlaskClient) -> None:
             "schema": "ok",
             "turn_lines": "ok",
             "limiter": "ok",
+            "model_breaker": "ok",
         },
         "reasons": {},
         "limiter_failures": 0,

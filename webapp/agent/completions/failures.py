@@ -40,8 +40,8 @@ def failure(status: int, words: str) -> ModelError:
     if status == 404:
         return ModelError("The model's server does not have this model.")
     if status == 429:
-        return ModelError("The model's server is refusing requests for now.")
-    return ModelError("The model's server failed.")
+        return ModelError("The model's server is refusing requests for now.", server_failed=True)
+    return ModelError("The model's server failed.", server_failed=status >= 500)
 
 
 def refusal(status: int, body: bytes) -> Refused:
@@ -55,4 +55,21 @@ def refusal_in_answer(said: object) -> Refused:
     words = words_of(said)
     if is_overflow(words):
         return Refused(200, words, ContextOverflow(TOO_LONG))
-    return Refused(200, words, ModelError("The model failed in the middle of its answer."))
+    failed = ModelError(
+        "The model failed in the middle of its answer.", server_failed=_says_it_failed(said)
+    )
+    return Refused(200, words, failed)
+
+
+def _says_it_failed(said: object) -> bool:
+    """Whether a gateway's 200 carries the number of a server's failure."""
+    inner = said.get("error") if isinstance(said, dict) else None
+    numbers = [
+        each.get(name)
+        for each in (said, inner)
+        if isinstance(each, dict)
+        for name in ("code", "status", "status_code")
+    ]
+    return any(
+        isinstance(number, int) and (number == 429 or 500 <= number < 600) for number in numbers
+    )

@@ -116,7 +116,7 @@ def whole_of(items: Iterable[TextDelta | ModelReply]) -> ModelReply:
     for item in items:
         if isinstance(item, ModelReply):
             return item
-    raise ModelError(BROKE_OFF)
+    raise ModelError(BROKE_OFF, server_failed=True)
 
 
 def _reply(answer: Answer, *, ended: bool) -> ModelReply:
@@ -125,5 +125,5 @@ def _reply(answer: Answer, *, ended: bool) -> ModelReply:
     if is_empty and (ended or answer.finish_reason is not None):
         raise ModelError("The model gave an empty answer.")
     if is_empty or not answer.is_complete(ended=ended):
-        raise ModelError(BROKE_OFF)
+        raise ModelError(BROKE_OFF, server_failed=True)
     return reply

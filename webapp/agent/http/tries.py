@@ -73,7 +73,7 @@ class Tries:
             return self._follow(refusal.headers.get("location", ""))
         if self._paused >= self._retries or not _passing(refusal):
             return False
-        pause = _wanted(refusal.headers)
+        pause = wanted_pause(refusal.headers)
         if pause is None:
             pause = min(FIRST_PAUSE * 2**self._paused, LONGEST_PAUSE) * random.uniform(0.75, 1)  # nosec B311  # it spreads load, it guards nothing
         left = math.inf if self._deadline is None else self._deadline.left
@@ -127,7 +127,7 @@ def _passing(refusal: Refusal) -> bool:
     return refusal.status in PASSING or refusal.status >= 500
 
 
-def _wanted(headers: Mapping[str, str]) -> float | None:
+def wanted_pause(headers: Mapping[str, str]) -> float | None:
     """The seconds that the server asks for; None without a valid Retry-After."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()

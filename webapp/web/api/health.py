@@ -10,7 +10,9 @@ from webapp.errors import SwitchboardError
 from webapp.readiness import Finding, Findings, Probe, Readiness
 from webapp.web import answers
 from webapp.web.answers import Alive, answer
+from webapp.web.context import services
 from webapp.web.limits import Limits, limits
+from webapp.web.worker_state import breaker_now
 from webapp.worker_figures import WorkerFigures, own_figures
 
 if TYPE_CHECKING:
@@ -32,10 +34,11 @@ def healthz() -> Response:
 def readyz() -> Response:
     """200 when turns can run, 503 when not; it says of each part how it is.
 
-    The limiter being down does not stop turns.
+    The limiter being down does not stop turns. A breaker that is open does, and yet a server is
+    ready: what it kept, reads and the console are there, and nobody else would do better.
     """
     readiness: Readiness = current_app.extensions[EXTENSION]
-    report = readiness.report()
+    report = readiness.report(beside=_breaker())
     body: dict[str, object] = {
         "status": "ready" if report.ready else "not_ready",
         "checks": {name: found.state for name, found in report.findings.items()},
@@ -105,6 +108,14 @@ def _limiter(limiter: Limits) -> Finding:
 
 def _limiter_down(fault: str) -> Finding:
     return Finding("down", f"The storage of the limits {fault}; requests go through uncounted.")
+
+
+def _breaker() -> Findings:
+    """Of all workers; nothing where it is switched off."""
+    if not services().settings.model_breaker_failures:
+        return {}
+    state = breaker_now()
+    return {"model_breaker": Finding() if state.is_closed else Finding(state.name, state.sentence)}
 
 
 def _turn_lines(services: Services) -> Finding:

@@ -32,6 +32,7 @@ from webapp.tenants.store import count
 from webapp.usage.histogram import value_of
 from webapp.usage.lifetime import Lifetime, lifetime
 from webapp.version import __version__
+from webapp.web import model_breaker
 from webapp.web.context import caller, services
 from webapp.web.request_counts import (
     ANSWERS,
@@ -173,6 +174,7 @@ def _of_this_server() -> list[Metric]:
             {host: figures.starts},
         ),
         *_of_workers(living, host),
+        *_of_the_breaker(living, sums, host),
         *_of_processes(living, host),
     ]
 
@@ -218,6 +220,40 @@ def _of_workers(living: list[Standing], host: str) -> list[Metric]:
         running.add_metric(labels, worker.gauges.get(RUNNING, 0.0))
         waiting.add_metric(labels, worker.gauges.get(WAITING, 0.0))
     return [running, waiting]
+
+
+def _of_the_breaker(living: list[Standing], sums: Mapping[Key, float], host: str) -> list[Metric]:
+    states = GaugeMetricFamily(
+        "switchboard_model_breaker",
+        "1 for the state that the worker's breaker round the model is in.",
+        labels=("host", "worker", "state"),
+    )
+    at_model = GaugeMetricFamily(
+        "switchboard_turns_at_model",
+        "Turns that wait for the model's server just now.",
+        labels=("host", "worker"),
+    )
+    for worker in living:
+        pid, state = str(worker.pid), model_breaker.state_of(worker)
+        for name in model_breaker.STATES:
+            states.add_metric((host, pid, name), int(name == state))
+        at_model.add_metric((host, pid), worker.gauges.get(model_breaker.AT_MODEL, 0.0))
+    return [
+        states,
+        at_model,
+        _counter(
+            "switchboard_model_breaker_opened",
+            f"How often a breaker has opened. {HERE}.",
+            "host",
+            {host: sums.get(model_breaker.OPENED, 0.0)},
+        ),
+        _counter(
+            "switchboard_model_breaker_refused",
+            f"Turns refused because a breaker was open. {HERE}.",
+            "host",
+            {host: sums.get(model_breaker.REFUSED, 0.0)},
+        ),
+    ]
 
 
 def _of_processes(living: list[Standing], host: str) -> list[Metric]:

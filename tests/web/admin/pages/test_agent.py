@@ -190,3 +190,31 @@ def test_a_defect_of_ours_is_a_page_that_gives_nothing_away(
     assert answer.status_code == 500
     assert "a secret of the stack" not in answer.text
     assert "Something broke here" in answer.text
+
+
+def test_the_overview_says_since_when_turns_are_refused(
+    app: Flask, alice: Person, model: FakeModel
+) -> None:
+    def give_up(_request: object) -> str:
+        raise ModelError("The model's server failed.", server_failed=True)
+
+    model.otherwise = give_up
+    client = app.test_client()
+    for number in range(11):
+        answer = client.post("/chat", json={"user_id": f"user-{number}", "message": "Hello"})
+    assert answer.status_code == 503
+    page = alice.read("/admin/")
+    assert re.search(r'<li class="bad">.*?<strong>Model</strong> <span>([^<]*)<time', page)
+    assert "failed again and again, so turns are refused at once; the next one tries it in" in page
+
+
+def test_another_model_begins_with_a_closed_breaker(app: Flask, alice: Person) -> None:
+    services = services_of(app)
+    talk(app, "user-a")
+    for number in range(10):
+        services.served_agent.breaker.begin(f"u{number}").failed()
+    opened = services.served_agent.breaker.state
+    alice.submit("/admin/agent", **AGENT)
+    services.warm_up()  # as the first turn that tries it does
+    assert (opened.name, services.served_agent.breaker.state.name) == ("open", "closed")
+    talk(app, "user-a")

@@ -18,10 +18,11 @@ from webapp.web.admin.figures.windows import FRESH_SECONDS, WindowName, everyone
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.context import services
 from webapp.web.limits import limits
+from webapp.web.worker_state import breaker_now
 
 RANKING_SECONDS = 30.0
 RANKING_PATIENCE_SECONDS = 0.25
-MODEL_CODES = ("model_error", "model_timeout")
+MODEL_CODES = ("model_error", "model_timeout", "model_unavailable")
 
 
 class OverviewQuery(FormShape):
@@ -107,7 +108,11 @@ def _health() -> list[Mapping[str, object]]:
 
 
 def _model() -> Mapping[str, object]:
-    """The model's state by the last hour's turns: asking the model itself would cost tokens."""
+    """The model's state by its breaker and the last hour's turns: asking it would cost tokens."""
+    ill = breaker_now()
+    if not ill.is_closed:
+        since = services().clock.now_ms() - round(ill.seconds * 1000)
+        return {"name": "Model", "ok": False, "detail": ill.sentence, "since": since}
     hour = everyone(WINDOWS["1h"])
     failed = sum(hour.errors_by_code.get(code, 0) for code in MODEL_CODES)
     answered = hour.totals.requests - hour.totals.errors - hour.totals.rate_limited

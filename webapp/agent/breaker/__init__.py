@@ -1,0 +1,1 @@
+"""A circuit breaker round a model: while its server is ill, turns are refused at once."""
