@@ -47,8 +47,53 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(tests).as_posix().startswith(SLOW):
             item.add_marker(pytest.mark.slow)
-        if "postgres" in getattr(item, "fixturenames", ()):
+        engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
+        if "postgres" in getattr(item, "fixturenames", ()) or engine == "postgres":
             item.add_marker(pytest.mark.postgres)
+
+
+# Tests that are run with both engines where they ask for a database or an application; the others
+# are run with SQLite.
+ENGINES = ("sqlite", "postgres")
+OF_BOTH_ENGINES = (
+    *("accounts/", "chat/", "tenant_data/", "tenants/", "usage/"),
+    *(
+        "memory/test_conversation",
+        "server/test_several_workers.py",
+        "test_housekeeping.py",
+        "test_privacy.py",
+        "web/api/",
+    ),
+)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        path = metafunc.definition.path.relative_to(Path(__file__).parent).as_posix()
+        one = metafunc.definition.get_closest_marker("sqlite")
+        both = path.startswith(OF_BOTH_ENGINES) and one is None
+        metafunc.parametrize("engine", ENGINES if both else ENGINES[:1])
+
+
+# As a superuser may: without the triggers that keep the audit log, and with numbers from 1 on.
+EMPTY = """
+DO $$
+DECLARE place RECORD;
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR place IN SELECT relname, relkind FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'S')
+            AND relname NOT IN ('latency_buckets', 'switchboard_schema', 'usage_rollup')
+    LOOP
+        IF place.relkind = 'S' THEN
+            PERFORM setval(place.relname::regclass, 1, false);
+        ELSE
+            EXECUTE format('DELETE FROM %I', place.relname);
+        END IF;
+    END LOOP;
+    UPDATE usage_rollup SET through = 0, mark = 0, mark_xid = 0;
+END $$
+"""
 
 
 MakeApp = Callable[..., Flask]
@@ -80,9 +125,18 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database_url(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Of a database of this test alone, on the engine that it is run with; see ENGINES."""
+    if engine == "postgres":
+        emptied: Callable[[], str] = request.getfixturevalue("emptied_postgres")
+        return emptied()
+    return f"sqlite:///{tmp_path / 'switchboard.db'}"
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
     """An empty one, for those who need no application."""
-    opened = open_database(f"sqlite:///{tmp_path / 'switchboard.db'}")
+    opened = open_database(database_url)
     opened.upgrade()
     yield opened
     opened.close()
@@ -94,13 +148,14 @@ def model() -> FakeModel:
 
 
 @pytest.fixture
-def make_app(tmp_path: Path, model: FakeModel) -> Iterator[MakeApp]:
-    """Makes applications over `tmp_path`: `make_app(RATE_LIMIT="2/minute", model=…)`."""
+def make_app(tmp_path: Path, database_url: str, model: FakeModel) -> Iterator[MakeApp]:
+    """Makes applications over one database: `make_app(RATE_LIMIT="2/minute", model=…)`."""
     made: list[Flask] = []
 
     def make(
         model: Model = model, clock: HandClock | None = None, migrated: bool = True, **changes: str
     ) -> Flask:
+        changes = {"DATABASE_URL": database_url, **changes}
         app = create_app(settings_for(tmp_path, **changes), model=model, clock=clock)
         if migrated:
             services_of(app).upgrade_database()
@@ -133,7 +188,11 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def postgres_template(postgres: PostgresServer) -> str:
     """The name of the database that each test's own one is a copy of: made once, then left."""
-    return postgres.database_of(postgres.create_database())
+    url = postgres.create_database()
+    database = open_database(url)
+    database.upgrade()
+    database.close()
+    return postgres.database_of(url)
 
 
 @pytest.fixture
@@ -142,6 +201,19 @@ def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[s
     url = postgres.create_database(postgres_template)
     yield url
     postgres.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def emptied_postgres(postgres: PostgresServer, postgres_template: str) -> Callable[[], str]:
+    """Empties one database and gives its URL: a twentieth of the time that a new one takes."""
+    url = postgres.create_database(postgres_template)
+    name = postgres.database_of(url)
+
+    def emptied() -> str:
+        postgres.execute(EMPTY, name)
+        return url
+
+    return emptied
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ def app(make_app: MakeApp, tmp_path: Path) -> Flask:
     return make_app(RATE_LIMIT_STORAGE_URL=limits)
 
 
+@pytest.mark.sqlite
 def test_a_forgotten_user_is_in_no_file_any_more(
     app: Flask, client: FlaskClient, tmp_path: Path
 ) -> None:

@@ -132,7 +132,7 @@ def build_services(
     """Puts everything together. Opens no connection yet; raises `ConfigurationError`."""
     settings = loaded.values
     ticking = clock or SystemClock()
-    database = open_database(settings.database_url)
+    database = open_database(settings.database_url, settings.database_pool)
     secret = settings.secret_key or instance_secret(loaded.instance_path)
     audit = audit_log(loaded, ticking)
     user_ids = user_ids_of(settings, secret)
@@ -145,7 +145,7 @@ def build_services(
     passwords = Passwords()
     directory = TenantDirectory(database, user_ids, ticking, encrypted=bool(settings.user_id_key))
     stopping = Stopping()
-    lines = open_turn_lines(settings.database_url)
+    lines = open_turn_lines(database)
     line_of = line_names(derived_secret(secret, "turn lines"))
     turns = SharedTurnQueue(lines, line_of)
     return Services(

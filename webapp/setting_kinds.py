@@ -139,11 +139,16 @@ def token_budget(text: str) -> str:
 
 
 def database_url(text: str) -> str:
-    """`sqlite:///` and the path of a file."""
+    """`sqlite:///` and the path of a file, or `postgresql://` and the place of a server."""
+    if text.startswith(("postgresql://", "postgres://")):
+        if not text.isprintable() or any(char.isspace() for char in text):
+            raise ValueError("must look like postgresql://user:password@host:5432/database")
+        return text
     if not text.startswith("sqlite:///"):
         raise ValueError(
             "is not one this version can use; write sqlite:///path/to/switchboard.db, with three"
-            " slashes, or four before an absolute path"
+            " slashes, or four before an absolute path, or"
+            " postgresql://user:password@host:5432/database"
         )
     _file_of(text, "switchboard.db")
     return text

@@ -43,6 +43,7 @@ class Settings(BaseModel):
 
     secret_key: str = ""
     database_url: str = ""
+    database_pool: int = Field(default=10, ge=2, le=1000)
     rate_limit: str = "60/minute;2000/day"
     rate_limit_storage_url: str = ""
     token_budget: str = ""
@@ -145,7 +146,8 @@ KINDS: Mapping[str, Callable[[str], object]] = {
         ("cleanup_interval", "request_retention", "model_breaker_pause"), kinds.parse_duration
     ),
     **dict.fromkeys(
-        ("trusted_proxies", "model_max_retries", "max_loops", "memory_max_messages"),
+        ("trusted_proxies", "model_max_retries", "max_loops", "memory_max_messages")
+        + ("database_pool",),
         kinds.whole_number,
     ),
     **dict.fromkeys(

@@ -22,6 +22,7 @@ from tests.server.running import Answer as ServerAnswer
 from tests.server.running import Server
 from tests.upstream import Answer, saying, upstream
 from webapp.cli.serving import usable_cores
+from webapp.turns.lines import LEASE_SECONDS
 
 WORKERS = 3
 
@@ -64,13 +65,14 @@ def model() -> OneAtATime:
 
 
 @pytest.fixture
-def server(tmp_path: Path, model: OneAtATime) -> Iterator[Server]:
+def server(tmp_path: Path, database_url: str, model: OneAtATime) -> Iterator[Server]:
     with upstream(model) as stub:
         server = Server(
             tmp_path,
             free_port(),
             stub.base_url,
             {
+                "DATABASE_URL": database_url,
                 "TENANT_QUEUE": "20",
                 "MODEL_MAX_RETRIES": "0",
                 "TOOLS": "off",
@@ -160,9 +162,10 @@ def test_limits_are_counted_together(server: Server) -> None:
         assert (figures["request_count"], figures["rate_limited_count"]) == (61, 30)
 
 
-def test_a_killed_worker_frees_its_places_and_keys_at_once(
-    server: Server, model: OneAtATime
+def test_a_killed_worker_frees_its_places_and_keys(
+    server: Server, model: OneAtATime, engine: str
 ) -> None:
+    """At once where the kernel says who is dead; on a database server when its lease is over."""
     model.gate = threading.Event()
     with ThreadPoolExecutor(WORKERS * 2) as pool:
         lost = [pool.submit(ask_with_key, server, f"user{number}") for number in range(6)]
@@ -176,6 +179,8 @@ def test_a_killed_worker_frees_its_places_and_keys_at_once(
     model.gate.set()
     while not set(workers_of(server)) - set(killed):
         time.sleep(0.02)
+    if engine == "postgres":
+        until(lambda: ask_with_key(server, "user0") == 200, LEASE_SECONDS + 10)
     for number in range(6):
         assert ask_with_key(server, f"user{number}") == 200
     assert history_of(server, "user0") == ["user: user0 says it", "assistant: 1"]
@@ -240,6 +245,7 @@ def scraped(server: Server) -> dict[str, float]:
     return found
 
 
+@pytest.mark.sqlite
 def test_whichever_worker_is_scraped_tells_of_all(server: Server, model: OneAtATime) -> None:
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda number: server.chat(f"user{number}", "hello"), range(60)))
@@ -259,6 +265,7 @@ def test_whichever_worker_is_scraped_tells_of_all(server: Server, model: OneAtAT
         assert {turn.result().status for turn in turns} == {200}
 
 
+@pytest.mark.sqlite
 def test_figures_never_go_down_when_workers_are_killed_and_replaced(server: Server) -> None:
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda number: server.chat(f"user{number}", "hello"), range(30)))
@@ -277,6 +284,7 @@ def test_figures_never_go_down_when_workers_are_killed_and_replaced(server: Serv
     assert not any(f'worker="{worker}"' in text for worker in killed)
 
 
+@pytest.mark.sqlite
 def test_readiness_tells_of_a_worker_that_stands_still(server: Server) -> None:
     until(lambda: server.request("GET", "/readyz").json["checks"]["workers"] == "ok")
     stopped = workers_of(server)[0]

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from tests.conftest import MakeApp, services_of
 from tests.fakes import HandClock
-from tests.server.stored import opened, rows
+from tests.server.stored import opened
 from webapp.memory.clearing.parts import clear_part
 from webapp.messages import Message
 from webapp.storage import Connection, Database
@@ -60,7 +60,7 @@ def counted(database: Database) -> list[tuple[int, int, int]]:
                 SELECT message_count,
                     (SELECT COALESCE(SUM(message_count), 0) FROM sessions WHERE tenant_id = t.id),
                     (SELECT COUNT(*) FROM messages JOIN sessions ON sessions.id = session
-                     WHERE tenant_id = t.id)
+                     WHERE sessions.tenant_id = t.id)
                 FROM tenants AS t ORDER BY id
             """).fetchall()
         ]
@@ -197,7 +197,7 @@ def test_one_clean_up_forgets_a_bounded_number_and_says_how_many_are_left(
 
 @pytest.mark.parametrize("address", ["/api/tenants/alice/messages", "/api/tenants/messages", None])
 def test_the_same_key_after_a_clear_or_forget_is_a_new_turn(
-    client: FlaskClient, tmp_path: Path, address: str | None
+    client: FlaskClient, database: Database, address: str | None
 ) -> None:
     def ask() -> str:
         answer = client.post(
@@ -212,10 +212,13 @@ def test_the_same_key_after_a_clear_or_forget_is_a_new_turn(
     assert ask() == first
     body = {"confirm": "clear all tenants"} if address == "/api/tenants/messages" else None
     assert client.delete(address or "/api/tenants/alice", json=body).status_code == 200
-    assert rows(tmp_path / "switchboard.db", "SELECT COUNT(*) FROM idempotency") == [(0,)]
+    with database.read() as connection:
+        kept = connection.execute("SELECT COUNT(*) FROM idempotency", {}).fetchone()
+    assert kept == (0,)
     assert ask() != first
 
 
+@pytest.mark.sqlite
 def test_after_a_forget_and_a_stop_no_file_holds_a_word_of_it(
     make_app: MakeApp, tmp_path: Path
 ) -> None:

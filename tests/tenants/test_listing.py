@@ -218,6 +218,7 @@ def test_a_query_that_is_none_names_its_field(bad: dict[str, Any]) -> None:
     assert list(raised.value.fields) == list(bad)
 
 
+@pytest.mark.sqlite
 def test_no_page_sorts_the_table(database: Database, tmp_path: Path) -> None:
     """Each statement of a plain walk uses the index of its sort, and none builds a B-tree."""
     fill(database, [Made(f"user-{n}", blocked_at=n % 2 or None) for n in range(30)])

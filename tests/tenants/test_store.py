@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.fakes import HandClock
 from webapp.storage import Connection, Database
 from webapp.tenant_data.forgetting import forget_part
@@ -61,6 +63,7 @@ def test_the_standing_says_what_holds_for_the_next_turn(
     assert (standing.day_tokens, standing.month_tokens) == (0, 0)
 
 
+@pytest.mark.sqlite
 def test_the_standing_is_one_indexed_read(database: Database) -> None:
     with database.read() as connection:
         plan = connection.execute(

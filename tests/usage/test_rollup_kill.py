@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from tests.server.stored import require_whole
 from tests.usage.rolling import NOW
 from webapp.storage import Database
@@ -17,6 +19,7 @@ from webapp.usage.rollup.worker import roll_up
 KILLS = 8
 
 
+@pytest.mark.sqlite
 def test_killed_anywhere_it_goes_on_and_every_sum_is_right(database: Database) -> None:
     path = database.path  # type: ignore[attr-defined]  # a SQLite file
     turns = 0

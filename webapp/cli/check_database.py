@@ -20,6 +20,7 @@ def check_database(url: str, *, thorough: bool) -> str:
     """Where it is. Raises with the first thing that is wrong; prints what is only doubtful."""
     database = open_database(url)
     try:
+        version = database.version()
         database.check()
         database.require_ready()
         faults = database.examine(thorough=thorough)
@@ -35,7 +36,8 @@ def check_database(url: str, *, thorough: bool) -> str:
         raise SwitchboardError(f"{redacted_url(url)}: {error.message}") from error
     finally:
         database.close()
-    return f"{redacted_url(url)}, {tenants:,} {'tenant' if tenants == 1 else 'tenants'}"
+    number = f"{tenants:,} {'tenant' if tenants == 1 else 'tenants'}"
+    return f"{version} at {redacted_url(url)}, {number}"
 
 
 def check_audit_log(loaded: LoadedSettings) -> str:

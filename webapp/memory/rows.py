@@ -27,9 +27,10 @@ def calls_of(text: str) -> tuple[ToolCall, ...]:
     return tuple(ToolCall.from_dict(call) for call in json.loads(text))
 
 
-def row_of(message: Message, session: int, seq: int) -> dict[str, Any]:
-    """Parameters for the row of a message, the `seq`-th of its session."""
+def row_of(message: Message, tenant: int, session: int, seq: int) -> dict[str, Any]:
+    """Parameters for the row of a message, the `seq`-th of its tenant's session."""
     return {
+        "tenant": tenant,
         "session": session,
         "seq": seq,
         "message_id": message.id,

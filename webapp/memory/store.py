@@ -62,14 +62,17 @@ def append(
     try:
         connection.executemany(
             _INSERT,
-            [row_of(message, session, first_seq + index) for index, message in enumerate(messages)],
+            [
+                row_of(message, tenant, session, first_seq + index)
+                for index, message in enumerate(messages)
+            ],
         )
     except UnicodeEncodeError as error:
         raise not_storable() from error
     gone = 0
     if 0 < cap < size:
-        gone = trim(connection, session, size, cap)
-        connection.execute(_SHRINK_SESSION, {"id": session, "gone": gone})
+        gone = trim(connection, tenant, session, size, cap)
+        connection.execute(_SHRINK_SESSION, {"tenant": tenant, "id": session, "gone": gone})
     return Growth(int(size) - gone, len(messages) - gone)
 
 
@@ -95,7 +98,8 @@ def _calls_under_way(connection: Connection, tenant: int, session_id: str) -> li
 
 _CALLS = """
     SELECT role, tool_calls FROM messages
-    WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
+    WHERE /*pg tenant_id = :tenant AND */ session =
+        (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
         AND (role = 'user' OR tool_calls IS NOT NULL)
     ORDER BY seq DESC
 """
@@ -117,11 +121,16 @@ _MAKE_SESSION = """
 
 _INSERT = """
     INSERT INTO messages
-        (session, seq, message_id, role, content, tool_calls, tool_call_id, created_at)
-    VALUES (:session, :seq, :message_id, :role, :content, :tool_calls, :tool_call_id, :created_at)
+        (/*pg tenant_id, */ session, seq, message_id, role, content, tool_calls, tool_call_id,
+        created_at)
+    VALUES (/*pg :tenant, */ :session, :seq, :message_id, :role, :content, :tool_calls,
+        :tool_call_id, :created_at)
 """
 
-_SHRINK_SESSION = "UPDATE sessions SET message_count = message_count - :gone WHERE id = :id"
+_SHRINK_SESSION = """
+    UPDATE sessions SET message_count = message_count - :gone
+    WHERE /*pg tenant_id = :tenant AND */ id = :id
+"""
 
 _SIZE = """
     SELECT message_count FROM sessions WHERE tenant_id = :tenant AND session_id = :session

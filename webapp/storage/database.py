@@ -13,6 +13,9 @@ from webapp.turns.lines import TurnLines
 Result = TypeVar("Result")
 Parameters = Mapping[str, Any]
 
+SERVER_SCHEMES = ("postgresql://", "postgres://")
+CONNECTIONS = 10
+
 
 class Rows(Protocol):
     """The rows of a statement: tuples in the order of its columns."""
@@ -25,7 +28,10 @@ class Rows(Protocol):
 
 class Connection(Protocol):
     """A connection inside a unit of work; SQL in the subset shared by SQLite and PostgreSQL,
-    with `:name` parameters."""
+    with `:name` parameters.
+
+    What PostgreSQL alone is to read stands in `/*pg … */`, which is a comment to SQLite.
+    """
 
     def execute(self, sql: str, parameters: Parameters = ..., /) -> Rows: ...
     def executemany(self, sql: str, parameters: Iterable[Parameters], /) -> Rows: ...
@@ -59,6 +65,10 @@ class Database(Protocol):
 
     def read_long(self, work: Callable[[Connection], Result]) -> Result:
         """A read that may take long (a scan, an export): it does not hold up other requests."""
+        ...
+
+    def version(self) -> str:
+        """The engine's name and version, as `switchboard check` shows them."""
         ...
 
     def require_writable(self) -> None:
@@ -111,8 +121,13 @@ class Database(Protocol):
     def close(self) -> None: ...
 
 
-def open_database(url: str) -> Database:
-    """The database behind `url`; nothing is made or migrated yet."""
+def open_database(url: str, connections: int = CONNECTIONS) -> Database:
+    """The database behind `url`; nothing is made or migrated yet.
+
+    A server is asked over so many connections at most.
+    """
+    if url.startswith(SERVER_SCHEMES):
+        return _on_server(url, connections)
     if url.startswith("sqlite:///"):
         from webapp.storage.sqlite.database import SQLiteDatabase
 
@@ -123,13 +138,31 @@ def open_database(url: str) -> Database:
             )
         return SQLiteDatabase(Path(path))
     raise ConfigurationError(
-        "SWITCHBOARD_DATABASE_URL is not one this version can use: sqlite:///path/to/file.db."
+        "SWITCHBOARD_DATABASE_URL is not one this version can use: sqlite:///path/to/file.db or"
+        " postgresql://user:password@host/database."
     )
 
 
-def open_turn_lines(url: str) -> TurnLines:
-    """The lines that turns wait in, for all processes of the database behind `url`; nothing is
-    made yet."""
+def _on_server(url: str, connections: int) -> Database:
+    try:
+        from webapp.storage.postgres.database import PostgresDatabase
+    except ImportError:
+        raise ConfigurationError(
+            "SWITCHBOARD_DATABASE_URL names a PostgreSQL server, which needs the package psycopg;"
+            " install it with: .venv/bin/pip install 'psycopg[binary]'."
+        ) from None
+    return PostgresDatabase(url, connections)
+
+
+def open_turn_lines(database: Database) -> TurnLines:
+    """The lines that turns wait in, for all processes that use the database; nothing is made
+    yet."""
+    if database.url.startswith(SERVER_SCHEMES):
+        from webapp.storage.postgres.database import PostgresDatabase
+        from webapp.storage.postgres.turn_lines import PostgresTurnLines
+
+        assert isinstance(database, PostgresDatabase)  # noqa: S101  # nosec B101  # by its URL
+        return PostgresTurnLines(database)
     from webapp.storage.sqlite.turn_lines import SQLiteTurnLines
 
-    return SQLiteTurnLines(Path(url.removeprefix("sqlite:///")))
+    return SQLiteTurnLines(Path(database.url.removeprefix("sqlite:///")))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 # The name is the promise: such a step only adds tables, columns with a default and indexes.
-_ADDS = re.compile(r"m\d+_adds_\w+")
+_ADDS = re.compile(r"[mp]\d+_adds_\w+")
 
 
 def in_the_way(unknown: Iterable[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,8 +41,9 @@ class TurnLines(Protocol):
         stands in it."""
         ...
 
-    def heads(self) -> dict[str, Ticket]:
-        """The first of each line that this process stands in, the dead included."""
+    def heads(self, lines: Collection[str], *, living: bool) -> dict[str, Ticket]:
+        """The first of each of these lines, in which this process stands; with `living` the
+        tickets of dead processes are removed before."""
         ...
 
     def leave(self, line: str, ticket: Ticket) -> None:

@@ -208,6 +208,6 @@ class SharedTurnQueue:
         """What has changed in the lines that are waited in; `check` also looks for the dead."""
         with self._mutex:
             waiting = {line: list(waiters) for line, waiters in self._waiting.items()}
-        heads = {} if check else self._lines.heads()
+        heads = self._lines.heads(waiting, living=check)
         for line, waiters in waiting.items():
-            self._tell(waiters, self._lines.head(line) if check else heads.get(line))
+            self._tell(waiters, heads.get(line))

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from webapp.errors import StorageUnavailable
-from webapp.storage.sqlite import writability
-from webapp.storage.sqlite.writability import Writability
+from webapp.storage import writability
+from webapp.storage.writability import Writability
 
 
 class Disk:
@@ -43,7 +43,7 @@ def refused(act: Callable[[], None]) -> str:
 
 def test_a_write_that_came_through_is_a_proof_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     disk, now = Disk(), 100.0
-    monkeypatch.setattr("webapp.storage.sqlite.writability.time.monotonic", lambda: now)
+    monkeypatch.setattr("webapp.storage.writability.time.monotonic", lambda: now)
     disk.state.came_through()
     for _ in range(1000):
         disk.state.require(5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import MakeApp
@@ -27,6 +28,7 @@ def test_each_part_is_named(client: FlaskClient) -> None:
     }
 
 
+@pytest.mark.sqlite
 def test_it_writes_to_the_lines_and_leaves_nothing(client: FlaskClient, tmp_path: Path) -> None:
     assert client.get("/readyz").status_code == 200
     lines = sqlite3.connect(tmp_path / "switchboard.db-turns")
@@ -36,6 +38,7 @@ def test_it_writes_to_the_lines_and_leaves_nothing(client: FlaskClient, tmp_path
     assert (enrolled, standing) == (1, 0)
 
 
+@pytest.mark.sqlite
 def test_lines_that_cannot_be_used_stop_turns_and_are_named(
     client: FlaskClient, tmp_path: Path
 ) -> None:
@@ -53,6 +56,7 @@ def test_lines_that_cannot_be_used_stop_turns_and_are_named(
     assert client.get("/readyz").status_code == 200
 
 
+@pytest.mark.sqlite
 def test_an_old_schema_is_named(make_app: MakeApp) -> None:
     answer = make_app(migrated=False).test_client().get("/readyz")
     assert answer.status_code == 503

@@ -171,6 +171,7 @@ def test_a_limiter_that_failed_is_told(app: Flask, client: FlaskClient) -> None:
     assert value(scraped(client), "limiter_storage_failures_total") == 3
 
 
+@pytest.mark.sqlite
 def test_without_a_database_the_rest_is_told(make_app: MakeApp) -> None:
     found = scraped(make_app(migrated=False).test_client())
     assert value(found, "database_up") == 0

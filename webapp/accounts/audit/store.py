@@ -13,6 +13,7 @@ from typing import Any
 
 from webapp.accounts.audit.seal import Head
 from webapp.storage import Connection
+from webapp.storage.engine import Engine, engine_of
 
 Row = tuple[int, int, str, str, str, str, int | None, str, str, str, str]
 
@@ -21,10 +22,25 @@ _COLUMNS = (
     *("request_id", "previous_hash", "hash"),
 )
 _NUMBERS = frozenset({"id", "at", "tenant_id"})
-_SELECTED = ", ".join(
-    f"CAST({name} AS {'INTEGER' if name in _NUMBERS else 'BLOB'})" for name in _COLUMNS
-)
-_TYPES = " || ' ' || ".join(f"typeof({name})" for name in _COLUMNS)
+# With PostgreSQL every value is of its column's kind.
+_SELECTED: dict[Engine, str] = {
+    "sqlite": ", ".join(
+        (
+            *(f"CAST({name} AS {'INTEGER' if name in _NUMBERS else 'BLOB'})" for name in _COLUMNS),
+            " || ' ' || ".join(f"typeof({name})" for name in _COLUMNS),
+        )
+    ),
+    "postgres": ", ".join(
+        (
+            *(name if name in _NUMBERS else f"convert_to({name}, 'UTF8')" for name in _COLUMNS),
+            " || ' ' || ".join(
+                f"CASE WHEN {name} IS NULL THEN 'null' ELSE"
+                f" '{'integer' if name in _NUMBERS else 'text'}' END"
+                for name in _COLUMNS
+            ),
+        )
+    ),
+}
 _SOUND = frozenset(
     " ".join(
         tenant if name == "tenant_id" else "integer" if name in _NUMBERS else "text"
@@ -34,6 +50,16 @@ _SOUND = frozenset(
 )
 _BATCH = 1000
 LAST_MOMENT = 253_402_300_799_999
+
+_HEAD: dict[Engine, str] = {
+    "sqlite": "SELECT CAST(number AS INTEGER), CAST(hash AS BLOB), CAST(seam AS INTEGER),"
+    " CAST(key_id AS BLOB), CAST(mac AS BLOB), typeof(number) || ' ' || typeof(hash)"
+    " || ' ' || typeof(seam) || ' ' || typeof(key_id) || ' ' || typeof(mac)"
+    " FROM audit_head WHERE one = 1",
+    "postgres": "SELECT number, convert_to(hash, 'UTF8'), seam, convert_to(key_id, 'UTF8'),"
+    " convert_to(mac, 'UTF8'), CASE WHEN seam IS NULL THEN 'integer text null text text'"
+    " ELSE 'integer text integer text text' END FROM audit_head WHERE one = 1",
+}
 
 _FILTERS = {
     "actor": "actor = :actor",
@@ -57,13 +83,7 @@ class StoredEntry:
 
 def head(connection: Connection) -> Head | None:
     """The head as the newest entry's transaction wrote it; None when it is missing or invalid."""
-    found = connection.execute(
-        "SELECT CAST(number AS INTEGER), CAST(hash AS BLOB), CAST(seam AS INTEGER),"
-        " CAST(key_id AS BLOB), CAST(mac AS BLOB), typeof(number) || ' ' || typeof(hash)"
-        " || ' ' || typeof(seam) || ' ' || typeof(key_id) || ' ' || typeof(mac)"
-        " FROM audit_head WHERE one = 1",
-        {},
-    ).fetchone()
+    found = connection.execute(_HEAD[engine_of(connection)], {}).fetchone()
     if found is None or found[5] not in (
         "integer text null text text",
         "integer text integer text text",
@@ -106,7 +126,7 @@ def append(connection: Connection, row: Row, previous_hash: str, own_hash: str) 
 
 def newest(connection: Connection) -> StoredEntry | None:
     found = connection.execute(
-        f"SELECT {_SELECTED}, {_TYPES} FROM audit ORDER BY id DESC LIMIT 1",  # noqa: S608  # nosec B608  # our own columns
+        f"SELECT {_SELECTED[engine_of(connection)]} FROM audit ORDER BY id DESC LIMIT 1",  # noqa: S608  # nosec B608  # our own columns
         {},
     ).fetchone()
     return None if found is None else _entry(found)
@@ -129,7 +149,7 @@ def rows(connection: Connection) -> Iterator[StoredEntry]:
         # Any number may stand there, the least of all too, so the first batch asks for none.
         where = "" if after is None else "WHERE id > :after"
         batch = connection.execute(
-            f"SELECT {_SELECTED}, {_TYPES} FROM audit {where}"  # noqa: S608  # nosec B608  # our own columns
+            f"SELECT {_SELECTED[engine_of(connection)]} FROM audit {where}"  # noqa: S608  # nosec B608  # our own columns
             " ORDER BY id LIMIT :batch",
             {"after": after, "batch": _BATCH},
         ).fetchall()
@@ -147,7 +167,7 @@ def matching(
         conditions.append("id < :before")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     found = connection.execute(
-        f"SELECT {_SELECTED}, {_TYPES} FROM audit"  # noqa: S608  # nosec B608
+        f"SELECT {_SELECTED[engine_of(connection)]} FROM audit"  # noqa: S608  # nosec B608
         # Only conditions from the table above are joined; what was asked for is bound.
         f" {where} ORDER BY id DESC LIMIT :limit",
         {**wanted, "before": before, "limit": limit},

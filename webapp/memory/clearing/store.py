@@ -10,6 +10,9 @@ from webapp.storage import Connection
 
 SESSIONS = 500
 
+_MESSAGES = "/*pg tenant_id = :tenant AND */ session = :session"
+_SESSION = "/*pg tenant_id = :tenant AND */ id = :session"
+
 
 def clear_part(connection: Connection, tenant: int, most: int) -> tuple[int, bool]:
     """Takes about `most` messages: how many went, and whether none is left.
@@ -23,40 +26,43 @@ def clear_part(connection: Connection, tenant: int, most: int) -> tuple[int, boo
         if gone and gone + count > most:
             return gone, False
         if count > most:
-            return gone + _clear_oldest(connection, session, most), False
-        gone += _clear_session(connection, session)
+            return gone + _clear_oldest(connection, tenant, session, most), False
+        gone += _clear_session(connection, tenant, session)
     if len(sessions) == SESSIONS:
         return gone, False
     connection.execute(_DROP_EMPTY, who)
     return gone, True
 
 
-def _clear_session(connection: Connection, session: int) -> int:
-    which = {"session": session}
-    gone = connection.execute("DELETE FROM messages WHERE session = :session", which).rowcount
-    dropped = connection.execute(
-        "DELETE FROM sessions WHERE id = :session AND state IS NULL AND state_version = 0", which
-    ).rowcount
-    if not dropped:
-        connection.execute("UPDATE sessions SET message_count = 0 WHERE id = :session", which)
+def _clear_session(connection: Connection, tenant: int, session: int) -> int:
+    which = {"tenant": tenant, "session": session}
+    gone = connection.execute(_DROP_MESSAGES, which).rowcount
+    if not connection.execute(_DROP_SESSION, which).rowcount:
+        connection.execute(_NO_MESSAGES, which)
     return gone
 
 
-def _clear_oldest(connection: Connection, session: int, most: int) -> int:
-    which = {"session": session, "most": most}
+def _clear_oldest(connection: Connection, tenant: int, session: int, most: int) -> int:
+    which = {"tenant": tenant, "session": session, "most": most}
     end = connection.execute(_NEXT_TURN, which).fetchone()
     if end is None:
-        return _clear_session(connection, session)
-    gone = connection.execute(
-        "DELETE FROM messages WHERE session = :session AND seq < :end",
-        {**which, "end": end[0]},
-    ).rowcount
-    connection.execute(
-        "UPDATE sessions SET message_count = message_count - :gone WHERE id = :session",
-        {**which, "gone": gone},
-    )
+        return _clear_session(connection, tenant, session)
+    gone = connection.execute(f"{_DROP_MESSAGES} AND seq < :end", {**which, "end": end[0]}).rowcount
+    connection.execute(_FEWER_MESSAGES, {**which, "gone": gone})
     return gone
 
+
+_DROP_MESSAGES = f"DELETE FROM messages WHERE {_MESSAGES}"  # noqa: S608  # nosec B608  # a constant
+
+_DROP_SESSION = f"""
+    DELETE FROM sessions WHERE {_SESSION} AND state IS NULL AND state_version = 0
+"""  # noqa: S608  # nosec B608  # a constant
+
+_NO_MESSAGES = f"UPDATE sessions SET message_count = 0 WHERE {_SESSION}"  # noqa: S608  # nosec B608  # a constant
+
+_FEWER_MESSAGES = f"""
+    UPDATE sessions SET message_count = message_count - :gone WHERE {_SESSION}
+"""  # noqa: S608  # nosec B608  # a constant
 
 _WITH_MESSAGES = """
     SELECT id, message_count FROM sessions WHERE tenant_id = :tenant AND message_count > 0
@@ -68,8 +74,8 @@ _DROP_EMPTY = """
 """
 
 # Where a turn begins, behind so many messages.
-_NEXT_TURN = """
-    SELECT seq FROM messages WHERE session = :session AND role = 'user' AND seq >=
-        (SELECT seq FROM messages WHERE session = :session ORDER BY seq LIMIT 1 OFFSET :most)
+_NEXT_TURN = f"""
+    SELECT seq FROM messages WHERE {_MESSAGES} AND role = 'user' AND seq >=
+        (SELECT seq FROM messages WHERE {_MESSAGES} ORDER BY seq LIMIT 1 OFFSET :most)
     ORDER BY seq LIMIT 1
-"""
+"""  # noqa: S608  # nosec B608  # a constant

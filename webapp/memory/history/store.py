@@ -58,19 +58,22 @@ def _rows(connection: Connection, who: Mapping[str, Any], seqs: Sequence[int]) -
 
 _SELECT = """
     SELECT seq, message_id, role, content, tool_calls, tool_call_id, created_at FROM messages
-    WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
+    WHERE /*pg tenant_id = :tenant AND */ session =
+        (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
 """
 
 _ROLES = """
     SELECT seq, role, tool_calls IS NOT NULL FROM messages
-    WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
+    WHERE /*pg tenant_id = :tenant AND */ session =
+        (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
         AND role <> 'system'
 """
 
 # Only numbers are asked for, so that the partial index answers alone.
 _SYSTEMS = """
     SELECT seq FROM messages
-    WHERE session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
+    WHERE /*pg tenant_id = :tenant AND */ session =
+        (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
         AND role = 'system'
     ORDER BY seq DESC LIMIT :limit
 """

@@ -82,6 +82,7 @@ _PAGE = """
     SELECT sessions.session_id, session, seq,
         message_id, role, content, tool_calls, tool_call_id, messages.created_at
     FROM sessions JOIN messages ON session = sessions.id
+        /*pg AND messages.tenant_id = sessions.tenant_id */
     WHERE sessions.tenant_id = :tenant
 """
 

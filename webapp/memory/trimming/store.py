@@ -11,11 +11,13 @@ LOOK_AHEAD = 8
 # A seq below which no row lies; rows that change places pass through there.
 FAR_AWAY = 1 << 48
 
+_SESSION = "/*pg tenant_id = :tenant AND */ session = :session"
 
-def trim(connection: Connection, session: int, size: int, cap: int) -> int:
+
+def trim(connection: Connection, tenant: int, session: int, size: int, cap: int) -> int:
     """Deletes what `fit` would leave out of a session of `size` messages; returns how many."""
     excess = size - cap
-    look = {"session": session, "limit": excess + LOOK_AHEAD}
+    look = {"tenant": tenant, "session": session, "limit": excess + LOOK_AHEAD}
     while True:
         rows = connection.execute(_OLDEST, look).fetchall()
         systems = 0
@@ -28,52 +30,56 @@ def trim(connection: Connection, session: int, size: int, cap: int) -> int:
         look["limit"] *= 2
     # A system message behind the front is moved there.
     if turns is None or (rows[0][2] is not None and rows[0][2] > others[0][0]):
-        return _trim_by_all_roles(connection, session, cap)
+        return _trim_by_all_roles(connection, tenant, session, cap)
     connection.execute(
-        "DELETE FROM messages WHERE session = :session AND seq >= :first AND seq < :end",
-        {"session": session, "first": others[0][0], "end": others[turns][0]},
+        f"DELETE FROM messages WHERE {_SESSION} AND seq >= :first AND seq < :end",  # noqa: S608  # nosec B608  # a constant
+        {"tenant": tenant, "session": session, "first": others[0][0], "end": others[turns][0]},
     )
     return turns
 
 
-def _trim_by_all_roles(connection: Connection, session: int, cap: int) -> int:
+def _trim_by_all_roles(connection: Connection, tenant: int, session: int, cap: int) -> int:
     """The whole rule: for a newest turn that is too large, and system messages in odd places."""
-    read = connection.execute(_ROLES, {"session": session}).fetchall()
+    read = connection.execute(_ROLES, {"tenant": tenant, "session": session}).fetchall()
     rows = [Outline.of(*row) for row in read]
     kept = cut(rows, cap)
     staying = {row.seq for row in kept}
     connection.executemany(
-        "DELETE FROM messages WHERE session = :session AND seq = :seq",
-        [{"session": session, "seq": row.seq} for row in rows if row.seq not in staying],
+        f"DELETE FROM messages WHERE {_SESSION} AND seq = :seq",  # noqa: S608  # nosec B608  # a constant
+        [
+            {"tenant": tenant, "session": session, "seq": row.seq}
+            for row in rows
+            if row.seq not in staying
+        ],
     )
     systems = [row.seq for row in kept if row.role == "system"]
     others = [row.seq for row in kept if row.role != "system"]
     if systems and others and systems[-1] > others[0]:
-        _move_before(connection, session, systems, others[0])
+        _move_before(connection, tenant, session, systems, others[0])
     return len(rows) - len(kept)
 
 
-def _move_before(connection: Connection, session: int, seqs: list[int], place: int) -> None:
+def _move_before(
+    connection: Connection, tenant: int, session: int, seqs: list[int], place: int
+) -> None:
     """Gives the rows `seqs` the last numbers before `place`, in their order."""
     first = place - len(seqs)
-    move = "UPDATE messages SET seq = :to WHERE session = :session AND seq = :from"
-    aside = [{"session": session, "from": seq, "to": seq - FAR_AWAY} for seq in seqs]
-    back = [
-        {"session": session, "from": step["to"], "to": first + index}
-        for index, step in enumerate(aside)
-    ]
+    move = f"UPDATE messages SET seq = :to WHERE {_SESSION} AND seq = :from"  # noqa: S608  # nosec B608  # a constant
+    which = {"tenant": tenant, "session": session}
+    aside = [{**which, "from": seq, "to": seq - FAR_AWAY} for seq in seqs]
+    back = [{**which, "from": step["to"], "to": first + index} for index, step in enumerate(aside)]
     connection.executemany(move, [*aside, *back])
 
 
 # With each row, where the newest system message stands: the database looks for it once.
-_OLDEST = """
+_OLDEST = f"""
     SELECT seq, role, (
-        SELECT seq FROM messages WHERE session = :session AND role = 'system'
+        SELECT seq FROM messages WHERE {_SESSION} AND role = 'system'
         ORDER BY seq DESC LIMIT 1
-    )
-    FROM messages WHERE session = :session ORDER BY seq LIMIT :limit
-"""
+    ) AS newest_system
+    FROM messages WHERE {_SESSION} ORDER BY seq LIMIT :limit
+"""  # noqa: S608  # nosec B608  # a constant
 
-_ROLES = """
-    SELECT seq, role, tool_calls IS NOT NULL FROM messages WHERE session = :session ORDER BY seq
-"""
+_ROLES = f"""
+    SELECT seq, role, tool_calls IS NOT NULL FROM messages WHERE {_SESSION} ORDER BY seq
+"""  # noqa: S608  # nosec B608  # a constant

@@ -35,8 +35,8 @@ from webapp.storage.sqlite.schema import (
     require_ours,
     schema_state,
 )
-from webapp.storage.sqlite.writability import SUSPECT_SECONDS, Writability
 from webapp.storage.sqlite.writer import Writer
+from webapp.storage.writability import SUSPECT_SECONDS, Writability
 
 Result = TypeVar("Result")
 
@@ -153,6 +153,9 @@ class SQLiteDatabase:
             return [f"The schema lacks: {', '.join(missing)}."] if missing else []
 
         return self.read_long(work)
+
+    def version(self) -> str:
+        return f"SQLite {sqlite3.sqlite_version}"
 
     def doubts(self) -> list[str]:
         return doubts(self.path)

@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from glob import escape
@@ -69,8 +69,11 @@ class SQLiteTurnLines:
                 if self._lives(row[1]):
                     return Ticket(*row)
 
-    def heads(self) -> dict[str, Ticket]:
-        """See `TurnLines.heads`."""
+    def heads(self, lines: Collection[str], *, living: bool) -> dict[str, Ticket]:
+        """See `TurnLines.heads`; gives those of all lines that this process stands in."""
+        if living:
+            found = {line: self.head(line) for line in lines}
+            return {line: head for line, head in found.items() if head is not None}
         with self._mutex:
             rows = self._run(_HEADS, worker=self._worker)
         return {line: Ticket(number, worker) for line, number, worker in rows}

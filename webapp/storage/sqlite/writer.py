@@ -16,7 +16,7 @@ from webapp.storage.sqlite.connecting import begin_immediate, connect
 from webapp.storage.sqlite.failures import failure, is_busy, is_fault
 from webapp.storage.sqlite.file import FileIdentity, identity
 from webapp.storage.sqlite.log_upkeep import LogUpkeep
-from webapp.storage.sqlite.writability import SUSPECT_SECONDS, Writability
+from webapp.storage.writability import SUSPECT_SECONDS, Writability
 
 logger = logging.getLogger("switchboard.storage")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from webapp.storage import Connection
+from webapp.storage.engine import Engine, engine_of
 from webapp.tenants.listing.query import Position, TenantFilter, TenantQuery, position_at
 from webapp.tenants.rows import COLUMNS, TenantRow, row_of
 from webapp.tenants.search import store as search
@@ -41,7 +42,7 @@ def page(connection: Connection, query: TenantQuery, now_ms: int) -> Page:
     if query.filter.matches_nothing:
         return Page(())
     forward = position is None or position.forward
-    where, values = _conditions(query, now_ms)
+    where, values = _conditions(query, now_ms, engine_of(connection))
     values["limit"] = query.limit + 1
     if position is not None:
         values |= {"value": position.value, "number": position.number}
@@ -71,7 +72,7 @@ def _exact(connection: Connection, query: TenantQuery, now_ms: int) -> TenantRow
     if not query.filter.search:
         return None
     narrowed = replace(query, limit=1, filter=replace(query.filter, only=query.filter.search))
-    where, values = _conditions(narrowed, now_ms)
+    where, values = _conditions(narrowed, now_ms, engine_of(connection))
     found = connection.execute(_select(where, "tenants.id"), {**values, "limit": 1}).fetchone()
     return None if found is None else row_of(found)
 
@@ -132,7 +133,9 @@ def _select(where: list[str], order: str, few: list[int] | None = None) -> str:
     return f"{chosen}SELECT {COLUMNS} FROM {source} {clause}ORDER BY {order} LIMIT :limit"  # noqa: S608  # nosec B608
 
 
-def _conditions(query: TenantQuery, now_ms: int) -> tuple[list[str], dict[str, Any]]:
+def _conditions(
+    query: TenantQuery, now_ms: int, engine: Engine
+) -> tuple[list[str], dict[str, Any]]:
     """The conditions for every row of the list, and their parameters.
 
     A condition on another column than the sort's is written so that no index serves it:
@@ -142,7 +145,7 @@ def _conditions(query: TenantQuery, now_ms: int) -> tuple[list[str], dict[str, A
     where: list[str] = []
     values = _values(asked, now_ms)
     if asked.search:
-        where.append(search.contains(asked.search))
+        where.append(search.contains(asked.search, engine))
     if asked.blocked is not None:
         where.append(f"COALESCE(blocked_at, 0) {'>' if asked.blocked else '='} 0")
     if asked.active_within_ms is not None:
@@ -162,14 +165,14 @@ def _conditions(query: TenantQuery, now_ms: int) -> tuple[list[str], dict[str, A
 def _few_of(connection: Connection, asked: TenantFilter, now_ms: int) -> list[int] | None:
     """The numbers of the tenants that one of the filters leaves, when they are few."""
     values = {**_values(asked, now_ms), "few": FEW + 1}
-    for sql in _sources(asked):
+    for sql in _sources(asked, engine_of(connection)):
         found = connection.execute(f"{sql} LIMIT :few", values).fetchall()
         if len(found) <= FEW:
             return [row[0] for row in found]
     return None
 
 
-def _sources(asked: TenantFilter) -> list[str]:
+def _sources(asked: TenantFilter, engine: Engine) -> list[str]:
     """The ways to find the tenants of one filter, the cheapest first."""
     sources: list[str] = []
     if asked.only is not None:
@@ -183,7 +186,7 @@ def _sources(asked: TenantFilter) -> list[str]:
     if asked.prefix:
         sources.append("SELECT id FROM tenants WHERE user_id >= :prefix AND user_id < :prefix_end")
     if asked.search:
-        sources.append(search.candidates(asked.search))
+        sources.append(search.candidates(asked.search, engine))
     return sources
 
 

@@ -1,6 +1,6 @@
-"""The SQL of finding part of a user id among a million: SQLite's FTS5, an index of trigrams.
+"""The SQL of finding part of a user id among a million, by an index of trigrams.
 
-Nothing else in the house knows of it, so another engine answers these functions in its own way.
+SQLite's is FTS5, PostgreSQL's the extension pg_trgm; nothing else in the house knows of them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from webapp.storage import Connection, meta
+from webapp.storage.engine import Engine, engine_of
 from webapp.tenants import store
 
 TRIGRAM = 3
@@ -21,18 +22,23 @@ MARKS = 1 << 16
 TRIED = 10_000
 
 
-def contains(search: str) -> str:
+def contains(search: str, engine: Engine) -> str:
     """The condition that a tenant's `user_id` holds the text; its parameters are in `values`."""
-    # LIKE folds the case of ASCII alone; other letters are also tried in both cases.
-    tries = [f"user_id LIKE :like_{number} ESCAPE '\\'" for number, _ in enumerate(_cases(search))]
+    # It folds the case of ASCII alone; other letters are also tried in both cases.
+    like = "LIKE" if engine == "sqlite" else "ILIKE"
+    tries = [
+        f"user_id {like} :like_{number} ESCAPE '\\'" for number, _ in enumerate(_cases(search))
+    ]
     return f"({' OR '.join(tries)})"
 
 
-def candidates(search: str) -> str:
+def candidates(search: str, engine: Engine) -> str:
     """Selects the numbers of all tenants whose id may hold the text, and of a few others."""
+    if engine == "postgres":
+        return f"SELECT tenant_id FROM tenant_search WHERE {contains(search, engine)}"  # noqa: S608  # nosec B608  # text of this module
     if len(search) >= TRIGRAM:
         return "SELECT rowid FROM tenant_search WHERE tenant_search MATCH :trigrams"
-    return f"SELECT id FROM tenants WHERE {contains(search)}"  # noqa: S608  # nosec B608  # text of this module
+    return f"SELECT id FROM tenants WHERE {contains(search, engine)}"  # noqa: S608  # nosec B608  # text of this module
 
 
 def values(search: str) -> dict[str, str]:
@@ -42,7 +48,10 @@ def values(search: str) -> dict[str, str]:
 
 
 def needs_merging(connection: Connection, *, at_once: bool) -> bool:
-    """Whether the index is to be merged now; one that is large is noted for later."""
+    """Whether the index is to be merged now; one that is large is noted for later. PostgreSQL's
+    own vacuum takes out what was deleted."""
+    if engine_of(connection) == "postgres":
+        return False
     if not at_once:
         return meta.take(connection, STALE)
     if store.count(connection) <= FEW_TO_MERGE:
@@ -67,13 +76,18 @@ def merge(connection: Connection, *, begin: bool) -> bool:
 
 
 def rebuild(connection: Connection) -> None:
-    """Makes the index again: it keeps deleted ids for a while, a new one has none."""
+    """Makes the index again: it keeps deleted ids for a while, a new one has none. On PostgreSQL
+    the table is written anew behind it, and the index with it."""
+    if engine_of(connection) == "postgres":
+        return
     connection.execute("INSERT INTO tenant_search (tenant_search) VALUES ('rebuild')")
 
 
 def out_of_step(connection: Connection) -> list[int]:
     """The tenants that the index does not find by their ids, and numbers in it that are no
     tenant's. Reads all of both: half a minute for a million, in little memory."""
+    if engine_of(connection) == "postgres":
+        return [row[0] for row in connection.execute(_OTHER_IDS).fetchall()]
     wrong = {row[0] for row in connection.execute(_NOT_INDEXED).fetchall()}
     marks = [0] * MARKS
     ids = connection.execute("SELECT id, user_id FROM tenants")
@@ -134,6 +148,11 @@ def _trigrams(search: str) -> str:
     return " AND ".join('"' + part.replace('"', '""') + '"' for part in list(parts)[:MAX_TRIGRAMS])
 
 
+_OTHER_IDS = """
+    SELECT COALESCE(tenants.id, tenant_id) FROM tenants
+    FULL JOIN tenant_search ON tenant_id = tenants.id
+    WHERE tenants.user_id IS DISTINCT FROM tenant_search.user_id ORDER BY 1
+"""
 # FTS5 keeps a row of its own for each that is indexed.
 _NOT_INDEXED = """
     SELECT id FROM tenants

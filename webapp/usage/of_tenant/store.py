@@ -91,7 +91,7 @@ _PUT_USAGE = """
 """
 
 _DROP_REQUESTS = """
-    DELETE FROM requests WHERE id IN
+    DELETE FROM requests WHERE /*pg tenant_id = :tenant AND */ id IN
         (SELECT id FROM requests WHERE tenant_id = :tenant
             AND id <= (SELECT through FROM usage_rollup) ORDER BY id LIMIT :most)
 """

@@ -51,6 +51,7 @@ _COUNTED = """
     SELECT s.tenant_id, s.id, s.message_count, s.last_seq, COUNT(m.seq) AS messages,
         COALESCE(MAX(m.seq), s.last_seq) AS newest
     FROM sessions s LEFT JOIN messages m ON m.session = s.id
+        /*pg AND m.tenant_id = s.tenant_id */
     WHERE s.tenant_id > :after AND s.tenant_id <= :last
     GROUP BY s.tenant_id, s.id
 """
@@ -63,8 +64,10 @@ _DOUBTFUL = f"""
     SELECT tenant_id, id, message_count, messages, last_seq, newest,
         COALESCE((
             SELECT CASE WHEN role = 'assistant' AND tool_calls IS NULL THEN 'answer' ELSE role END
-            FROM messages WHERE session = counted.id ORDER BY seq DESC LIMIT 1
+            FROM messages WHERE /*pg tenant_id = counted.tenant_id AND */ session = counted.id
+            ORDER BY seq DESC LIMIT 1
         ), ''),
-        (SELECT COUNT(*) FROM messages WHERE session = counted.id AND role = 'system')
+        (SELECT COUNT(*) FROM messages
+         WHERE /*pg tenant_id = counted.tenant_id AND */ session = counted.id AND role = 'system')
     FROM ({_COUNTED}) AS counted WHERE message_count <> messages OR last_seq <> newest
 """  # noqa: S608  # nosec B608  # as above
