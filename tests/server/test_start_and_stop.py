@@ -67,6 +67,34 @@ def test_a_stop_lets_the_turns_under_way_end_and_leaves_nothing_behind(
             pass  # the port is free again
 
 
+def test_who_has_connected_before_a_stop_is_answered_though_nobody_had_taken_him_in(
+    tmp_path: Path, model_server: Upstream
+) -> None:
+    server = Server(tmp_path, free_port(), model_server.base_url)
+    server.serve("--workers", "2")
+    workers = [pid for pid in tree(server.pid) if pid != server.pid]
+    try:
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        # They wait in the kernel's queue, which is lost with the last one who listens.
+        waiting = [server.say(f"early-{number}", "echo me") for number in range(40)]
+        os.kill(server.pid, signal.SIGTERM)
+        for worker in workers:
+            os.kill(worker, signal.SIGTERM)
+            os.kill(worker, signal.SIGCONT)
+        answers = []
+        for connection in waiting:
+            with connection:
+                answers.append(read_all(connection))
+        assert {answer[:15] for answer in answers} == {b"HTTP/1.1 200 OK"}
+        assert server.process is not None
+        assert server.process.wait(20) == 0
+        for number in range(40):
+            assert len(memory(server.database, f"early-{number}")) == 2
+    finally:
+        server.kill_group()
+
+
 def test_a_port_that_is_taken_is_said_in_one_sentence(
     server: Server, tmp_path: Path, model_server: Upstream
 ) -> None:

@@ -44,6 +44,7 @@ LIVENESS = frozenset({"/healthz", "/readyz"})
 LIVENESS_SECONDS = 2.0
 LOOP_SECONDS = 0.025
 ACCEPTED_AT_ONCE = 500
+MOST_AT_THE_END = 4096  # twice of what the kernel's queue holds
 NO_FILES_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
 DRAIN_BYTES = 64 * 1024
 
@@ -91,10 +92,8 @@ class Worker(GeventWorker):
             self.notify()
             self._note_state()
             self._woken.wait(NOTE_SECONDS)
-        # What the kernel has accepted already is taken over, it would be reset otherwise.
-        gevent.sleep(0.01)
         for server in servers:
-            server.close()
+            server.close_behind_the_last()
         self._wind_up()
 
     def _look_after_the_loop(self) -> None:
@@ -359,6 +358,25 @@ class _Server(gevent.server.StreamServer):
         except BaseException:
             client.close()
             raise
+
+    def close_behind_the_last(self) -> None:
+        """Takes in everybody who is connected already, and listens no more.
+
+        Whoever the last process to listen leaves in the kernel's queue is reset, with a request
+        that it may have sent. So nothing else is done between the last one and the end.
+        """
+        self.stop_accepting()
+        last: list[Any] = []
+        try:
+            while len(last) < MOST_AT_THE_END and (accepted := super().do_read()):
+                last.append(accepted)
+        except OSError as error:
+            connection_lost(error)
+        self.close()
+        for accepted in last:
+            # In the loop, as all others: here it would never come back.
+            self.loop.run_callback(self.do_handle, *accepted)
+        gevent.sleep(0)
 
     def do_read(self) -> Any:
         try:
