@@ -9,8 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 from tests.fakes import until
-from webapp.errors import ServerBusy
-from webapp.turn_room import TurnRoom
+from webapp.errors import ModelUnavailable, ServerBusy, SwitchboardError
+from webapp.turn_room import SeatedQueue, TurnRoom
+from webapp.turns import LocalTurnQueue
 
 
 def test_as_many_as_there_is_room_for_run_and_the_next_waits_in_order() -> None:
@@ -71,3 +72,26 @@ def test_twice_as_many_are_in_the_process_and_the_next_is_refused_at_once() -> N
             pass
     with room.presence():
         pass
+
+
+def test_who_waits_is_told_when_the_tenant_is_refused_meanwhile() -> None:
+    refused: list[SwitchboardError] = []
+    queue = SeatedQueue(
+        LocalTurnQueue(), TurnRoom(1), lambda tenant: refused[0] if refused and tenant else None
+    )
+
+    def sit(tenant: str) -> None:
+        with queue.place(tenant) as place:
+            assert place
+
+    with ThreadPoolExecutor(2) as pool:
+        with queue.place("a"):
+            in_line, without_room = pool.submit(sit, "a"), pool.submit(sit, "b")
+            until(lambda: queue.load.waiting == 2)
+            refused.append(ModelUnavailable("ill"))
+            for future in (in_line, without_room):
+                with pytest.raises(ModelUnavailable):
+                    future.result(10)
+        refused.clear()
+        pool.submit(sit, "b").result(10)
+    assert (queue.load.running, queue.load.waiting) == (0, 0)

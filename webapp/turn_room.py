@@ -6,10 +6,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from webapp.errors import ServerBusy
+from webapp.errors import ServerBusy, SwitchboardError
 from webapp.locks import BriefLock
 from webapp.turns import Cancellation, Load, Place, TurnQueue
 
@@ -96,12 +96,21 @@ class TurnRoom:
                 self._line.popleft().set()
 
 
-class SeatedQueue:
-    """A `TurnQueue` whose places are at the head of the tenant's line and have room as well."""
+Refusal = Callable[[str], SwitchboardError | None]
 
-    def __init__(self, queue: TurnQueue, room: TurnRoom) -> None:
+
+class SeatedQueue:
+    """A `TurnQueue` whose places are at the head of the tenant's line and have room as well.
+
+    `refusal` is asked now and then for those who wait: an error that it gives ends their waiting.
+    """
+
+    def __init__(
+        self, queue: TurnQueue, room: TurnRoom, refusal: Refusal = lambda _tenant: None
+    ) -> None:
         self._queue = queue
         self._room = room
+        self._refusal = refusal
 
     @property
     def load(self) -> Load:
@@ -121,12 +130,34 @@ class SeatedQueue:
         waiting_limit: int | None = None,
         cancel: Cancellation | None = None,
     ) -> Iterator[Place | None]:
-        """See `TurnQueue.place`; raises `ServerBusy` as well."""
+        """See `TurnQueue.place`; raises `ServerBusy` and what refuses the tenant as well."""
+        waiting = _Waiting(cancel, tenant, self._refusal)
         with (
-            self._queue.place(tenant, waiting_limit=waiting_limit, cancel=cancel) as place,
-            self._room.seat(cancel) as seated,
+            self._queue.place(tenant, waiting_limit=waiting_limit, cancel=waiting) as place,
+            self._room.seat(waiting) as seated,
         ):
+            if waiting.error is not None:
+                raise waiting.error
             yield place if seated else None
+
+
+class _Waiting:
+    """A `Cancellation` that is set as well when somebody who waits is refused by now."""
+
+    __slots__ = ("_cancel", "_refusal", "_tenant", "error")
+
+    def __init__(self, cancel: Cancellation | None, tenant: str, refusal: Refusal) -> None:
+        self._cancel = cancel
+        self._tenant = tenant
+        self._refusal = refusal
+        self.error: SwitchboardError | None = None
+
+    def is_set(self) -> bool:
+        if self._cancel is not None and self._cancel.is_set():
+            return True
+        if self.error is None:
+            self.error = self._refusal(self._tenant)
+        return self.error is not None
 
 
 def _busy() -> ServerBusy:

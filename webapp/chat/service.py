@@ -53,7 +53,7 @@ class ChatService:
         self._database = database
         self._user_ids = user_ids
         self._queue = queue
-        self._places = SeatedQueue(queue, room)
+        self._places = SeatedQueue(queue, room, breaker.refusal)
         self._room = room
         self._breaker = breaker
         self._stopping = stopping

@@ -131,17 +131,22 @@ class Breaker:
                 **counts,
             )
 
-    def require(self, user: str) -> None:
-        """Raises `ModelUnavailable` when a call for this user would be refused now.
+    def refusal(self, user: str) -> ModelUnavailable | None:
+        """The refusal that a call for this user would get now; whoever asks tells the user of it.
 
-        For those who come: what a turn costs before its first call can be saved.
+        For those who come or wait: what a turn costs before its first call can be saved.
         """
         opening = self._opening
         if opening is None or not opening.keeps_out(user):
-            return
+            return None
         with self._lock:
-            if not self._lets_probe(user):
-                raise self._refusal(user)
+            return None if self._lets_probe(user) else self._refusal(user)
+
+    def require(self, user: str) -> None:
+        """Raises this refusal."""
+        refusal = self.refusal(user)
+        if refusal is not None:
+            raise refusal
 
     def begin(self, user: str, *, begins_turn: bool = True) -> Try:
         """A call begins; raises `ModelUnavailable` instead when it is refused.
