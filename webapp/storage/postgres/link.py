@@ -165,7 +165,7 @@ class Link:
                 if pg.is_busy():
                     return True
                 self._settle()
-                pg.consume_input()
+            pg.consume_input()  # behind the server's last words is the end
         except psycopg.Error:
             return False
         return pg.status == ConnStatus.OK and pg.transaction_status == TransactionStatus.IDLE
