@@ -25,7 +25,7 @@ def _url(_ctx: click.Context, _parameter: click.Parameter, text: str) -> str:
 @click.command(
     name="copy",
     epilog=examples(
-        "switchboard db copy --from sqlite:///instance/switchboard.db --to sqlite:///other.db",
+        "switchboard db copy --from sqlite:///instance/switchboard.db --to postgresql://host/name",
     ),
 )
 @click.option("--from", "source_url", required=True, callback=_url, help="What is copied.")

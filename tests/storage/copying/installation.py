@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask
 
@@ -30,7 +31,10 @@ PASSWORD = "a long pass phrase of the tests"
 BY = Actor.command_line()
 # Rows of these belong to one file or one server.
 OWN_NAMES = ("copying", "wal_link", "write_trial")
-OWN_TABLES = ("_sqlite_migrations", "sqlite_sequence", "tenant_search")
+# What another engine has otherwise, or need not outlive a crash.
+OWN_OF_SQLITE = ("_sqlite_migrations", "sqlite_sequence", "tenant_search")
+OWN_OF_POSTGRES = ("switchboard_schema", "tenant_search", "turn_workers", "turn_lines", "turn_keys")
+OWN_COLUMNS = {"messages": {"tenant_id"}, "usage_rollup": {"mark", "mark_xid"}}
 
 Rows = dict[str, list[tuple[Any, ...]]]
 
@@ -82,19 +86,41 @@ def talk(database: Database, users: int, messages: int = 10) -> None:
     database.write_long(work)
 
 
+def rows_of(url: str) -> Rows:
+    """Every row of every table but the engine's own, columns by name."""
+    if url.startswith("postgresql://"):
+        return rows_of_postgres(url)
+    return rows_of_sqlite(Path(url.removeprefix("sqlite:///")))
+
+
 def rows_of_sqlite(path: Path) -> Rows:
-    """Every row of every table but those of SQLite and its search, columns by name."""
     with closing(sqlite3.connect(path)) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         return {
-            name: _sorted(connection.execute(f"SELECT * FROM {name}"))
+            name: _sorted(name, connection.execute(f"SELECT * FROM {name}"))
             for (name,) in names
-            if not name.startswith(OWN_TABLES)
+            if not name.startswith(OWN_OF_SQLITE)
         }
 
 
-def _sorted(cursor: Any) -> list[tuple[Any, ...]]:
+def rows_of_postgres(url: str) -> Rows:
+    with psycopg.connect(url) as connection:
+        names = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall()
+        return {
+            name: _sorted(name, connection.execute(f"SELECT * FROM {name}".encode()))
+            for (name,) in names
+            if name not in OWN_OF_POSTGRES
+        }
+
+
+def _sorted(table: str, cursor: Any) -> list[tuple[Any, ...]]:
     columns = [column[0] for column in cursor.description]
-    order = sorted(range(len(columns)), key=lambda index: columns[index])
+    own = OWN_COLUMNS.get(table, set())
+    order = sorted(
+        (index for index, name in enumerate(columns) if name not in own),
+        key=lambda index: str(columns[index]),
+    )
     rows = (tuple(row[index] for index in order) for row in cursor.fetchall())
     return sorted((row for row in rows if row[0] not in OWN_NAMES), key=repr)

@@ -13,26 +13,59 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import MakeApp, services_of
-from tests.storage.copying.installation import PASSWORD, live, rows_of_sqlite, talk
+from tests.databases.postgres import PostgresServer
+from tests.storage.copying.installation import PASSWORD, live, rows_of, talk
 from webapp.accounts.audit import VerifiedChain
 from webapp.errors import Conflict, SchemaOutOfDate, StorageUnavailable
-from webapp.storage import Database, open_database
+from webapp.storage import Connection, Database, open_database
 from webapp.storage.copying import copy
 from webapp.storage.unfinished import require_no_unfinished_copy
 from webapp.tenants import store as tenants
+from webapp.usage.rollup.worker import roll_up
 
 KEY = "hV7q2_RkZp9sXw4TnB8yLcJ3-mD6gF5aQeU1oIxz"
 
 Open = Callable[[str], Database]
+DIRECTIONS = ["sqlite to sqlite", "sqlite to postgres", "postgres to sqlite"]
+
+
+@pytest.fixture(params=DIRECTIONS)
+def engines(request: pytest.FixtureRequest) -> tuple[str, str]:
+    source, _, target = request.param.partition(" to ")
+    return source, target
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Open]:
-    """Opens a database of a name; nothing is made yet."""
+def url_of(
+    engines: tuple[str, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], str]]:
+    """The URL of a new database of a name: `source` is on the one engine, all others on the
+    other. Nothing is made yet."""
+    urls: dict[str, str] = {}
+    server: PostgresServer | None = None
+    if "postgres" in engines:
+        server = request.getfixturevalue("postgres")
+
+    def make(name: str) -> str:
+        if name not in urls:
+            on_server = engines[name != "source"] == "postgres"
+            file = f"sqlite:///{tmp_path / name}.db"
+            urls[name] = server.create_database() if server and on_server else file
+        return urls[name]
+
+    yield make
+    for url in urls.values():
+        if server and url.startswith("postgresql://"):
+            server.drop_database(url)
+
+
+@pytest.fixture
+def opened(url_of: Callable[[str], str]) -> Iterator[Open]:
+    """Opens the database of a name, as another process would each time."""
     made: list[Database] = []
 
     def make(name: str) -> Database:
-        made.append(open_database(f"sqlite:///{tmp_path / name}"))
+        made.append(open_database(url_of(name)))
         return made[-1]
 
     yield make
@@ -43,24 +76,27 @@ def opened(tmp_path: Path) -> Iterator[Open]:
 @pytest.fixture
 def talked(opened: Open) -> Database:
     """A source of some thousand rows."""
-    database = opened("source.db")
+    database = opened("source")
     database.upgrade()
-    talk(database, 300)
+    talk(database, 150)
     return database
 
 
+only_files = pytest.mark.parametrize("engines", [("sqlite", "sqlite")])
+
+
 def test_everything_is_the_same_and_goes_on(
-    tmp_path: Path, opened: Open, make_app: MakeApp
+    opened: Open, url_of: Callable[[str], str], make_app: MakeApp
 ) -> None:
-    source = live(make_app(USER_ID_KEY=KEY)).database
-    before = rows_of_sqlite(tmp_path / "switchboard.db")
+    source = live(make_app(USER_ID_KEY=KEY, DATABASE_URL=url_of("source"))).database
+    before = rows_of(source.url)
     assert [name for name, rows in before.items() if not rows] == [], "let `live` fill it"
-    report = copy(source, opened("target.db"))
-    assert rows_of_sqlite(tmp_path / "target.db") == before
+    report = copy(source, opened("target"))
+    assert rows_of(url_of("target")) == before
     assert {table.name: table.rows for table in report.tables} == {
         name: len(rows) for name, rows in before.items()
     }
-    moved_app = make_app(USER_ID_KEY=KEY, DATABASE_URL=f"sqlite:///{tmp_path / 'target.db'}")
+    moved_app = make_app(USER_ID_KEY=KEY, DATABASE_URL=url_of("target"))
     moved = services_of(moved_app)
     moved.require_sound_database()
     with moved.database.read() as connection:
@@ -74,6 +110,14 @@ def test_everything_is_the_same_and_goes_on(
     client = moved_app.test_client()
     assert client.post("/chat", json={"user_id": "bob", "message": "Hi"}).status_code == 200
     assert moved.directory.get("bob").message_count == found.message_count + 2
+    roll_up(moved.database)
+    with moved.database.read() as connection:
+        sums = connection.execute(
+            "SELECT (SELECT SUM(requests) FROM usage WHERE tenant_id = 0 AND period = 'minute'),"
+            " (SELECT COUNT(*) FROM requests)",
+            {},
+        ).fetchone()
+    assert sums[0] >= sums[1]
 
 
 DIES = """
@@ -88,19 +132,19 @@ copy(open_database(sys.argv[1]), open_database(sys.argv[2]), progress)
 """
 
 
-@pytest.mark.parametrize("moment", [("Copying", 1000), ("Copying", 3000), ("Verifying", 0)])
+@pytest.mark.parametrize("moment", [("Copying", 1000), ("Verifying", 0)])
 def test_a_copy_that_was_killed_is_no_database_until_it_is_finished(
-    tmp_path: Path, opened: Open, talked: Database, moment: tuple[str, int]
+    opened: Open, talked: Database, moment: tuple[str, int]
 ) -> None:
     what, rows = moment
-    target = opened("target.db")
+    target = opened("target")
     command = [sys.executable, "-c", DIES, talked.url, target.url, what, str(rows)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
     with pytest.raises(StorageUnavailable, match="unfinished copy"):
         require_no_unfinished_copy(target)
     with pytest.raises(StorageUnavailable, match=r"The source: .*unfinished copy"):
-        copy(target, opened("third.db"))
-    other = opened("other.db")
+        copy(target, opened("third"))
+    other = opened("other")
     other.upgrade()
     with pytest.raises(Conflict, match="of another source"):
         copy(other, target)
@@ -108,34 +152,34 @@ def test_a_copy_that_was_killed_is_no_database_until_it_is_finished(
     assert report.resumed
     assert report.found > 144  # more than a fresh schema holds
     require_no_unfinished_copy(target)
-    assert rows_of_sqlite(tmp_path / "target.db") == rows_of_sqlite(tmp_path / "source.db")
+    assert rows_of(target.url) == rows_of(talked.url)
 
 
-def test_what_the_source_is_told_meanwhile_is_copied_behind(
-    tmp_path: Path, opened: Open, talked: Database
-) -> None:
-    other = opened("source.db")
+def test_what_the_source_is_told_meanwhile_is_copied_behind(opened: Open, talked: Database) -> None:
+    other = opened("source")
     told: list[bool] = []
 
     def progress(what: str, done: int, _total: int) -> None:
-        if (what, done) == ("Copying", 2000) and not told:
+        if (what, done) == ("Copying", 1000) and not told:
             told.append(True)
-            with closing(sqlite3.connect(tmp_path / "source.db")) as connection, connection:
-                connection.execute("PRAGMA foreign_keys = ON")
-                connection.execute("DELETE FROM tenants WHERE id = 7")
-                connection.execute("UPDATE messages SET content = 'new' WHERE session = 9")
-            talk(other, 302)
+            other.write(forget_and_say)
+            talk(other, 152)
 
-    copy(talked, opened("target.db"), progress)
+    def forget_and_say(connection: Connection) -> None:
+        connection.execute("DELETE FROM tenants WHERE id = 7", {})
+        connection.execute("UPDATE messages SET content = 'new' WHERE session = 9", {})
+
+    target = opened("target")
+    copy(talked, target, progress)
     assert told
-    assert rows_of_sqlite(tmp_path / "target.db") == rows_of_sqlite(tmp_path / "source.db")
+    assert rows_of(target.url) == rows_of(talked.url)
 
 
 def test_a_source_that_does_not_come_to_rest_is_said_to_change(
-    tmp_path: Path, opened: Open, talked: Database
+    opened: Open, talked: Database
 ) -> None:
-    other = opened("source.db")
-    target = opened("target.db")
+    other = opened("source")
+    target = opened("target")
     number = iter(range(1000))
 
     def progress(what: str, done: int, total: int) -> None:
@@ -145,35 +189,36 @@ def test_a_source_that_does_not_come_to_rest_is_said_to_change(
     with pytest.raises(StorageUnavailable, match="still being written: tenants changed"):
         copy(talked, target, progress)
     assert copy(talked, target).resumed
-    assert rows_of_sqlite(tmp_path / "target.db") == rows_of_sqlite(tmp_path / "source.db")
+    assert rows_of(target.url) == rows_of(talked.url)
 
 
 def test_a_finished_copy_is_verified_again_and_nothing_else_is_touched(
-    tmp_path: Path, opened: Open, talked: Database
+    opened: Open, talked: Database
 ) -> None:
-    target = opened("target.db")
+    target = opened("target")
     copy(talked, target)
     assert not copy(talked, target).resumed
     target.write(lambda connection: tenants.ensure(connection, "mine", 1))
-    before = rows_of_sqlite(tmp_path / "target.db")
+    before = rows_of(target.url)
     with pytest.raises(Conflict, match="holds something already, in tenants"):
         copy(talked, target)
-    assert rows_of_sqlite(tmp_path / "target.db") == before
+    assert rows_of(target.url) == before
 
 
+@only_files
 def test_what_is_no_installation_of_this_version_is_refused(
     tmp_path: Path, opened: Open, talked: Database
 ) -> None:
     with pytest.raises(Conflict, match="the same database"):
-        copy(talked, opened("source.db"))
+        copy(talked, opened("source"))
     with pytest.raises(SchemaOutOfDate, match="The source is not of this version's form"):
-        copy(opened("none.db"), opened("target.db"))
+        copy(opened("none"), opened("target"))
     assert not (tmp_path / "target.db").exists()
     with closing(sqlite3.connect(tmp_path / "foreign.db")) as connection, connection:
         connection.execute("CREATE TABLE notes (text TEXT)")
     with pytest.raises(StorageUnavailable, match=r"The target: .* another application"):
-        copy(talked, opened("foreign.db"))
-    old = opened("old.db")
+        copy(talked, opened("foreign"))
+    old = opened("old")
     old.upgrade()
     with closing(sqlite3.connect(tmp_path / "old.db")) as connection, connection:
         connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'm015_turns'")
@@ -181,6 +226,7 @@ def test_what_is_no_installation_of_this_version_is_refused(
         copy(talked, old)
 
 
+@only_files
 def test_a_table_that_only_one_side_has_is_not_left_behind(
     tmp_path: Path, opened: Open, talked: Database
 ) -> None:
@@ -188,4 +234,4 @@ def test_a_table_that_only_one_side_has_is_not_left_behind(
         connection.execute("CREATE TABLE later (id INTEGER PRIMARY KEY)")
         connection.execute("ALTER TABLE admins ADD COLUMN later TEXT")
     with pytest.raises(StorageUnavailable, match=r"only one of them has later, admins\.later"):
-        copy(talked, opened("target.db"))
+        copy(talked, opened("target"))
