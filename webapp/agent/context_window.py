@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from webapp.memory.capacity import recent
 from webapp.messages import Message
@@ -67,8 +68,12 @@ class ContextWindow:
         return replace(self, history=(*systems, *turns[starts[len(starts) // 2] :]))
 
 
+@lru_cache(maxsize=64)
 def _system(*contents: str) -> tuple[Message, ...]:
-    """One system message that says all of it; none when there is nothing to say."""
+    """One system message that says all of it; none when there is nothing to say.
+
+    Most turns are told the same. The message is not stored, so its id and time mean nothing.
+    """
     said = "\n\n".join(content for content in contents if content.strip())
     return (Message.system(said),) if said else ()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from webapp.chat.values import ChatAnswer, ChatTurn
@@ -23,6 +23,7 @@ from webapp.turns.lines import TurnLines
 
 KEPT_MS = 24 * 3600 * 1000
 MAX_KEY_CHARS = 255
+_NOTHING = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,12 @@ class RunningKeys:
         self._lines = lines
         self._name_of = name_of
 
-    @contextmanager
-    def hold(self, mark: Fingerprint | None) -> Iterator[None]:
+    def hold(self, mark: Fingerprint | None) -> AbstractContextManager[None]:
         """Holds the key for the block; `Conflict` when it is held already."""
-        if mark is None:
-            yield
-            return
+        return _NOTHING if mark is None else self._held(mark)
+
+    @contextmanager
+    def _held(self, mark: Fingerprint) -> Iterator[None]:
         line = self._name_of(mark.user_id)
         worker, body = self._lines.hold_key(line, mark.key, mark.body)
         if not worker:

@@ -93,7 +93,7 @@ class ChatService:
 
         Raises `TenantBlocked`, so that a blocked tenant learns that before a limit's refusal.
         """
-        with self._database.read() as connection:
+        with self._database.read_each() as connection:
             stored_id = self._user_ids.stored(turn.user_id)
             standing = tenants.standing(connection, stored_id, user_id=turn.user_id)
         if standing is None:

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -57,12 +58,17 @@ class _Json(logging.Formatter):
 
 class _Console(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        moment = time.strftime("%H:%M:%S", time.gmtime(record.created))
+        moment = _clock_time(int(record.created))
         fields = fields_of(record)
         trace = fields.pop("trace", None)
         words = [f"{moment}Z", record.levelname.ljust(7), record.getMessage()]
         words += [f"{name}={_plain(value)}" for name, value in fields.items()]
         return " ".join(words) + (f"\n{trace}" if trace else "")
+
+
+@lru_cache(maxsize=4)
+def _clock_time(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(second))
 
 
 def _plain(value: object) -> str:

@@ -46,6 +46,11 @@ class Database(Protocol):
         """Short reads of one moment: all statements inside see the same state."""
         ...
 
+    def read_each(self) -> AbstractContextManager[Connection]:
+        """Short reads, each of its own moment, which cost less: for a single statement whose rows
+        are all fetched."""
+        ...
+
     def write(self, work: Callable[[Connection], Result]) -> Result:
         """Runs `work` in a transaction and returns when its result is on disk.
 

@@ -35,7 +35,9 @@ class RequestBody:
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
         self._model = model
         self._options = dict(options)
-        self._head = _json({"model": model, **options})[1:-1]
+        self._heads = {
+            tools: self._head_without(frozenset(), tools=tools) for tools in (True, False)
+        }
         # The kinds of tools that an agent has are the same at each call: their text is kept.
         self._tools_text: tuple[Sequence[ToolSpec], str] = ((), "")
 
@@ -44,7 +46,7 @@ class RequestBody:
         tools = bool(request.tools) and TOOLS not in left_out
         messages = _messages(request.messages, left_out, tools=tools)
         form = _Form(left_out)
-        head = self._head if tools and not left_out else self._head_without(left_out, tools=tools)
+        head = self._head_without(left_out, tools=tools) if left_out else self._heads[tools]
         parts = [head, f'"messages":{_json([form.wire(message) for message in messages])}']
         if tools:
             parts.append(f'"tools":{self._tools(request.tools)}')
@@ -194,8 +196,8 @@ def _alternates(messages: Sequence[Message]) -> bool:
     return len(_alternating(messages)) == len(messages)
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+# `json.dumps` would make one at each call.
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _wire_tool(tool: ToolSpec) -> dict[str, Any]:

@@ -74,6 +74,9 @@ class SQLiteDatabase:
     def read(self) -> AbstractContextManager[sqlite3.Connection]:
         return self._readers.read()
 
+    def read_each(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._readers.read(one_moment=False)
+
     def read_long(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         def run() -> Result:
             with self.read() as connection:
