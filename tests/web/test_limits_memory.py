@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from limits import parse
 from limits.storage import storage_from_string
 
 from webapp.web.limits_memory import MemoryCounters
@@ -52,3 +53,18 @@ def test_a_wall_clock_that_is_set_neither_ends_nor_prolongs_a_window(
     monkeypatch.setattr("webapp.web.limits_memory.time.time", lambda: real() + jump)
     assert counters.incr("k", 60) == 2
     assert 0 < counters.get_expiry("k") - (real() + jump) <= 60
+
+
+def test_one_step_counts_all_limits_or_none_behind_the_full_one() -> None:
+    counters = MemoryCounters()
+    minute, day = parse("2/minute"), parse("3/day")
+
+    assert counters.take((minute, day), "turns", "alice")[:2] == (-1, 1)
+    assert counters.take((minute, day), "turns", "alice")[:2] == (-1, 2)
+    number, hits, left = counters.take((minute, day), "turns", "alice")
+    assert (number, hits) == (0, 2)
+    assert 0 < left <= 60
+    assert counters.get(day.key_for("turns", "alice")) == 2
+    assert counters.take((day,), "turns", "alice")[:2] == (-1, 3)
+    assert counters.take((day,), "turns", "alice")[:2] == (0, 3)
+    assert counters.take((minute, day), "turns", "bob")[:2] == (-1, 1)

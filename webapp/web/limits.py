@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Flask, current_app
@@ -55,6 +56,8 @@ class Limits:
         )
         self._here = FixedWindowRateLimiter(MemoryCounters())
         self._outage = Outage(self.limiter.storage.check)
+        # Memory is never away.
+        self._ask = _now if _is_here(self.limiter.storage) else self._outage.ask
 
     def require_turn(self, reference: str, own_limit: str | None) -> None:
         """Counts one turn of the tenant; `RateLimited` when it is one too many.
@@ -63,7 +66,7 @@ class Limits:
         """
         items = self._items(own_limit) if own_limit else self._default
         try:
-            taken = self._outage.ask(lambda: _take(self.limiter.limiter, items, "turns", reference))
+            taken = self._ask(lambda: _take(self.limiter.limiter, items, "turns", reference))
         except Away:
             self._outage.count_let_through()
             return
@@ -121,7 +124,7 @@ class _Taken:
 def _take(strategy: RateLimiter, items: tuple[RateLimitItem, ...], *who: str) -> _Taken:
     """Counts one hit in each, the shortest window first, until one is full."""
     storage = strategy.storage
-    if isinstance(storage, InOneStep):
+    if isinstance(storage, InOneStep | MemoryCounters):
         number, hits, left = storage.take(items, *who)
         item = items[max(number, 0)]
         return _Taken(item, number >= 0, item.amount - hits, left)
@@ -143,6 +146,14 @@ def _take_if_free(strategy: RateLimiter, item: RateLimitItem, *who: str) -> _Tak
 def _standing(strategy: RateLimiter, item: RateLimitItem, full: bool, *who: str) -> _Taken:
     stats = strategy.get_window_stats(item, *who)
     return _Taken(item, full, stats.remaining, stats.reset_time - time.time())
+
+
+def _is_here(storage: object) -> bool:
+    return isinstance(storage, MemoryCounters)
+
+
+def _now(work: Callable[[], _Taken]) -> _Taken:
+    return work()
 
 
 def limits() -> Limits:
