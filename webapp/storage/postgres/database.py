@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +64,10 @@ class PostgresDatabase:
         """See `Database.read`."""
         with self._reading(STATEMENT_SECONDS) as connection:
             yield connection
+
+    def read_each(self) -> AbstractContextManager[PostgresConnection]:
+        """See `Database.read_each`: the transaction begins with the statement anyway."""
+        return self.read()
 
     def write(self, work: Callable[[PostgresConnection], Result]) -> Result:
         """See `Database.write`; `work` may be run again when another transaction was in its way."""
