@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+import openai
 import pytest
 
 from tests.fakes import FakeModel, calls
@@ -110,6 +111,28 @@ def test_a_turn_ends_in_time_and_the_next_one_runs_at_once(name: str, streamed: 
         assert agent.run("quick", user_id="alice").content == "quick"
         assert time.monotonic() - began < LATE
         model.close()
+
+
+# A client that was handed in, or one behind a proxy, gives the body in pieces; it reads the rest of
+# HTTP by itself, within its own limits.
+BY_PIECES = ("silence", "body by bytes", "comments", "text", "empty events", "busy", "tools")
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", BY_PIECES)
+def test_a_turn_over_another_client_ends_in_time(name: str, streamed: bool) -> None:
+    with (
+        raw_server(answers_then(SLOW[name])) as server,
+        openai.OpenAI(api_key="k", base_url=server.base_url, max_retries=50, timeout=5) as client,
+    ):
+        agent = Agent(name="a", model=OpenAIModel("m", client=client), max_loops=100,
+                      toolkits=[Toolkit("t", [now])], turn_timeout=TURN_SECONDS)  # fmt: skip
+        began = time.monotonic()
+        with pytest.raises(ModelError if name in OTHER_ERRORS else ModelTimeout):
+            play(agent, streamed)
+        assert time.monotonic() - began < TURN_SECONDS + LATE
+        assert agent.memory.size(user_id="alice") == 0
+        assert agent.run("quick", user_id="alice").content == "quick"
 
 
 def play(agent: Agent, streamed: bool) -> None:

@@ -26,7 +26,7 @@ from webapp.agent.completions.reading import BROKE_OFF, UNREADABLE, Stream, read
 from webapp.agent.completions.refusals import Part, Refusals, told
 from webapp.agent.completions.request import RequestBody
 from webapp.agent.http.address import whole_address
-from webapp.agent.http.body import Unusable
+from webapp.agent.http.body import Unusable, in_time
 from webapp.agent.http.call import Call
 from webapp.agent.http.head import Head
 from webapp.agent.http.response import Response
@@ -242,7 +242,7 @@ class OpenAIModel:
     def _send(self, method: str, tries: Tries, content: bytes, call: Call) -> Response:
         """One try. Raises the kinds of `httpx2.TransportError`."""
         if self._transport is None:
-            return self._send_by_client(method, tries, content, streaming=call.streaming)
+            return self._send_by_client(method, tries, content, call)
         key = (method, tries.url, self._client.api_key, tries.elsewhere)
         head = self._heads.get(key)
         if head is None:
@@ -265,11 +265,16 @@ class OpenAIModel:
             },
         )
 
-    def _send_by_client(
-        self, method: str, tries: Tries, content: bytes, *, streaming: bool
-    ) -> Response:
-        # The client's own retries would sleep past every deadline.
-        options: Any = {"max_retries": 0, "headers": {"Content-Type": "application/json"}}
+    def _send_by_client(self, method: str, tries: Tries, content: bytes, call: Call) -> Response:
+        # The client's own retries would sleep past every deadline, and its time-outs bound each
+        # wait alone: a body comes in pieces, so that the call can end between two of them.
+        timeout = _timeout(self._client)
+        call.begin(timeout.read)
+        options: Any = {
+            "max_retries": 0,
+            "headers": {"Content-Type": "application/json"},
+            "timeout": _within(timeout, call.left),
+        }
         if tries.elsewhere:
             ours = (*self._client.default_headers, *self._client.auth_headers)
             options["headers"] |= {
@@ -282,7 +287,7 @@ class OpenAIModel:
                 found = self._client.get(tries.url, cast_to=kind, options=options)
             else:
                 found = self._client.post(
-                    tries.url, content=content, cast_to=kind, options=options, stream=streaming
+                    tries.url, content=content, cast_to=kind, options=options, stream=True
                 )
         except openai.APIStatusError as error:
             found = error.response
@@ -293,11 +298,19 @@ class OpenAIModel:
             raise (httpx2.ReadTimeout if late else httpx2.ReadError)("no answer") from error
         except (openai.OpenAIError, httpx2.StreamError, httpx2.DecodingError) as error:
             raise ModelError("The model failed.") from error
-        if streaming and found.is_success:
-            return Response(
-                found.status_code, found.headers, pieces=found.iter_bytes(), close=found.close
-            )
-        return Response(found.status_code, found.headers, found.content)
+        if method == "GET" or not found.is_success:
+            return Response(found.status_code, found.headers, found.content)
+        call.sent = call.taken = True
+        pieces = in_time(found.iter_bytes(), call)
+        if call.streaming:
+            call.heard()
+            return Response(found.status_code, found.headers, pieces=pieces, close=found.close)
+        try:
+            return Response(found.status_code, found.headers, b"".join(pieces))
+        except (httpx2.StreamError, httpx2.DecodingError) as error:
+            raise ModelError("The model failed.") from error
+        finally:
+            found.close()
 
 
 def _client(**given: Any) -> openai.OpenAI:
@@ -345,6 +358,17 @@ def _http_client(timeout: float, transport: KeptAliveTransport | None) -> httpx2
 def _timeout(client: openai.OpenAI) -> httpx2.Timeout:
     timeout: Any = client.timeout
     return timeout if isinstance(timeout, httpx2.Timeout) else httpx2.Timeout(timeout)
+
+
+def _within(timeout: httpx2.Timeout, left: float | None) -> httpx2.Timeout:
+    """No wait longer than the call has time left."""
+    if left is None:
+        return timeout
+    names = ("connect", "read", "write", "pool")
+    given = {name: getattr(timeout, name) for name in names}
+    return httpx2.Timeout(
+        **{name: left if each is None else min(each, left) for name, each in given.items()}
+    )
 
 
 def _is_late(error: httpx2.TransportError) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import httpx2
 
@@ -96,6 +96,18 @@ class Body:
             return next(self._pieces, None) is None and self._answer.is_reusable
         except (BadAnswer, OSError):
             return False
+
+
+def in_time(pieces: Iterable[bytes], call: Call) -> Iterator[bytes]:
+    """The body that somebody else reads, bounded by the call's time and in its size."""
+    total = 0
+    for piece in pieces:
+        if call.is_over():
+            raise ended(call)
+        total += len(piece)
+        if total > MAX_ANSWER_BYTES:
+            raise Unusable("the answer is too large")
+        yield piece
 
 
 def ended(call: Call) -> httpx2.TransportError:
