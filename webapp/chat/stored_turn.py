@@ -18,6 +18,7 @@ from webapp.errors import TenantBlocked
 from webapp.memory.history.store import history
 from webapp.messages import Message
 from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
 from webapp.tenant_data.storing import store_turn
 from webapp.tenants import store as tenants
 from webapp.turns import Place
@@ -62,6 +63,7 @@ class StoredTurn:
         with self._storage.database.read() as connection:
             tenant = tenants.number_of(connection, self._stored_id)
             if tenant is not None:
+                narrow(connection, tenant)
                 now_ms = self._storage.clock.now_ms()
                 self.answer = first_answer(connection, tenant, self._mark, self._turn, now_ms)
 
@@ -79,6 +81,7 @@ class StoredTurn:
             if standing is not None:
                 if standing.blocked:
                     raise blocked()
+                narrow(connection, standing.number)
                 now_ms = storage.clock.now_ms()
                 require_budget(connection, standing, storage.limits.token_budget, now_ms)
                 messages = history(
@@ -112,6 +115,7 @@ class StoredTurn:
         record = storage.records.of(turn, self._spent)
 
         def work(connection: Connection) -> None:
+            narrow(connection, tenant)
             place.require_held(connection)
             store_turn(
                 connection,

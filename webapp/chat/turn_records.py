@@ -12,6 +12,7 @@ from webapp.chat.values import ChatTurn
 from webapp.clock import Clock
 from webapp.errors import ClientGone, StorageUnavailable, SwitchboardError
 from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
 from webapp.tenant_data.storing import store_request
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids.forms import UserIds
@@ -88,6 +89,7 @@ class TurnRecords:
             number = spent.tenant or tenants.ensure(
                 connection, stored_id, record.at_ms, user_id=turn.user_id
             )
+            narrow(connection, number)
             store_request(connection, number, record)
 
         try:

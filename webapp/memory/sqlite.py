@@ -21,6 +21,7 @@ from webapp.memory.history.store import history
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
 from webapp.storage import Connection, Database, open_database
+from webapp.storage.narrowing import narrow
 from webapp.storage.slices import in_slices
 from webapp.tenants import store as tenants
 from webapp.tenants.counters import store as counters
@@ -68,6 +69,7 @@ class SQLiteMemory:
 
         def work(connection: Connection) -> None:
             number = tenants.ensure(connection, stored_id, now, user_id=user_id)
+            narrow(connection, number)
             growth = store.append(connection, number, session, messages, self.max_size, now)
             counters.count_messages(connection, number, growth.added if growth else 0, now)
 
@@ -77,20 +79,29 @@ class SQLiteMemory:
         stored_id, session = self._stored_id(user_id), check_session_id(session_id)
         with self._database.read() as connection:
             number = tenants.number_of(connection, stored_id)
-            return [] if number is None else history(connection, number, session)
+            if number is None:
+                return []
+            narrow(connection, number)
+            return history(connection, number, session)
 
     def size(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> int:
         stored_id, session = self._stored_id(user_id), check_session_id(session_id)
         with self._database.read() as connection:
             number = tenants.number_of(connection, stored_id)
-            return 0 if number is None else store.size(connection, number, session)
+            if number is None:
+                return 0
+            narrow(connection, number)
+            return store.size(connection, number, session)
 
     def clear(self, user_id: str = "") -> int:
         stored_id = self._stored_id(user_id)
 
         def step(connection: Connection) -> ClearedPart:
             number = tenants.number_of(connection, stored_id)
-            return ClearedPart() if number is None else clear_part(connection, number)
+            if number is None:
+                return ClearedPart()
+            narrow(connection, number)
+            return clear_part(connection, number)
 
         return self._in_slices(step)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
 from webapp.storage.slices import ROWS
 from webapp.tenant_data.forgetting import (
     NOTHING,
@@ -97,6 +98,7 @@ def _forget_few(
     def work(connection: Connection) -> Cleanup:
         done = Cleanup()
         for tenant in few:
+            narrow(connection, tenant.number)
             part = forget_part(connection, tenant.number, inactive_since=before_ms)
             if part is not None:
                 # One that has grown since it was read is finished by the next clean-up.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from webapp.memory.clearing.parts import ClearedPart, clear_all_part, clear_part
 from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
 from webapp.storage.slices import in_slices
 from webapp.tenants.notes import Audit, AuditNote
 
@@ -26,6 +27,7 @@ def clear(database: Database, find: Find, audit: Audit | None) -> int | None:
         number = find(connection)
         if number is None:
             return None
+        narrow(connection, number)
         part = clear_part(connection, number)
         if audit is not None:
             if part.finished:

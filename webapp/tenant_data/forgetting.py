@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from webapp.memory.clearing.parts import clear_part
 from webapp.memory.sessions import store as sessions
 from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
 from webapp.storage.slices import ROWS, in_slices
 from webapp.tenant_data.clearing import Find
 from webapp.tenants import store as tenants
@@ -93,6 +94,7 @@ def forget(
         number = find(connection)
         if number is None:
             return None
+        narrow(connection, number)
         part = forget_part(connection, number, inactive_since=inactive_since)
         if part is None:
             return None

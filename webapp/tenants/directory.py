@@ -13,6 +13,7 @@ from typing import Any
 from webapp.clock import Clock
 from webapp.errors import NotFound
 from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
 from webapp.tenants import rows, store
 from webapp.tenants.activity import store as activity
 from webapp.tenants.listing.query import TenantQuery
@@ -88,9 +89,14 @@ class TenantDirectory:
     ) -> TenantRow:
         """Changes what is given and nothing else; raises `NotFound` or `InvalidInput`."""
         change.check()
-        return self._database.write(
-            lambda connection: self._update(connection, user_id, change, audit)
-        )
+
+        def work(connection: Connection) -> TenantRow:
+            number = store.number_of(connection, self._user_ids.stored(user_id))
+            if number is not None:
+                narrow(connection, number)
+            return self._update(connection, user_id, change, audit)
+
+        return self._database.write(work)
 
     def block_each(
         self, user_ids: Sequence[str], blocked: bool, *, audit: Audit | None = None

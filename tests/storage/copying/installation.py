@@ -104,7 +104,8 @@ def rows_of_sqlite(path: Path) -> Rows:
 
 
 def rows_of_postgres(url: str) -> Rows:
-    with psycopg.connect(url) as connection:
+    # Who says nothing sees no tenant's rows.
+    with psycopg.connect(url, options="-c switchboard.tenant=*") as connection:
         names = connection.execute(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         ).fetchall()

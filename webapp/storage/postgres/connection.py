@@ -24,6 +24,10 @@ class PostgresConnection:
         """Whether anything was done in the unit of work so far."""
         return self.link.in_transaction
 
+    def narrow(self, tenant: int) -> None:
+        """See storage/narrowing.py."""
+        self.link.narrow(tenant)
+
     def execute(self, sql: str, parameters: Mapping[str, Any] = _NOTHING, /) -> Outcome:
         """See `Connection.execute`."""
         return self.link.execute(sql, parameters)

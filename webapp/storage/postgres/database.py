@@ -210,8 +210,9 @@ class PostgresDatabase:
     ) -> int:
         """See `Database.back_up`: PostgreSQL brings its own program for it."""
         raise ConfigurationError(
-            "PostgreSQL is backed up by its own programs: pg_dump --format=custom for one moment,"
-            " or pgBackRest and the like to be able to go back to any."
+            "PostgreSQL is backed up by its own programs: for one moment by"
+            " PGOPTIONS='-c switchboard.tenant=*' pg_dump --enable-row-security --format=custom,"
+            " or by pgBackRest and the like to be able to go back to any."
         )
 
     def compact(self) -> None:

@@ -44,6 +44,11 @@ def doubts(connection: PostgresConnection) -> list[str]:
         for name, what in _SETTINGS.items()
         if connection.execute(f"SELECT current_setting('{name}')").fetchone()[0] == "off"
     ]
+    if _passes_the_wall(connection):
+        found.append(
+            "its role is a superuser or has BYPASSRLS, so row-level security, the second wall"
+            " between tenants, does not hold; let a role without either own the database"
+        )
     if not _has_extension(connection, "pg_trgm"):
         found.append(
             "the extension pg_trgm is missing, so a search for part of a user id reads every id;"
@@ -51,6 +56,13 @@ def doubts(connection: PostgresConnection) -> list[str]:
             " db upgrade"
         )
     return found
+
+
+def _passes_the_wall(connection: PostgresConnection) -> bool:
+    found = connection.execute(
+        "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+    )
+    return bool(found.fetchone()[0])
 
 
 def _has_extension(connection: PostgresConnection, name: str) -> bool:

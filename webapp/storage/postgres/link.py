@@ -35,7 +35,13 @@ _Key = tuple[bytes, tuple[int, ...]]
 _READ = select.POLLIN | select.POLLHUP | select.POLLERR
 _BOTH = _READ | select.POLLOUT
 _INT8, _FLOAT8, _BYTEA, _TEXT, _INT8S, _TEXTS = 20, 701, 17, 25, 1016, 1009
-_IDLE = f"set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', "
+# What every unit of work needs, and whose rows it sees: everyone's, unless it is narrowed. What is
+# set for a transaction (`true`) is '' behind it, and with '' no tenant's row is seen.
+_SETTINGS = (
+    f"SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', {{0}}),"
+    " set_config('switchboard.tenant', '*', {0})"
+)
+_NARROW = "SELECT set_config('switchboard.tenant', :tenant, true)"
 
 
 class _Whole(psycopg.adapt.Loader):
@@ -81,6 +87,7 @@ class Link:
         self._uses: dict[_Key, int] = {}
         self._prepared: dict[_Key, bytes] = {}
         self._opening: list[bytes] = []
+        self._narrowed_to: int | None = None
         self._owed = False
         self.deadline: float | None = None
         self.born = time.monotonic()
@@ -96,10 +103,16 @@ class Link:
         """Begins a transaction with the next statement, and with no question of its own."""
         self._opening = [mode.encode()]
         if not self._direct:
-            self._opening.append(f"SELECT {_IDLE}true)".encode())
+            self._opening.append(_SETTINGS.format("true").encode())
+
+    def narrow(self, tenant: int) -> None:
+        """Shows the rest of the transaction the rows of one tenant alone; it goes with the next
+        statement."""
+        self._narrowed_to = tenant
 
     def commit(self) -> None:
         """Returns when the server has stored everything."""
+        self._narrowed_to = None
         if self._opening:
             self._opening = []
             return
@@ -107,6 +120,7 @@ class Link:
 
     def leave(self) -> None:
         """Ends a transaction that has only read; the server's answer is read with the next one."""
+        self._narrowed_to = None
         if self._opening:
             self._opening = []
         elif self._pg.transaction_status == TransactionStatus.INTRANS:
@@ -116,7 +130,7 @@ class Link:
 
     def take_back(self) -> None:
         """Ends the transaction without its writes."""
-        self._opening = []
+        self._opening, self._narrowed_to = [], None
         if self._pg.transaction_status != TransactionStatus.IDLE:
             self._require(self._exchange([self._plain(b"ROLLBACK")])[-1])
 
@@ -208,14 +222,17 @@ class Link:
         found = self._outcome(self._exchange([self._plain(b"SELECT pg_backend_pid()")]))
         if found.fetchone()[0] != self._pg.backend_pid:
             return False
-        self._exchange([self._plain(f"SELECT {_IDLE}false)".encode())])
+        self._exchange([self._plain(_SETTINGS.format("false").encode())])
         return True
 
     # -- sending and reading --------------------------------------------------------------------
 
     def _opened(self) -> list[Send]:
-        opening, self._opening = self._opening, []
-        return [self._plain(sql) for sql in opening]
+        sends = [self._plain(sql) for sql in self._opening]
+        if self._narrowed_to is not None:
+            sends += self._sends(statement_of(_NARROW), {"tenant": str(self._narrowed_to)})
+        self._opening, self._narrowed_to = [], None
+        return sends
 
     def _plain(self, sql: bytes) -> Send:
         return lambda: self._pg.send_query_params(sql, None)

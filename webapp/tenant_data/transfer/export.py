@@ -19,6 +19,7 @@ from webapp.memory.paging.store import Position, message_page
 from webapp.memory.sessions import store as sessions
 from webapp.periods import iso_utc
 from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
 from webapp.tenants import store as tenants
 from webapp.tenants.counters import store as counters
 from webapp.tenants.fields import tenant_fields
@@ -53,6 +54,7 @@ def export_lines(
     )
     # The counters and the sums, which must agree, are of one moment.
     with database.read() as connection:
+        narrow(connection, tenant.number)
         now = tenants.find_number(connection, tenant.number) or tenant
         latest = counters.latest(connection, tenant.number)
         sums = all_of(connection, tenant.number)
@@ -106,6 +108,7 @@ def _messages(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
     after: Position | None = None
     while True:
         with database.read() as connection:
+            narrow(connection, tenant)
             page = message_page(connection, tenant, None, _PAGE, after=after)
         for stored in page:
             yield {"type": "message", **message_fields(stored)}
@@ -134,6 +137,7 @@ def _rows(database: Database, read: _Page, tenant: int) -> Iterator[tuple[Any, .
     last = _FIRST
     while True:
         with database.read() as connection:
+            narrow(connection, tenant)
             page = read(connection, tenant, last, _PAGE)
         yield from page
         if len(page) < _PAGE:

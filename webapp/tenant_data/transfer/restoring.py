@@ -14,6 +14,7 @@ from typing import Any
 from webapp.errors import Conflict
 from webapp.memory.sessions import store as sessions
 from webapp.storage import Connection
+from webapp.storage.narrowing import narrow
 from webapp.tenant_data.storing import store_messages
 from webapp.tenant_data.transfer.reading import Contents, ms
 from webapp.tenant_data.transfer.shapes import Session, Tenant
@@ -50,6 +51,7 @@ def store_import(
     Sessions longer than `cap` (0: any length) keep their newest turns.
     """
     number, made = store.make(connection, stored_id, now_ms, user_id=user_id)
+    narrow(connection, number)
     store.hold(connection, number)
     kept = _put_sessions(connection, number, contents, now_ms, cap)
     if made:

@@ -6,6 +6,7 @@ from flask import Response
 from pydantic import Field
 
 from webapp.errors import Forbidden, NotFound
+from webapp.storage.narrowing import narrow
 from webapp.usage.figures import EVERYONE
 from webapp.usage.metrics import metrics_fields
 from webapp.usage.summary import summary
@@ -40,5 +41,7 @@ def all_metrics() -> Response:
 def _metrics(tenant: int) -> Response:
     window = window_named(bind_query(MetricsQuery).window)
     with services().database.read() as connection:
+        if tenant != EVERYONE:
+            narrow(connection, tenant)
         figures = summary(connection, tenant, window, services().clock.now_ms())
     return answer(Figures, metrics_fields(figures))

@@ -14,6 +14,7 @@ from webapp.ids import check_user_id
 from webapp.memory.fields import message_fields, session_fields
 from webapp.memory.paging.conversation import ConversationPage, Place, conversation
 from webapp.memory.sessions.store import sessions_of
+from webapp.storage.narrowing import narrow
 from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import (
     DEFAULT_SORT,
@@ -151,6 +152,7 @@ def list_messages(user_id: str) -> Response:
     page = ConversationPage(())
     if number is not None:
         with services().database.read() as connection:
+            narrow(connection, number)
             page = conversation(
                 connection, number, asked.session_id, limit=asked.limit, place=place
             )
@@ -165,6 +167,7 @@ def list_sessions(user_id: str) -> Response:
     sessions = []
     if number is not None:
         with services().database.read() as connection:
+            narrow(connection, number)
             sessions = sessions_of(connection, number)
     return answer(SessionList, {"sessions": map(session_fields, sessions)})
 

@@ -272,9 +272,31 @@ CREATE UNLOGGED TABLE turn_keys (
 CREATE INDEX turn_keys_of_worker ON turn_keys (worker);
 """
 
+# A unit of work sees everyone's rows ('*') or one tenant's (its number), see storage/narrowing.py;
+# with nothing set it sees none. The questions are asked once a statement, not once a row. FORCE:
+# the application's role owns the tables, and an owner would not be asked.
+_WALL = """
+ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+CREATE POLICY of_tenant ON {table} USING (
+    (SELECT current_setting('switchboard.tenant', true) = '*')
+    OR {tenant} = (
+        SELECT CAST(NULLIF(NULLIF(current_setting('switchboard.tenant', true), '*'), '') AS BIGINT)
+    )
+);
+"""
+_TENANT_OF = {
+    "tenants": "id",
+    **dict.fromkeys(
+        ("sessions", "messages", "idempotency", "requests", "usage", "refusals"), "tenant_id"
+    ),
+}
+_WALLS = "".join(_WALL.format(table=table, tenant=column) for table, column in _TENANT_OF.items())
+
 STEPS = (
     ("p001_tables", _TENANTS + _CONVERSATIONS + _USAGE + _BUCKETS + _ACCOUNTS),
     # After a step of this ending the audit log is sealed for the first time; see services.py.
     ("p002_audit_head", _AUDIT),
     ("p003_turn_lines", _TURN_LINES),
+    ("p004_row_level_security", _WALLS),
 )

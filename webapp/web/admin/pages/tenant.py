@@ -15,6 +15,7 @@ from webapp.memory.paging.conversation import ConversationPage, Place, conversat
 from webapp.memory.sessions.store import sessions_of
 from webapp.periods import DAY_MS, month_span
 from webapp.storage import Connection
+from webapp.storage.narrowing import narrow
 from webapp.tenants.rows import TenantRow
 from webapp.usage.store import latest_requests
 from webapp.usage.summary import summary
@@ -55,6 +56,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
     query = bind_page(TenantQuery)
     row, window, now = services().directory.get(user_id), WINDOWS[query.window], _now()
     with services().database.read() as connection:
+        narrow(connection, row.number)
         usage = summary(connection, row.number, window, now)
         shown = visitor().may(Permission.READ_CONVERSATIONS)
         sessions = sessions_of(connection, row.number, SESSIONS) if shown else []
@@ -97,6 +99,7 @@ def conversation_page(user_id: str) -> ResponseReturnValue:
     row = services().directory.get(user_id)
     place = read_cursor(query.cursor, Place, "messages", row.number, query.session_id)
     with services().database.read() as connection:
+        narrow(connection, row.number)
         talk = _talk(connection, row, query.session_id, place)
     return render_template(
         "admin/conversation.html",
