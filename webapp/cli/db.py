@@ -8,18 +8,19 @@ from pathlib import Path
 
 import click
 
-from webapp.cli import db_copy, user_ids
+from webapp.cli import db_copy, db_restore, user_ids
 from webapp.cli.output import examples
 from webapp.services import build_services
 from webapp.settings import load_settings
 from webapp.storage import open_database
+from webapp.storage.restoring import require_file
 
 
 @click.group(
     name="db", epilog=examples("switchboard db upgrade", "switchboard db backup backup.db")
 )
 def command() -> None:
-    """Make or migrate the database's schema; back it up; copy it; encrypt user ids."""
+    """Make or migrate the database's schema; back up, restore or copy it; encrypt user ids."""
 
 
 @command.command(epilog=examples("switchboard db upgrade"))
@@ -37,10 +38,12 @@ def upgrade() -> None:
 def backup(file: Path) -> None:
     """Copies the database into FILE while it is in use, and examines the copy.
 
-    FILE must not be there yet; it is for its owner alone. To restore it: stop every server, put
-    FILE in the place of the database, and move the database's -wal and -shm files away.
+    FILE must not be there yet; it is for its owner alone. `switchboard db restore FILE` puts it
+    back.
     """
-    database = open_database(load_settings().values.database_url)
+    url = load_settings().values.database_url
+    require_file(url)
+    database = open_database(url)
     try:
         with click.progressbar(length=1, label="Copying", file=sys.stderr) as bar:
 
@@ -55,4 +58,5 @@ def backup(file: Path) -> None:
 
 
 command.add_command(db_copy.command)
+command.add_command(db_restore.command)
 command.add_command(user_ids.command)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from webapp.errors import Conflict, NotFound, StorageUnavailable
@@ -33,18 +33,31 @@ def back_up(source: Path, target: Path, progress: Progress | None = None) -> int
         unfinished.unlink(missing_ok=True)
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         try:
-            with translated():
+            with _room_for(target), translated():
                 _copy(source, unfinished, progress)
-            _last_on_disk(unfinished)
+            last_on_disk(unfinished)
             os.link(unfinished, target)  # unlike a renaming, it never takes another file's place
         finally:
             unfinished.unlink(missing_ok=True)
-        _last_on_disk(target.parent)
+        last_on_disk(target.parent)
     except FileExistsError:
         raise Conflict(f"{target} is there already; name another file.") from None
     except OSError as error:
         raise StorageUnavailable(f"{target} cannot be written: {error.strerror}.") from error
     return target.stat().st_size
+
+
+@contextmanager
+def _room_for(target: Path) -> Iterator[None]:
+    """It is the copy's disk that is full: nothing is written to the database."""
+    try:
+        yield
+    except StorageUnavailable as error:
+        if error.part == "full":
+            raise StorageUnavailable(
+                f"The disk of {target.parent} is full; no backup was made.", part="full"
+            ) from error
+        raise
 
 
 def _copy(source: Path, target: Path, progress: Progress | None) -> None:
@@ -64,7 +77,8 @@ def _copy(source: Path, target: Path, progress: Progress | None) -> None:
         raise StorageUnavailable(f"The copy is not whole, so it was not kept: {found[0]}")
 
 
-def _last_on_disk(path: Path) -> None:
+def last_on_disk(path: Path) -> None:
+    """Returns when the file, or the names in the folder, would outlast a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

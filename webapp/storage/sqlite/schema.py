@@ -21,6 +21,7 @@ class SchemaState:
     pending: tuple[str, ...]
     unknown: tuple[str, ...] = ()
     foreign: bool = False
+    empty: bool = False
 
 
 def schema_state(connection: sqlite3.Connection) -> SchemaState:
@@ -33,7 +34,7 @@ def schema_state(connection: sqlite3.Connection) -> SchemaState:
         )
     }
     if not tables:
-        return SchemaState(known)
+        return SchemaState(known, empty=True)
     if _RECORD not in tables:
         return SchemaState(known, foreign=True)
     taken = {

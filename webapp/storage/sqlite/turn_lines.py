@@ -263,6 +263,12 @@ class SQLiteTurnLines:
             os.close(lock)
 
 
+def anybody_stands_in_line(database: Path) -> bool:
+    """Whether a process lives that had a turn with this database."""
+    pattern = f"{escape(database.name)}-turns.[0-9]*.lock"
+    return any(map(_is_locked, database.absolute().parent.glob(pattern)))
+
+
 def _is_locked(path: Path) -> bool:
     """Whether the process whose lock this is has it still."""
     try:

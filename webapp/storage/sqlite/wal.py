@@ -159,6 +159,15 @@ def require_own(path: Path) -> None:
         )
 
 
+def is_readable(path: Path) -> bool:
+    """Whether file and log together begin as a database; changes neither."""
+    try:
+        _seen(path, "mode=ro")
+    except sqlite3.Error:
+        return False
+    return True
+
+
 def _is_own(path: Path, log: str) -> bool:
     try:
         alone, alone_cookie = _seen(path, "immutable=1")

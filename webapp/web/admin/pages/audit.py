@@ -48,6 +48,7 @@ ACTIONS = (
     "remove_admin",
     "make_sign_in_link",
     "seal_audit_log",
+    "restore_database",
     "sign_in",
     "sign_out",
     "sign_out_everywhere",
