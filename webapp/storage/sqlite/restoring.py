@@ -22,6 +22,7 @@ from webapp.storage.sqlite.failures import is_busy
 from webapp.storage.sqlite.file import free_bytes
 from webapp.storage.sqlite.schema import schema_state
 from webapp.storage.sqlite.turn_lines import anybody_stands_in_line
+from webapp.storage.steps import in_the_way
 
 MAGIC = b"SQLite format 3\x00"
 CHUNK = 1024 * 1024
@@ -137,10 +138,11 @@ def _examine(staged: Path, source: Path) -> None:
                 raise _refused(source, "is an empty database")
             if state.foreign:
                 raise _refused(source, "is a database of another application")
-            if state.unknown:
+            newer = in_the_way(state.unknown)
+            if newer:
                 raise _refused(
                     source,
-                    f"was made by a newer version of Switchboard ({state.unknown[-1]}); restore it"
+                    f"was made by a newer version of Switchboard ({newer[-1]}); restore it"
                     " with that version or a newer one",
                 )
             found = faults(connection, seconds=0, thorough=True)
