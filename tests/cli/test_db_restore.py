@@ -10,6 +10,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def make(path: Path, *users: str) -> Path:
     database = SQLiteDatabase(path)
     database.upgrade()
     for user in users:
-        database.write(lambda connection, user=user: store.ensure(connection, user, 1))
+        database.write(partial(store.ensure, stored_id=user, now_ms=1))
     database.close()
     return path
 
