@@ -6,16 +6,24 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from os import urandom
 from typing import Any, Literal, cast
-from uuid import uuid4
 
 Role = Literal["system", "user", "assistant", "tool"]
+_UUID_RANDOM = ~(0xF000 << 64) & ~(0xC000 << 48)
+_UUID_VERSION_4 = (0x4000 << 64) | (0x8000 << 48)
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+
+
+def random_uuid() -> str:
+    """A random UUID (RFC 9562, version 4) as text; `str(uuid4())` takes twice as long."""
+    digits = f"{int.from_bytes(urandom(16), 'big') & _UUID_RANDOM | _UUID_VERSION_4:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def new_message_id() -> str:
     """A fresh id, `msg-` and a random UUID."""
-    return f"msg-{uuid4()}"
+    return f"msg-{random_uuid()}"
 
 
 def now_ms() -> int:

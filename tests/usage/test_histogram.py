@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -65,3 +66,11 @@ def test_old_latencies_fade() -> None:
         counts = histogram.with_latency(counts, latency)
     assert sum(counts.values()) <= histogram.REMEMBERED
     assert percentile(counts, 0.5) == value_of(bucket_of(500))
+
+
+def test_what_is_written_is_read_again() -> None:
+    counts = {0: 3, 17: 1, histogram.LAST_BUCKET: 2}
+    assert histogram.read(histogram.write(counts)) == counts
+    assert json.loads(histogram.write(counts)) == {"0": 3, "17": 1, "158": 2}
+    assert histogram.read('{"17": 1, "20": 4}') == {17: 1, 20: 4}  # as json writes it
+    assert histogram.read("{}") == {}

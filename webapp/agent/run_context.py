@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NoReturn
-from uuid import uuid4
 
 from webapp.agent.meter import Meter
 from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
 from webapp.ids import DEFAULT_SESSION
+from webapp.messages import random_uuid
 from webapp.turns import Cancellation
 
 _NO_STATE: Mapping[str, Any] = MappingProxyType({})
@@ -24,7 +24,7 @@ def no_state() -> Mapping[str, Any]:
 
 def new_run_id() -> str:
     """A fresh id, `run-` and a random UUID."""
-    return f"run-{uuid4()}"
+    return f"run-{random_uuid()}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ A turn is its messages (`memory`), the tenant's counters (`tenants`) and the req
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from webapp.errors import Conflict
@@ -79,9 +78,8 @@ def store_request(
         return False
     latencies, p95 = before.latencies, before.p95_ms
     if record.timed:
-        counts = {int(bucket): count for bucket, count in json.loads(latencies).items()}
-        counts = histogram.with_latency(counts, record.latency_ms)
-        latencies, p95 = json.dumps(counts), histogram.percentile(counts, 0.95) or 0
+        counts = histogram.with_latency(histogram.read(latencies), record.latency_ms)
+        latencies, p95 = histogram.write(counts), histogram.percentile(counts, 0.95) or 0
     day = day_number(record.at_ms)
     month = day // 100
     other_day, other_month = before.budget_day != day, before.budget_month != month

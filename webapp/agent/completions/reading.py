@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from webapp.agent.completions.answer import Answer, SaidFailure
 from webapp.agent.completions.events import EventReader, objects
@@ -38,7 +38,7 @@ def read_whole(body: bytes, charset: str | None, known: Container[str]) -> Model
     ended = True
     try:
         try:
-            answer.take(json.loads(body), bare=True)
+            answer.take(_json(body), bare=True)
         except (ValueError, AttributeError):
             found, reader = objects(body, charset)
             ended = reader.ended or reader.bare
@@ -51,6 +51,13 @@ def read_whole(body: bytes, charset: str | None, known: Container[str]) -> Model
     except UNREADABLE_KINDS as error:
         raise ModelError(UNREADABLE) from error
     return _reply(answer, ended=ended)
+
+
+def _json(body: bytes) -> Any:
+    # An ASCII brace and no NUL behind it is UTF-8, which `loads` would find out in six steps.
+    if body[:1] == b"{" and body[1:2] != b"\0":
+        return json.loads(str(body, "utf-8", "surrogatepass"))
+    return json.loads(body)
 
 
 class Stream:

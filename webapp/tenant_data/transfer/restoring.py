@@ -20,6 +20,7 @@ from webapp.tenant_data.transfer.reading import Contents, ms
 from webapp.tenant_data.transfer.shapes import Session, Tenant
 from webapp.tenants import store
 from webapp.tenants.counters import store as counters
+from webapp.usage import histogram
 from webapp.usage.of_tenant import store as usage
 
 
@@ -116,7 +117,7 @@ def _tenant_values(tenant: Tenant, now_ms: int) -> dict[str, Any]:
         "created_at": created,
         "last_active_at": active,
         "blocked_at": blocked_at,
-        "latency_histogram": json.dumps(tenant.latency_histogram),
+        "latency_histogram": histogram.write(tenant.latency_histogram),
         "budget_day": tenant.budget.day,
         "day_tokens": tenant.budget.day_tokens,
         "budget_month": tenant.budget.month,
