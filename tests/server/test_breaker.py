@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,7 +195,29 @@ def test_clients_that_hang_up_open_nothing(server: Server, health: Health) -> No
     assert state_of(server) == "ok"
 
 
-def test_nobody_listens_there_until_somebody_does(tmp_path: Any) -> None:
+def test_a_server_that_recovers_is_tried_once_a_pause_by_each_worker(
+    model: Upstream, health: Health, tmp_path: Path
+) -> None:
+    server = Server(tmp_path, free_port(), model.base_url, {"MODEL_MAX_RETRIES": "0"})
+    server.settings["MODEL_BREAKER_PAUSE"] = f"{PAUSE}s"
+    try:
+        server.serve("--workers", "2")
+        health.ill = "unavailable"
+        while "2 of 2 workers" not in server.request("GET", "/readyz").body.decode():
+            ask(server, 20)
+        began, asked = time.monotonic(), health.asked
+        while time.monotonic() - began < 2.5 * PAUSE:
+            ask(server, 20)
+        assert health.asked - asked <= 2 * ((time.monotonic() - began) / PAUSE + 1)
+        health.ill = None
+        until_closed(server)
+        assert {answer.status for answer in ask(server, 20)} == {200}
+    finally:
+        health.ill = None
+        server.kill_group()
+
+
+def test_nobody_listens_there_until_somebody_does(tmp_path: Path) -> None:
     port = free_port()
     with running(
         tmp_path,
