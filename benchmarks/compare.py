@@ -24,7 +24,14 @@ from typing import TypeVar
 from benchmarks.figures import Figures, latency_of
 from benchmarks.load import Load, describe, name_users, run_load
 from benchmarks.long_memory import Growth, measure_growth
-from benchmarks.peers import Agno, BareFlask, Peer, Setting, Switchboard
+from benchmarks.peers import (
+    Agno,
+    BareFlask,
+    Peer,
+    Setting,
+    Switchboard,
+    SwitchboardOnPostgres,
+)
 from benchmarks.processes import ServerFailed, commit_cost, usage
 from benchmarks.report import Measured, Row, markdown
 from benchmarks.targets import UpstreamTarget
@@ -32,7 +39,13 @@ from benchmarks.targets import UpstreamTarget
 ALL_HISTORY = 50
 GROWTH = "history"  # the row that compares tenants, not servers
 Named = TypeVar("Named")
-PEERS: tuple[Peer, ...] = (Switchboard(), Agno(), BareFlask("gevent"), BareFlask("gthread"))
+PEERS: tuple[Peer, ...] = (
+    Switchboard(),
+    SwitchboardOnPostgres(),
+    Agno(),
+    BareFlask("gevent"),
+    BareFlask("gthread"),
+)
 
 ROWS: tuple[Row, ...] = (
     Row("c16", "16 at once, upstream 0 ms, 1000 users", 16, 1000),

@@ -4,6 +4,7 @@ What is measured on them is in `benchmarks.compare`; reading their processes in
 `benchmarks.processes`.
 """
 
+import atexit
 import hashlib
 import sqlite3
 import subprocess
@@ -12,12 +13,14 @@ import uuid
 import venv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from benchmarks.load import Load, run_load
 from benchmarks.processes import Server, ServerFailed, free_port
 from benchmarks.targets import AgnoTarget, ChatTarget, Target
+from tests.databases.postgres import PostgresServer
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -92,13 +95,17 @@ class Switchboard:
         environment = {
             "OPENAI_BASE_URL": setting.upstream,
             "OPENAI_API_KEY": "benchmark",
-            "SWITCHBOARD_DATABASE_URL": f"sqlite:///{folder / 'switchboard.db'}",
+            "SWITCHBOARD_DATABASE_URL": self.database_url(folder),
             "SWITCHBOARD_RATE_LIMIT": "100000000/minute",
             "SWITCHBOARD_CONTEXT_MAX_MESSAGES": "100",
             "SWITCHBOARD_MEMORY_MAX_MESSAGES": "0" if setting.keep_all else "100",
         }
         command = [str(Path(sys.executable).with_name("switchboard")), "dev", "--port", str(port)]
         return _start(command, environment, folder, port, "/healthz")
+
+    def database_url(self, folder: Path) -> str:
+        """Return where a fresh database is."""
+        return f"sqlite:///{folder / 'switchboard.db'}"
 
     def target(self, running: Running, stream: bool) -> Target:
         """Ask by `POST /chat`."""
@@ -107,6 +114,28 @@ class Switchboard:
     def fill(self, running: Running, users: Sequence[str], turns: int) -> None:
         """Run the turns through the API."""
         _fill_by_turns(running, self.target(running, stream=False), users, turns)
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchboardOnPostgres(Switchboard):
+    """The same over a PostgreSQL server of its own, on this machine and in its usual settings."""
+
+    name: str = "switchboard-postgres"
+
+    def database_url(self, folder: Path) -> str:
+        """Make a database on the one server of this run."""
+        return _postgres().create_database()
+
+
+@cache
+def _postgres() -> PostgresServer:
+    server = PostgresServer(fsync=True)
+    atexit.register(server.close)
+    server.execute("ALTER SYSTEM SET shared_buffers = '128MB'")
+    server.execute("ALTER SYSTEM SET max_wal_size = '1GB'")
+    server.execute("ALTER SYSTEM SET min_wal_size = '80MB'")
+    server.restart()
+    return server
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from webapp.storage import Connection
+from webapp.storage.database import Ask
 
 Row = tuple[int, int, str, str, str, str, int, int, int | None]
 """id, created_at, created_by, name, model, instructions, context_max_messages, max_loops,
@@ -16,9 +17,13 @@ _SELECT = (
 )
 
 
+NEWEST_NUMBER: Ask = ("SELECT MAX(id) FROM agent_configurations", {})
+"""What `newest_number` asks."""
+
+
 def newest_number(connection: Connection) -> int:
     """The number of the configuration in force; 0 when none was ever made."""
-    found = connection.execute("SELECT MAX(id) FROM agent_configurations").fetchone()
+    found = connection.execute(*NEWEST_NUMBER).fetchone()
     return int(found[0] or 0)
 
 

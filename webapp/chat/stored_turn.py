@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from webapp.agent import Agent, RunOutput
 from webapp.agent.breaker.breaker import Breaker
 from webapp.agent.turn import Prepared
+from webapp.chat import store
 from webapp.chat.budget import require_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, first_answer, keep
+from webapp.chat.seen_tenants import SeenTenants
 from webapp.chat.turn_records import Spent, TurnRecords
 from webapp.chat.values import ChatAnswer, ChatLimits, ChatTurn
 from webapp.clock import Clock
 from webapp.errors import TenantBlocked
-from webapp.memory.history.store import history
+from webapp.memory.history.store import history, newest_first
 from webapp.messages import Message
 from webapp.storage import Connection, Database
-from webapp.storage.narrowing import narrow
+from webapp.storage.database import Ask
+from webapp.storage.narrowing import narrow, narrowed_to
 from webapp.tenant_data.storing import store_turn
 from webapp.tenants import store as tenants
 from webapp.turns import Place
@@ -34,6 +37,7 @@ class TurnStorage:
     clock: Clock
     limits: ChatLimits
     breaker: Breaker
+    seen: SeenTenants = field(default_factory=SeenTenants)
 
 
 class StoredTurn:
@@ -75,7 +79,7 @@ class StoredTurn:
         storage, user_id = self._storage, self._turn.user_id
         storage.breaker.require(user_id)
         storage.database.require_writable()
-        with storage.database.read() as connection:
+        with storage.database.read(self._asks) as connection:
             agent = storage.configurations.agent(connection)
             standing = tenants.standing(connection, self._stored_id, user_id=user_id)
             if standing is not None:
@@ -91,6 +95,7 @@ class StoredTurn:
                     newest=agent.context_max_messages,
                 )
                 self._turns_before = standing.turn
+                storage.seen.put(self._stored_id, standing.number, agent.context_max_messages)
                 return self._prepared(standing.number, agent, messages)
         number = storage.database.write(
             lambda connection: tenants.ensure(
@@ -99,6 +104,15 @@ class StoredTurn:
         )
         self._spent.made_tenant = True
         return self._prepared(number, agent, ())
+
+    def _asks(self) -> list[Ask]:
+        """What `prepare` is going to ask, as far as it can be told: a tenant keeps its number."""
+        asks = [store.NEWEST_NUMBER, tenants.standing_of(self._stored_id)]
+        seen = self._storage.seen.get(self._stored_id)
+        if seen is not None:
+            number, newest = seen
+            asks += [narrowed_to(number), newest_first(number, self._turn.session_id, newest)]
+        return asks
 
     def store(self, output: RunOutput, place: Place) -> None:
         """The turn, its counters, its metrics and its kept answer, in one transaction."""

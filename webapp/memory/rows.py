@@ -42,5 +42,14 @@ def row_of(message: Message, tenant: int, session: int, seq: int) -> dict[str, A
     }
 
 
+def columns_of(messages: Sequence[Message]) -> dict[str, list[Any]]:
+    """The same for rows of a session that are written together, a list for each column."""
+    rows = [row_of(message, 0, 0, 0) for message in messages]
+    return {name: [row[name] for row in rows] for name in _COLUMNS}
+
+
+_COLUMNS = ("message_id", "role", "content", "tool_calls", "tool_call_id", "created_at")
+
+
 def _text_of(calls: Iterable[ToolCall]) -> str:
     return json.dumps([call.as_dict() for call in calls], ensure_ascii=False)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from webapp.memory.arguments import not_storable
 from webapp.memory.capacity import without_orphans
-from webapp.memory.rows import calls_of, row_of
-from webapp.memory.trimming.store import trim
+from webapp.memory.rows import calls_of, columns_of, row_of
+from webapp.memory.trimming.store import LOOK_AHEAD, oldest_of, trim
 from webapp.messages import Message
 from webapp.storage import Connection
+from webapp.storage.database import Ask, Rows
+from webapp.storage.engine import ServerConnection, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,53 @@ def append(
         )
     except UnicodeEncodeError as error:
         raise not_storable() from error
+    return _cut(connection, tenant, session, size, cap, len(messages))
+
+
+def append_turn(
+    connection: ServerConnection,
+    tenant: int,
+    session_id: str,
+    messages: Sequence[Message],
+    cap: int,
+    now_ms: int,
+    before: Ask,
+) -> tuple[Rows, Growth | None]:
+    """For a server: `append` of a turn, which begins with its question, in one way there and back;
+    another question is asked before it, whose rows it gives."""
+    if any(m.role == "tool" for m in messages):
+        messages = without_orphans(messages)
+    who = {"tenant": tenant, "session": session_id}
+    others, extended, _, *oldest = connection.execute_together(
+        (
+            before,
+            (_EXTEND_SESSION, {**who, "number": len(messages), "now": now_ms}),
+            (_INSERT_BEHIND, {**who, **columns_of(messages)}),
+            *((oldest_of(tenant, session_id, len(messages) + LOOK_AHEAD),) if cap else ()),
+        )
+    )
+    row = extended.fetchone()
+    if row is None:
+        return others, append(connection, tenant, session_id, messages, cap, now_ms)
+    session, size, _ = row
+    seen = oldest[0].fetchall() if oldest else None
+    return others, _cut(connection, tenant, session, size, cap, len(messages), seen)
+
+
+def _cut(
+    connection: Connection,
+    tenant: int,
+    session: int,
+    size: int,
+    cap: int,
+    added: int,
+    seen: list[Any] | None = None,
+) -> Growth:
     gone = 0
     if 0 < cap < size:
-        gone = trim(connection, tenant, session, size, cap)
-        connection.execute(_SHRINK_SESSION, {"tenant": tenant, "id": session, "gone": gone})
-    return Growth(int(size) - gone, len(messages) - gone)
+        gone = trim(connection, tenant, session, size, cap, seen)
+        run(connection, _SHRINK_SESSION, {"tenant": tenant, "id": session, "gone": gone})
+    return Growth(int(size) - gone, added - gone)
 
 
 def size(connection: Connection, tenant: int, session_id: str) -> int:
@@ -125,6 +170,18 @@ _INSERT = """
         created_at)
     VALUES (/*pg :tenant, */ :session, :seq, :message_id, :role, :content, :tool_calls,
         :tool_call_id, :created_at)
+"""
+
+# The session has been extended by then.
+_INSERT_BEHIND = """
+    INSERT INTO messages (tenant_id, session, seq, message_id, role, content, tool_calls,
+        tool_call_id, created_at)
+    SELECT tenant_id, id, last_seq - cardinality(:message_id) + number,
+        message_id, role, content, tool_calls, tool_call_id, said_at
+    FROM sessions, unnest(:message_id, :role, :content, :tool_calls, :tool_call_id, :created_at)
+        WITH ORDINALITY AS said
+        (message_id, role, content, tool_calls, tool_call_id, said_at, number)
+    WHERE tenant_id = :tenant AND session_id = :session
 """
 
 _SHRINK_SESSION = """

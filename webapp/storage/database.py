@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -12,6 +12,10 @@ from webapp.turns.lines import TurnLines
 
 Result = TypeVar("Result")
 Parameters = Mapping[str, Any]
+
+Ask = tuple[str, Parameters]
+"""A statement and its parameters."""
+Asks = Callable[[], Sequence[Ask]]
 
 SERVER_SCHEMES = ("postgresql://", "postgres://")
 CONNECTIONS = 10
@@ -42,8 +46,12 @@ class Database(Protocol):
 
     url: str
 
-    def read(self) -> AbstractContextManager[Connection]:
-        """Short reads of one moment: all statements inside see the same state."""
+    def read(self, asks: Asks | None = None) -> AbstractContextManager[Connection]:
+        """Short reads of one moment: all statements inside see the same state.
+
+        With `asks`, which says beforehand what will be asked, a server is asked these together;
+        what is asked beside them there is of a later moment.
+        """
         ...
 
     def read_each(self) -> AbstractContextManager[Connection]:

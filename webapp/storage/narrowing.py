@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from webapp.storage.database import Connection
+from webapp.storage.database import Ask, Connection
 
 
 def narrow(connection: Connection, tenant: int) -> None:
@@ -14,3 +14,11 @@ def narrow(connection: Connection, tenant: int) -> None:
     narrowed = getattr(connection, "narrow", None)
     if narrowed is not None:
         narrowed(tenant)
+
+
+def narrowed_to(tenant: int) -> Ask:
+    """The same among questions that are asked of a server together: for those behind it."""
+    return NARROW, {"tenant": str(tenant)}
+
+
+NARROW = "SELECT set_config('switchboard.tenant', :tenant, true)"

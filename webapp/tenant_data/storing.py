@@ -7,6 +7,7 @@ A turn is its messages (`memory`), the tenant's counters (`tenants`) and the req
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from webapp.errors import Conflict
 from webapp.memory import store as conversations
@@ -14,6 +15,8 @@ from webapp.memory.store import Growth
 from webapp.messages import Message
 from webapp.periods import DAY_MS, day_number, month_span
 from webapp.storage import Connection
+from webapp.storage.engine import ServerConnection, is_on_server
+from webapp.tenants import store as tenants
 from webapp.tenants.counters import store as counters
 from webapp.turns.standing import place_lost
 from webapp.usage import histogram
@@ -36,14 +39,46 @@ def store_turn(
     `Conflict` and nothing when the tenant was forgotten meanwhile; `PlaceLost` and nothing when
     another turn was stored: this one has not seen it.
     """
+    if turn is not None and is_on_server(connection):
+        _store_at_once(connection, tenant, session_id, messages, cap, record, turn)
+        return
     growth = conversations.append(connection, tenant, session_id, messages, cap, record.at_ms)
     if growth is None or not store_request(
         connection, tenant, record, messages=growth.added, turn=turn
     ):
-        raise Conflict(
-            "This user was forgotten while the turn was running; nothing was stored.",
-            code="tenant_forgotten",
-        )
+        raise _forgotten()
+
+
+def _store_at_once(
+    connection: ServerConnection,
+    tenant: int,
+    session_id: str,
+    messages: Sequence[Message],
+    cap: int,
+    record: RequestRecord,
+    turn: int,
+) -> None:
+    """The same in two ways to a server and back, the second of which is the commit's.
+
+    The tenant's row is held from the first on, if it has stored no other turn meanwhile.
+    """
+    held = counters.latest_of_turn(tenant, turn)
+    found, growth = conversations.append_turn(
+        connection, tenant, session_id, messages, cap, record.at_ms, held
+    )
+    latest = found.fetchone()
+    if growth is None or latest is None:
+        raise place_lost() if tenants.is_there(connection, tenant) else _forgotten()
+    added = _added(connection, tenant, record, growth.added, counters.Latest(*latest))
+    counters.count_held(connection, tenant, added)
+    usage.record(connection, tenant, record)
+
+
+def _forgotten() -> Conflict:
+    return Conflict(
+        "This user was forgotten while the turn was running; nothing was stored.",
+        code="tenant_forgotten",
+    )
 
 
 def store_messages(
@@ -76,6 +111,22 @@ def store_request(
     before = counters.latest(connection, tenant)
     if before is None:
         return False
+    if not counters.count_request(
+        connection, tenant, _added(connection, tenant, record, messages, before), turn
+    ):
+        raise place_lost()
+    usage.record(connection, tenant, record)
+    return True
+
+
+def _added(
+    connection: Connection,
+    tenant: int,
+    record: RequestRecord,
+    messages: int,
+    before: counters.Latest,
+) -> dict[str, Any]:
+    """What the request adds to the tenant's row; see `counters.count_request`."""
     latencies, p95 = before.latencies, before.p95_ms
     if record.timed:
         counts = histogram.with_latency(histogram.read(latencies), record.latency_ms)
@@ -83,7 +134,7 @@ def store_request(
     day = day_number(record.at_ms)
     month = day // 100
     other_day, other_month = before.budget_day != day, before.budget_month != month
-    added = {
+    return {
         "at": record.at_ms,
         "errors": int(record.failed),
         "refused": int(record.refused),
@@ -97,10 +148,6 @@ def store_request(
         "month": month,
         "month_before": _of_month(connection, tenant, record) if other_month else 0,
     }
-    if not counters.count_request(connection, tenant, added, turn):
-        raise place_lost()
-    usage.record(connection, tenant, record)
-    return True
 
 
 def store_refusals(connection: Connection, tenant: int, refusal: Refusal, number: int) -> None:

@@ -8,8 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from webapp.storage import Connection
+from webapp.storage.database import Ask
 from webapp.tenants.restrictions import blocks
 from webapp.tenants.rows import COLUMNS, NOBODY, TenantRow, row_of
+
+_STANDING = (
+    "SELECT id, turn, blocked_at IS NOT NULL, rate_limit, token_budget,"
+    " budget_day, day_tokens, budget_month, month_tokens"
+    " FROM tenants WHERE user_id = :user"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +90,17 @@ def hold(connection: Connection, number: int) -> None:
     )
 
 
+def standing_of(stored_id: str) -> Ask:
+    """What `standing` asks."""
+    return _STANDING, {"user": stored_id}
+
+
 def standing(connection: Connection, stored_id: str, *, user_id: str = "") -> Standing | None:
     """One indexed read for each turn; None when there is no such tenant.
 
     One that was forgotten while it was blocked has the number `NOBODY` and is blocked still.
     """
-    row = connection.execute(
-        "SELECT id, turn, blocked_at IS NOT NULL, rate_limit, token_budget,"
-        " budget_day, day_tokens, budget_month, month_tokens"
-        " FROM tenants WHERE user_id = :user",
-        {"user": stored_id},
-    ).fetchone()
+    row = connection.execute(*standing_of(stored_id)).fetchone()
     if row is None:
         if blocks.kept_since(connection, stored_id, user_id) is None:
             return None
@@ -132,6 +139,12 @@ def find_number(connection: Connection, number: int) -> TenantRow | None:
 def count(connection: Connection) -> int:
     """How many tenants there are; walks the smallest index: 2 ms for a million."""
     return int(connection.execute("SELECT COUNT(*) FROM tenants", {}).fetchone()[0])
+
+
+def is_there(connection: Connection, number: int) -> bool:
+    """Whether there is such a tenant still."""
+    found = connection.execute("SELECT 1 FROM tenants WHERE id = :number", {"number": number})
+    return found.fetchone() is not None
 
 
 def drop(connection: Connection, number: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 LEASE_SECONDS = 20.0
 
@@ -48,6 +48,12 @@ class TurnLines(Protocol):
 
     def leave(self, line: str, ticket: Ticket) -> None:
         """Gives the ticket back; one that was lost is no error."""
+        ...
+
+    def leave_within(self, transaction: Any, line: str, ticket: Ticket) -> bool:
+        """Gives the ticket back together with what the transaction stores, and raises `PlaceLost`
+        in it when the ticket is not the first of its line any more; False, and nothing, for lines
+        that do not lie in the same database."""
         ...
 
     def hold_key(self, line: str, key: str, body: str) -> tuple[int, str]:

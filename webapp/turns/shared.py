@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from webapp.errors import StorageUnavailable
 from webapp.turns.lines import LEASE_SECONDS, Ticket, TurnLines
@@ -39,6 +40,27 @@ class _Waiter:
     gate: threading.Event = field(default_factory=threading.Event)
     lost: bool = False
     fault: StorageUnavailable | None = None
+
+
+class _LinePlace(StandingPlace):
+    """A place whose ticket goes with the turn that is stored, where the lines are beside it."""
+
+    __slots__ = ("_line", "_lines", "_ticket", "given_back")
+
+    def __init__(
+        self, queue: object, tenant: str, lines: TurnLines, line: str, ticket: Ticket
+    ) -> None:
+        super().__init__(queue, tenant)
+        self._lines = lines
+        self._line = line
+        self._ticket = ticket
+        self.given_back = False
+
+    def require_held(self, transaction: Any = None) -> None:
+        """See `Place.require_held`."""
+        super().require_held(transaction)
+        if transaction is not None:
+            self.given_back = self._lines.leave_within(transaction, self._line, self._ticket)
 
 
 class SharedTurnQueue:
@@ -91,17 +113,19 @@ class SharedTurnQueue:
         ticket = self._lines.join(line, None if waiting_limit is None else waiting_limit + 1)
         if ticket is None:
             raise tenant_busy()
-        place = StandingPlace(self, tenant)
+        place = _LinePlace(self, tenant, self._lines, line, ticket)
         self._present += 1
+        given_back = False
         try:
             mine = ticket.number == 1 or self._comes(line, ticket, cancel)
             if mine:
                 enter(place)
                 yield place
+                given_back = place.given_back
         finally:
             leave(place)
             self._present -= 1
-            self._leave(line, ticket)
+            self._leave(line, ticket, given_back=given_back)
         if not mine:
             yield None
 
@@ -144,9 +168,10 @@ class SharedTurnQueue:
                 if not waiters:
                     del self._waiting[line]
 
-    def _leave(self, line: str, ticket: Ticket) -> None:
+    def _leave(self, line: str, ticket: Ticket, *, given_back: bool) -> None:
         """Gives the ticket back, and tells the next turn if it waits in this process."""
-        self._lines.leave(line, ticket)
+        if not given_back:
+            self._lines.leave(line, ticket)
         waiters = self._waiters(line)
         if waiters:
             with suppress(StorageUnavailable):  # they are told with the next look

@@ -10,6 +10,7 @@ from dataclasses import fields
 
 from webapp.periods import HOUR_MS
 from webapp.storage import Connection
+from webapp.storage.engine import run
 from webapp.usage.records import Refusal, RequestRecord
 
 MAX_ID = 2**63 - 1
@@ -23,7 +24,7 @@ COLUMNS = tuple("at" if name == "at_ms" else name for name in _FIELDS)
 def record(connection: Connection, tenant: int, record: RequestRecord) -> None:
     """Writes one request of the tenant numbered so."""
     values = {column: getattr(record, name) for column, name in zip(COLUMNS, _FIELDS, strict=True)}
-    connection.execute(_INSERT, {**values, "tenant": tenant})
+    run(connection, _INSERT, {**values, "tenant": tenant})
 
 
 def count_refusals(connection: Connection, tenant: int, refusal: Refusal, number: int) -> None:

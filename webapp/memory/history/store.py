@@ -9,6 +9,7 @@ from webapp.memory.capacity import Outline, cut
 from webapp.memory.rows import message_of
 from webapp.messages import Message
 from webapp.storage import Connection
+from webapp.storage.database import Ask
 
 
 def history(
@@ -26,10 +27,7 @@ def history(
     if newest is None:
         rows = connection.execute(f"{_SELECT} ORDER BY seq", who).fetchall()
         return [message_of(row[1:]) for row in rows]
-    # One row more than is asked for tells whether anything is left out.
-    rows = connection.execute(
-        f"{_SELECT} ORDER BY seq DESC LIMIT :limit", {**who, "limit": newest + 1}
-    ).fetchall()
+    rows = connection.execute(*newest_first(tenant, session_id, newest)).fetchall()
     if len(rows) <= newest:
         return [message_of(row[1:]) for row in reversed(rows)]
     systems = connection.execute(_SYSTEMS, {**who, "limit": newest}).fetchall()
@@ -38,6 +36,11 @@ def history(
     begin = next((index for index, row in enumerate(others) if row[2] == "user"), None)
     turns = _newest_turn(connection, who, newest) if begin is None else others[begin:]
     return [message_of(row[1:]) for row in (*front, *turns)]
+
+
+def newest_first(tenant: int, session_id: str, newest: int) -> Ask:
+    """What `history` asks first: one row more tells whether anything is left out."""
+    return _NEWEST, {"tenant": tenant, "session": session_id, "limit": newest + 1}
 
 
 def _newest_turn(connection: Connection, who: Mapping[str, Any], cap: int) -> list[Any]:
@@ -61,6 +64,8 @@ _SELECT = """
     WHERE /*pg tenant_id = :tenant AND */ session =
         (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)
 """
+
+_NEWEST = f"{_SELECT} ORDER BY seq DESC LIMIT :limit"
 
 _ROLES = """
     SELECT seq, role, tool_calls IS NOT NULL FROM messages

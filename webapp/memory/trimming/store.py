@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from webapp.memory.capacity import Outline, cut, oldest_turns
 from webapp.storage import Connection
+from webapp.storage.database import Ask
+from webapp.storage.engine import run
 
 # Rows looked at beyond those that must go: mostly the next turn begins among them.
 LOOK_AHEAD = 8
@@ -14,12 +18,30 @@ FAR_AWAY = 1 << 48
 _SESSION = "/*pg tenant_id = :tenant AND */ session = :session"
 
 
-def trim(connection: Connection, tenant: int, session: int, size: int, cap: int) -> int:
-    """Deletes what `fit` would leave out of a session of `size` messages; returns how many."""
+def oldest_of(tenant: int, session_id: str, limit: int) -> Ask:
+    """For a server: the rows that `trim` looks at, asked for by the session's name."""
+    return _OLDEST_OF_NAME, {"tenant": tenant, "session": session_id, "limit": limit}
+
+
+def trim(
+    connection: Connection,
+    tenant: int,
+    session: int,
+    size: int,
+    cap: int,
+    seen: list[Any] | None = None,
+) -> int:
+    """Deletes what `fit` would leave out of a session of `size` messages; returns how many.
+
+    `seen` are its oldest rows, some of them or all, if they were read before.
+    """
     excess = size - cap
     look = {"tenant": tenant, "session": session, "limit": excess + LOOK_AHEAD}
+    if seen is not None and len(seen) < look["limit"]:
+        seen = None
     while True:
-        rows = connection.execute(_OLDEST, look).fetchall()
+        rows = seen or connection.execute(_OLDEST, look).fetchall()
+        seen = None
         systems = 0
         while systems < len(rows) and rows[systems][1] == "system":
             systems += 1
@@ -31,7 +53,8 @@ def trim(connection: Connection, tenant: int, session: int, size: int, cap: int)
     # A system message behind the front is moved there.
     if turns is None or (rows[0][2] is not None and rows[0][2] > others[0][0]):
         return _trim_by_all_roles(connection, tenant, session, cap)
-    connection.execute(
+    run(
+        connection,
         f"DELETE FROM messages WHERE {_SESSION} AND seq >= :first AND seq < :end",  # noqa: S608  # nosec B608  # a constant
         {"tenant": tenant, "session": session, "first": others[0][0], "end": others[turns][0]},
     )
@@ -79,6 +102,11 @@ _OLDEST = f"""
     ) AS newest_system
     FROM messages WHERE {_SESSION} ORDER BY seq LIMIT :limit
 """  # noqa: S608  # nosec B608  # a constant
+
+_OLDEST_OF_NAME = _OLDEST.replace(
+    "session = :session",
+    "session = (SELECT id FROM sessions WHERE tenant_id = :tenant AND session_id = :session)",
+)
 
 _ROLES = f"""
     SELECT seq, role, tool_calls IS NOT NULL FROM messages WHERE {_SESSION} ORDER BY seq

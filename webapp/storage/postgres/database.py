@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,15 +24,16 @@ from webapp.storage.postgres.failures import (
     is_read_only,
     may_succeed_again,
 )
-from webapp.storage.postgres.link import Link, Outcome
+from webapp.storage.postgres.link import Ask, Link, Outcome
 from webapp.storage.postgres.pool import Pool
 from webapp.storage.postgres.schema import SchemaState
 from webapp.storage.writability import Writability
 
 Result = TypeVar("Result")
 
-READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
+Asks = Callable[[], Sequence[Ask]]
+_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED"
 STATEMENT_SECONDS = 10.0
 READY_SECONDS = 2.0
 LONG_ACTS = 3
@@ -59,15 +60,13 @@ class PostgresDatabase:
 
     # -- units of work --------------------------------------------------------------------------
 
-    @contextmanager
-    def read(self) -> Iterator[PostgresConnection]:
+    def read(self, asks: Asks | None = None) -> AbstractContextManager[PostgresConnection]:
         """See `Database.read`."""
-        with self._reading(STATEMENT_SECONDS) as connection:
-            yield connection
+        return _Reading(self._pool, STATEMENT_SECONDS, asks)
 
     def read_each(self) -> AbstractContextManager[PostgresConnection]:
-        """See `Database.read_each`: the transaction begins with the statement anyway."""
-        return self.read()
+        """See `Database.read_each`."""
+        return _Reading(self._pool, STATEMENT_SECONDS, tuple)
 
     def write(self, work: Callable[[PostgresConnection], Result]) -> Result:
         """See `Database.write`; `work` may be run again when another transaction was in its way."""
@@ -80,22 +79,13 @@ class PostgresDatabase:
 
     def read_long(self, work: Callable[[PostgresConnection], Result]) -> Result:
         """See `Database.read_long`."""
-        with self._long, self._reading(None) as connection:
+        with self._long, _Reading(self._pool, None) as connection:
             return work(connection)
 
     def once(self, sql: str, parameters: Mapping[str, Any]) -> Outcome:
         """One statement that is a transaction of its own."""
-        link = self._pool.take()
-        with self._lent(link, STATEMENT_SECONDS):
-            return link.execute(sql, parameters)
-
-    @contextmanager
-    def _reading(self, seconds: float | None) -> Iterator[PostgresConnection]:
-        link = self._pool.take()
-        with self._lent(link, seconds):
-            link.begin(READ)
-            yield PostgresConnection(link)
-            link.leave()
+        with _Reading(self._pool, STATEMENT_SECONDS, tuple) as connection:
+            return connection.execute(sql, parameters)
 
     def _written(
         self, work: Callable[[PostgresConnection], Result], seconds: float | None
@@ -121,39 +111,12 @@ class PostgresDatabase:
         self, work: Callable[[PostgresConnection], Result], seconds: float | None, unit: _Unit
     ) -> Result:
         link = self._pool.take()
-        with self._lent(link, seconds):
-            link.begin(WRITE)
+        with _Lent(self._pool, link, seconds):
+            link.begin(_WRITE)
             result = work(PostgresConnection(link))
             unit.committing = True
             link.commit()
             return result
-
-    @contextmanager
-    def _lent(self, link: Link, seconds: float | None) -> Iterator[None]:
-        """Takes the connection back, and what was not stored as well."""
-        link.deadline = None if seconds is None else time.monotonic() + seconds
-        try:
-            yield
-        except psycopg.Error as error:
-            self._pool.drop(link, all_like_it=is_lost(error) or is_read_only(error))
-            raise failure(error) from error
-        except BaseException:
-            self._take_back(link)
-            raise
-        self._pool.give_back(link)
-
-    def _take_back(self, link: Link) -> None:
-        """After an error of the work itself, or in the midst of a statement."""
-        if link.is_under_way:
-            link.cancel()
-            self._pool.forget()
-            return
-        try:
-            link.take_back()
-        except (psycopg.Error, StorageUnavailable):
-            self._pool.drop(link)
-        else:
-            self._pool.give_back(link)
 
     # -- whether it can be used -----------------------------------------------------------------
 
@@ -218,7 +181,7 @@ class PostgresDatabase:
     def compact(self) -> None:
         """See `Database.compact`."""
         link = self._pool.take()
-        with self._lent(link, None):
+        with _Lent(self._pool, link, None):
             for table in schema.WITH_USER_IDS:
                 link.run(f"VACUUM (FULL) {table}")
 
@@ -232,6 +195,77 @@ class PostgresDatabase:
     def close(self) -> None:
         """Closes the connections; the next unit of work makes new ones."""
         self._pool.close()
+
+
+class _Lent:
+    """A connection for the length of a block; takes back what was not stored.
+
+    A class: a generator for each unit of work costs as much as a statement.
+    """
+
+    __slots__ = ("_link", "_pool")
+
+    def __init__(self, pool: Pool, link: Link, seconds: float | None) -> None:
+        link.deadline = None if seconds is None else time.monotonic() + seconds
+        self._pool = pool
+        self._link = link
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            self._pool.give_back(self._link)
+        elif isinstance(error, psycopg.Error):
+            self._pool.drop(self._link, all_like_it=is_lost(error) or is_read_only(error))
+            raise failure(error) from error
+        else:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """After an error of the work itself, or in the midst of a statement."""
+        if self._link.is_under_way:
+            self._link.cancel()
+            self._pool.forget()
+            return
+        try:
+            self._link.take_back()
+        except (psycopg.Error, StorageUnavailable):
+            self._pool.drop(self._link)
+        else:
+            self._pool.give_back(self._link)
+
+
+class _Reading:
+    """A unit of work that reads. With `asks` there is no transaction: what they give is known at
+    once and of one moment, and what is asked beside them each of its own."""
+
+    __slots__ = ("_asks", "_lent", "_link", "_pool", "_seconds")
+
+    def __init__(self, pool: Pool, seconds: float | None, asks: Asks | None = None) -> None:
+        self._pool = pool
+        self._seconds = seconds
+        self._asks = asks
+
+    def __enter__(self) -> PostgresConnection:
+        self._link = self._pool.take(sure=self._asks is None)
+        self._lent = _Lent(self._pool, self._link, self._seconds)
+        try:
+            if self._asks is not None:
+                return PostgresConnection(self._link, self._asks())
+            self._link.begin(_READ)
+            return PostgresConnection(self._link)
+        except BaseException as error:
+            self._lent.__exit__(type(error), error, None)
+            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            try:
+                self._link.leave()
+            except BaseException as late:
+                self._lent.__exit__(type(late), late, None)
+                raise
+        self._lent.__exit__(kind, error, trace)
 
 
 class _Unit:

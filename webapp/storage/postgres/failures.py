@@ -72,8 +72,10 @@ def is_fault(error: psycopg.Error) -> bool:
 
 def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection is gone, and those made beside it probably as well."""
-    code = error.sqlstate or ""
-    return code[:2] in ("08", "57") or (not code and isinstance(error, psycopg.OperationalError))
+    code = error.sqlstate
+    if code:
+        return code[:2] == "08" or code[:4] == "57P0"
+    return isinstance(error, psycopg.OperationalError)
 
 
 def is_read_only(error: psycopg.Error) -> bool:

@@ -7,7 +7,6 @@ server unless the server itself is at the other end, and not a pooler such as Pg
 
 from __future__ import annotations
 
-import select
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,19 +20,19 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from webapp.errors import InvalidInput
 from webapp.storage.postgres.connecting import IDLE_SECONDS, connect
 from webapp.storage.postgres.failures import stalled
-from webapp.storage.postgres.translation import Statement, statement_of
+from webapp.storage.postgres.translation import statement_of
+from webapp.storage.waiting import Readiness
 
 MOST_PREPARED = 256
 LONGEST_PREPARED = 8000
 USES_BEFORE_PREPARED = 2
 CANCEL_SECONDS = 2.0
 
-Send = Callable[[], None]
-Values = tuple[list[bytes | None], list[int]]
+Ask = tuple[str, Mapping[str, Any]]
+"""A statement and its parameters."""
+_Values = tuple[list[bytes | None], list[int]]
 _Key = tuple[bytes, tuple[int, ...]]
 
-_READ = select.POLLIN | select.POLLHUP | select.POLLERR
-_BOTH = _READ | select.POLLOUT
 _INT8, _FLOAT8, _BYTEA, _TEXT, _INT8S, _TEXTS = 20, 701, 17, 25, 1016, 1009
 # What every unit of work needs, and whose rows it sees: everyone's, unless it is narrowed. What is
 # set for a transaction (`true`) is '' behind it, and with '' no tenant's row is seen.
@@ -42,6 +41,9 @@ _SETTINGS = (
     " set_config('switchboard.tenant', '*', {0})"
 )
 _NARROW = "SELECT set_config('switchboard.tenant', :tenant, true)"
+_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_HERE = _SETTINGS.format("true").encode()
+_ALWAYS = _SETTINGS.format("false").encode()
 
 
 class _Whole(psycopg.adapt.Loader):
@@ -74,6 +76,21 @@ class Outcome:
         return rest
 
 
+class _Asked:
+    """A statement with its values in the form of the wire, and what looks at what it gives."""
+
+    __slots__ = ("check", "key", "values")
+
+    def __init__(self, sql: bytes, values: list[bytes | None], types: list[int]) -> None:
+        self.key: _Key = (sql, tuple(types))
+        self.values = values
+        self.check: Callable[[Outcome], None] | None = None
+
+    @classmethod
+    def plain(cls, sql: bytes) -> _Asked:
+        return cls(sql, [], [])
+
+
 class Link:
     """A connection in use by one thread or greenlet at a time."""
 
@@ -82,15 +99,18 @@ class Link:
         self._connection.adapters.register_loader("numeric", _Whole)
         self._pg = self._connection.pgconn
         self._loader = Transformer(self._connection)
-        self._poll = select.poll()
-        self._poll.register(self._pg.socket, _READ)
+        self._socket = Readiness(self._pg.socket)
         self._uses: dict[_Key, int] = {}
         self._prepared: dict[_Key, bytes] = {}
-        self._opening: list[bytes] = []
-        self._narrowed_to: int | None = None
+        self._pending: list[_Asked] = []
+        self._used = False
+        self._transaction = False
+        self._narrow: _Asked | None = None
+        self._direct = False
         self._owed = False
         self.deadline: float | None = None
         self.born = time.monotonic()
+        self.rested = 0.0
         try:
             self._direct = self._is_direct()
         except BaseException:
@@ -99,65 +119,80 @@ class Link:
 
     # -- units of work --------------------------------------------------------------------------
 
-    def begin(self, mode: str) -> None:
+    def begin(self, mode: bytes) -> None:
         """Begins a transaction with the next statement, and with no question of its own."""
-        self._opening = [mode.encode()]
+        self._pending = [_Asked.plain(mode)]
         if not self._direct:
-            self._opening.append(_SETTINGS.format("true").encode())
+            self._pending.append(_Asked.plain(_HERE))
+        self._transaction, self._used = True, False
 
     def narrow(self, tenant: int) -> None:
-        """Shows the rest of the transaction the rows of one tenant alone; it goes with the next
-        statement."""
-        self._narrowed_to = tenant
+        """Shows the rest of the unit of work the rows of one tenant alone; it goes with the next
+        statement, and without a transaction with each."""
+        narrowing = self._asked(_NARROW, {"tenant": str(tenant)})
+        if self._transaction:
+            self._pending.append(narrowing)
+        else:
+            self._narrow = narrowing
 
     def commit(self) -> None:
         """Returns when the server has stored everything."""
-        self._narrowed_to = None
-        if self._opening:
-            self._opening = []
-            return
-        self._require(self._exchange([self._plain(b"COMMIT")])[-1])
+        if self._used:
+            self._ask([_Asked.plain(b"COMMIT")])
+        self._end()
 
     def leave(self) -> None:
         """Ends a transaction that has only read; the server's answer is read with the next one."""
-        self._narrowed_to = None
-        if self._opening:
-            self._opening = []
-        elif self._pg.transaction_status == TransactionStatus.INTRANS:
+        self._end()
+        if self._pg.transaction_status == TransactionStatus.INTRANS:
             self._pg.send_query_params(b"COMMIT", None)
             self._flush()
             self._owed = True
 
     def take_back(self) -> None:
         """Ends the transaction without its writes."""
-        self._opening, self._narrowed_to = [], None
+        self._end()
         if self._pg.transaction_status != TransactionStatus.IDLE:
-            self._require(self._exchange([self._plain(b"ROLLBACK")])[-1])
+            self._exchange([_Asked.plain(b"ROLLBACK")])
+
+    def read_together(self, asks: Sequence[Ask]) -> list[Outcome]:
+        """Reads of one moment, in one packet and in a transaction of their own."""
+        asked = [self._asked(sql, parameters) for sql, parameters in asks]
+        if len(asked) == 1:
+            return self._ask(asked)
+        begin, end = _Asked.plain(_READ), _Asked.plain(b"COMMIT")
+        if self._direct:
+            return self._ask([begin, *asked, end])[1:-1]
+        self.begin(_READ)
+        outcomes = self._ask([*asked, end])[:-1]
+        self._end()
+        return outcomes
 
     def execute(self, sql: str, parameters: Mapping[str, Any]) -> Outcome:
         """Runs one statement and reads all of its rows."""
-        statement = statement_of(sql)
-        return self._outcome(self._exchange([*self._opened(), *self._sends(statement, parameters)]))
+        return self._ask([self._asked(sql, parameters)])[0]
+
+    def execute_together(self, asks: Sequence[Ask]) -> list[Outcome]:
+        """Runs several statements that do not wait for one another's rows, in one packet."""
+        return self._ask([self._asked(sql, parameters) for sql, parameters in asks])
 
     def execute_many(self, sql: str, parameters: Iterable[Mapping[str, Any]]) -> Outcome:
         """Runs one statement for each set of parameters, in one go."""
-        statement = statement_of(sql)
-        sends = self._opened()
-        asked = 0
-        for values in parameters:
-            sends += self._sends(statement, values)
-            asked += 1
-        if not asked:
-            return Outcome([], 0)
-        results = self._exchange(sends)[-asked:]
-        for result in results:
-            self._require(result)
-        return Outcome([], sum(result.command_tuples or 0 for result in results))
+        outcomes = self._ask([self._asked(sql, values) for values in parameters])
+        return Outcome([], sum(outcome.rowcount for outcome in outcomes))
+
+    def later(
+        self, sql: str, parameters: Mapping[str, Any], check: Callable[[Outcome], None] | None
+    ) -> None:
+        """Runs the statement in the packet of the next one; `check` may raise for what it gave."""
+        asked = self._asked(sql, parameters)
+        asked.check = check
+        self._pending.append(asked)
+        self._used = True
 
     def run(self, sql: str) -> None:
         """Runs SQL of the schema, several statements if need be, in the transaction under way."""
-        for opening in self._opened():
-            self._exchange([opening])
+        self._ask([])
         for result in self._all_of(sql):
             self._require(result)
 
@@ -197,6 +232,7 @@ class Link:
     def cancel(self) -> None:
         """Asks the server to stop what it does for this connection, which is closed then."""
         connection = self._connection
+        self._socket.close()
 
         def ask() -> None:
             with suppress(Exception):  # it is asked for the others' sake, and may be away
@@ -206,12 +242,13 @@ class Link:
         threading.Thread(target=ask, name="cancel", daemon=True).start()
 
     def close(self) -> None:
+        self._socket.close()
         self._connection.close()
 
     def __del__(self) -> None:
         # psycopg complains of a connection that nobody has closed; SQLite's are closed as well.
         with suppress(Exception):  # whatever is gone by now, nobody is left to be told
-            self._connection.close()
+            self.close()
 
     def abandon(self) -> None:
         """Forgets a connection that belongs to the process this one was forked from."""
@@ -219,38 +256,56 @@ class Link:
 
     def _is_direct(self) -> bool:
         """Whether the server is at the other end: a pooler gives a process number of its own."""
-        found = self._outcome(self._exchange([self._plain(b"SELECT pg_backend_pid()")]))
+        found = self._ask([_Asked.plain(b"SELECT pg_backend_pid()")])[0]
         if found.fetchone()[0] != self._pg.backend_pid:
             return False
-        self._exchange([self._plain(_SETTINGS.format("false").encode())])
+        self._ask([_Asked.plain(_ALWAYS)])
         return True
 
     # -- sending and reading --------------------------------------------------------------------
 
-    def _opened(self) -> list[Send]:
-        sends = [self._plain(sql) for sql in self._opening]
-        if self._narrowed_to is not None:
-            sends += self._sends(statement_of(_NARROW), {"tenant": str(self._narrowed_to)})
-        self._opening, self._narrowed_to = [], None
-        return sends
+    def _ask(self, asked: list[_Asked]) -> list[Outcome]:
+        """Runs what is pending and these; gives what these gave."""
+        pending, self._pending, self._used = self._pending, [], True
+        if not self._transaction:
+            pending = self._around()
+        every = [*pending, *asked]
+        if not every:
+            return []
+        outcomes = [self._outcome(result) for result in self._exchange(every)]
+        for one, outcome in zip(pending, outcomes, strict=False):
+            if one.check is not None:
+                one.check(outcome)
+        return outcomes[len(pending) :]
 
-    def _plain(self, sql: bytes) -> Send:
-        return lambda: self._pg.send_query_params(sql, None)
+    def _around(self) -> list[_Asked]:
+        """What a statement needs that is a transaction of its own, as all of a packet is."""
+        around = [] if self._direct else [_Asked.plain(_HERE)]
+        return [*around, self._narrow] if self._narrow is not None else around
 
-    def _sends(self, statement: Statement, parameters: Mapping[str, Any]) -> list[Send]:
-        values, types = _values(statement.names, parameters)
-        sql, pg = statement.sql, self._pg
-        key = (sql, tuple(types))
+    def _end(self) -> None:
+        self._pending, self._narrow, self._transaction = [], None, False
+
+    def _asked(self, sql: str, parameters: Mapping[str, Any]) -> _Asked:
+        statement = statement_of(sql)
+        return _Asked(statement.sql, *_values(statement.names, parameters))
+
+    def _send(self, asked: _Asked) -> bool:
+        """Sends the statement; whether it is prepared before, which has a result of its own."""
+        pg, key = self._pg, asked.key
         name = self._prepared.get(key)
         if name is not None:
-            return [lambda: pg.send_query_prepared(name, values)]
-        if not self._is_to_be_prepared(key):
-            return [lambda: pg.send_query_params(sql, values, types)]
-        new = self._prepared[key] = b"s%d" % len(self._prepared)
-        return [
-            lambda: pg.send_prepare(new, sql, types),
-            lambda: pg.send_query_prepared(new, values),
-        ]
+            pg.send_query_prepared(name, asked.values)
+        elif not key[1]:
+            pg.send_query_params(key[0], None)
+        elif not self._is_to_be_prepared(key):
+            pg.send_query_params(key[0], asked.values, key[1])
+        else:
+            name = self._prepared[key] = b"s%d" % len(self._prepared)
+            pg.send_prepare(name, key[0], key[1])
+            pg.send_query_prepared(name, asked.values)
+            return True
+        return False
 
     def _is_to_be_prepared(self, key: _Key) -> bool:
         """One that comes again and again; a pooler would give it to another server's process."""
@@ -265,25 +320,34 @@ class Link:
         self._uses[key] = uses
         return False
 
-    def _exchange(self, sends: Sequence[Send]) -> list[Any]:
+    def _exchange(self, asked: Sequence[_Asked]) -> list[Any]:
         """Sends all and gives the result of each; several are sent together, in a pipeline."""
         pg = self._pg
         self._settle()
-        if len(sends) == 1:
-            sends[0]()
+        if len(asked) == 1 and self._is_one_step(asked[0].key):
+            self._send(asked[0])
             self._flush()
-            return [self._last_result()]
+            return [self._require(self._last_result())]
         pg.enter_pipeline_mode()
-        for send in sends:
-            send()
+        prepared = [self._send(one) for one in asked]
         pg.pipeline_sync()
         self._flush()
-        results = [self._last_result() for _ in sends]
+        preparations, results = [], []
+        for first in prepared:
+            if first:
+                preparations.append(self._last_result())
+            results.append(self._last_result())
         self._next_result()  # the end of the pipeline
         pg.exit_pipeline_mode()
-        for result in results[:-1]:
+        for result in (*preparations, *results):
             self._require(result)
         return results
+
+    def _is_one_step(self, key: _Key) -> bool:
+        """Whether it need not be prepared now; statements without values never are."""
+        return (
+            not key[1] or key in self._prepared or self._uses.get(key, 0) + 1 < USES_BEFORE_PREPARED
+        )
 
     def _all_of(self, sql: str) -> list[Any]:
         self._pg.send_query(sql.encode())
@@ -302,12 +366,9 @@ class Link:
     def _flush(self) -> None:
         pg = self._pg
         while pg.flush():
-            self._poll.modify(pg.socket, _BOTH)
-            try:
-                if self._wait() & _READ:
-                    pg.consume_input()
-            finally:
-                self._poll.modify(pg.socket, _READ)
+            # The server may want to be read before it reads on.
+            self._wait(write=True)
+            pg.consume_input()
 
     def _last_result(self) -> Any:
         last = None
@@ -322,18 +383,11 @@ class Link:
             pg.consume_input()
         return pg.get_result()
 
-    def _wait(self) -> int:
-        """Until the socket can be read, or written where that was asked for."""
-        while True:
-            left = None if self.deadline is None else self.deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise stalled()
-            ready = self._poll.poll(None if left is None else left * 1000)
-            if ready:
-                return int(ready[0][1])
+    def _wait(self, *, write: bool = False) -> None:
+        if not self._socket.wait(write=write, deadline=self.deadline):
+            raise stalled()
 
-    def _outcome(self, results: list[Any]) -> Outcome:
-        result = self._require(results[-1])
+    def _outcome(self, result: Any) -> Outcome:
         if result.status != ExecStatus.TUPLES_OK:
             return Outcome([], result.command_tuples or 0)
         self._loader.set_pgresult(result)
@@ -351,7 +405,7 @@ class Link:
 _abandoned: list[psycopg.Connection] = []
 
 
-def _values(names: tuple[str, ...], parameters: Mapping[str, Any]) -> Values:
+def _values(names: tuple[str, ...], parameters: Mapping[str, Any]) -> _Values:
     values: list[bytes | None] = []
     types: list[int] = []
     for name in names:
@@ -373,7 +427,8 @@ def _values(names: tuple[str, ...], parameters: Mapping[str, Any]) -> Values:
             types.append(_FLOAT8)
         else:
             values.append(_list(value))
-            types.append(_TEXTS if any(isinstance(each, str) for each in value) else _INT8S)
+            numbers = bool(value) and all(isinstance(each, int) for each in value)
+            types.append(_INT8S if numbers else _TEXTS)
     return values, types
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from webapp.errors import StorageUnavailable
 from webapp.storage.postgres.database import PostgresDatabase
+from webapp.storage.postgres.link import Outcome
 from webapp.turns.lines import LEASE_SECONDS, Ticket
+from webapp.turns.standing import place_lost
 
 SWEEP_EVERY = 12
 SWEEP_AT_MOST = 1000
@@ -71,6 +73,11 @@ class PostgresTurnLines:
     def leave(self, line: str, ticket: Ticket) -> None:
         """See `TurnLines.leave`."""
         self._give_back(_LEAVE, line=line, entry=_entry(ticket))
+
+    def leave_within(self, transaction: Any, line: str, ticket: Ticket) -> bool:
+        """See `TurnLines.leave_within`."""
+        transaction.later(_LEAVE_FIRST, {"line": line, "entry": _entry(ticket)}, _require_left)
+        return True
 
     def hold_key(self, line: str, key: str, body: str) -> tuple[int, str]:
         """See `TurnLines.hold_key`."""
@@ -183,6 +190,11 @@ class PostgresTurnLines:
         return self._database.once(sql, values).fetchall()
 
 
+def _require_left(outcome: Outcome) -> None:
+    if not outcome.rowcount:
+        raise place_lost()
+
+
 def _entry(ticket: Ticket) -> str:
     return f"{ticket.number}:{ticket.worker}"
 
@@ -224,6 +236,9 @@ _ENTRIES = "SELECT entries FROM turn_lines WHERE line = :line"
 _LEAVE = """
     UPDATE turn_lines SET entries = array_remove(entries, :entry)
     WHERE line = :line AND :entry = ANY(entries) RETURNING line
+"""
+_LEAVE_FIRST = """
+    UPDATE turn_lines SET entries = entries[2:] WHERE line = :line AND entries[1] = :entry
 """
 _SWEEP = """
     DELETE FROM turn_lines WHERE cardinality(entries) = 0 AND line IN

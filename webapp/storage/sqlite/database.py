@@ -71,7 +71,7 @@ class SQLiteDatabase:
         self._examined_again_at = 0.0
         self._writer = Writer(self.path, lock_patience, self._state, self._examine)
 
-    def read(self) -> AbstractContextManager[sqlite3.Connection]:
+    def read(self, asks: object = None) -> AbstractContextManager[sqlite3.Connection]:  # noqa: ARG002  # for servers
         return self._readers.read()
 
     def read_each(self) -> AbstractContextManager[sqlite3.Connection]:

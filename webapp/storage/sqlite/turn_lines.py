@@ -82,6 +82,10 @@ class SQLiteTurnLines:
         """See `TurnLines.leave`."""
         self._give_back(_LEAVE, line=line, number=ticket.number, worker=ticket.worker)
 
+    def leave_within(self, _transaction: Any, _line: str, _ticket: Ticket) -> bool:
+        """See `TurnLines.leave_within`: these lie in a file of their own."""
+        return False
+
     def hold_key(self, line: str, key: str, body: str) -> tuple[int, str]:
         """See `TurnLines.hold_key`."""
         with self._mutex:

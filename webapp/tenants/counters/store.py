@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.storage import Connection
+from webapp.storage.database import Ask
+from webapp.storage.engine import run
 
 # The name in `meta` of the newest request that was there when turns were first counted.
 TURNS_COUNTED_AFTER = "turns_counted_after"
@@ -47,6 +49,11 @@ def latest(connection: Connection, number: int) -> Latest | None:
     return None if row is None else Latest(*row)
 
 
+def latest_of_turn(number: int, turn: int) -> Ask:
+    """For a server: `latest` of a tenant that has stored so many turns, whose row is held then."""
+    return f"{_LATEST} AND turn = :turn FOR UPDATE", {"number": number, "turn": turn}
+
+
 def count_request(
     connection: Connection, number: int, added: Mapping[str, Any], turn: int | None = None
 ) -> bool:
@@ -61,6 +68,11 @@ def count_request(
     """
     values = {**added, "number": number, "turn": -1 if turn is None else turn}
     return connection.execute(_COUNT_REQUEST, values).rowcount > 0
+
+
+def count_held(connection: Connection, number: int, added: Mapping[str, Any]) -> None:
+    """The same for a turn of a tenant whose row is held, at the number of turns that it saw."""
+    run(connection, _COUNT_REQUEST, {**added, "number": number, "turn": -2})
 
 
 def count_refusals(
@@ -116,7 +128,7 @@ _COUNT_REQUEST = """
         last_active_at = CASE WHEN last_active_at > :at THEN last_active_at ELSE :at END,
         message_count = message_count + :messages,
         request_count = request_count + 1,
-        turn = turn + CASE WHEN :turn < 0 THEN 0 ELSE 1 END,
+        turn = turn + CASE WHEN :turn = -1 THEN 0 ELSE 1 END,
         error_count = error_count + :errors,
         refused_count = refused_count + :refused,
         input_tokens = input_tokens + :input,
