@@ -53,7 +53,7 @@ def test_the_counters_tell_what_happened(database: Database) -> None:
 
 
 def test_what_was_refused_has_no_latency(database: Database) -> None:
-    row = recorded(database, [request(NOON, 429, 1), request(NOON, 403, 1)])
+    row = recorded(database, [request(NOON, 429, 1), request(NOON, 403, 1), request(NOON, 503, 1)])
     assert row.p95_ms == 0
     row = recorded(database, [request(NOON, 200, 1000), request(NOON, 429, 1)])
     assert row.p95_ms == pytest.approx(1000, rel=0.05)

@@ -45,7 +45,7 @@ requests = st.builds(
     RequestRecord,
     at_ms=moments,
     route=st.just("chat"),
-    status=st.sampled_from([200, 200, 429, 403, 499, 502]),
+    status=st.sampled_from([200, 200, 429, 403, 499, 502, 503]),
     latency_ms=st.integers(0, 4_000_000),
     request_id=st.just("req"),
     code=st.sampled_from(["", "x"]),

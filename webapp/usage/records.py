@@ -44,9 +44,9 @@ class RequestRecord:
 
     @property
     def timed(self) -> bool:
-        """Whether it has a latency: only what reached the agent does. A request that ended 4xx
-        would make the percentiles look better than what users wait for."""
-        return not 400 <= self.status < 500
+        """Whether it has a latency: only what reached the agent does. A request that ended 4xx, or
+        503, would make the percentiles look better than what users wait for."""
+        return not (400 <= self.status < 500 or self.status == 503)
 
     @property
     def refused(self) -> bool:

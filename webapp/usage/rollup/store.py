@@ -20,7 +20,7 @@ _BUCKET = """(
 )"""
 _REQUESTS = """
     SELECT tenant_id, at, 'request' AS measure, code,
-        CASE WHEN status BETWEEN 400 AND 499 THEN -1
+        CASE WHEN status BETWEEN 400 AND 499 OR status = 503 THEN -1
             ELSE {bucket} END AS bucket,
         1 AS requests, CASE WHEN status >= 500 THEN 1 ELSE 0 END AS errors,
         CASE WHEN status = 429 THEN 1 ELSE 0 END AS rate_limited, input_tokens, output_tokens
@@ -29,7 +29,7 @@ _REQUESTS = """
     SELECT tenant_id, at, 'first_token', '', {first_token_bucket},
         1, 0, 0, 0, 0
     FROM requests WHERE {which} AND first_token_ms IS NOT NULL
-        AND status NOT BETWEEN 400 AND 499
+        AND status NOT BETWEEN 400 AND 499 AND status <> 503
 """
 _REFUSALS = """
     SELECT tenant_id, at, 'request' AS measure, code, -1 AS bucket, number AS requests,
