@@ -7,6 +7,7 @@ anything of the application is imported, so the application is not preloaded.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from typing import Any
@@ -15,6 +16,7 @@ from webapp.environment import embedded_model, is_dev_itself, ready_line, server
 from webapp.local_model.keeper import Keeper
 from webapp.observability.logs import formatter
 from webapp.server.capacity import raise_open_files
+from webapp.server.closing import stop_softly
 from webapp.worker_figures import WorkerFigures, inherit
 
 wsgi_app = "webapp.wsgi:app"
@@ -84,8 +86,9 @@ def on_starting(server: Any) -> None:
         server.embedded_model.start()
 
 
-def when_ready(_server: Any) -> None:
+def when_ready(server: Any) -> None:
     """Says where the server listens; called once the sockets are open."""
+    server.stop = functools.partial(stop_softly, server, server.stop)
     line = ready_line()
     if line and server_log_format() == "json":
         fields = {"name": "switchboard.server", "levelname": "INFO", "msg": "ready"}

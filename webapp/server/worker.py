@@ -43,6 +43,7 @@ QUICK_SECONDS = 1.0  # gunicorn gives two after its second signal
 LIVENESS = frozenset({"/healthz", "/readyz"})
 LIVENESS_SECONDS = 2.0
 LOOP_SECONDS = 0.025
+CONNECTING_SECONDS = 0.05
 ACCEPTED_AT_ONCE = 500
 MOST_AT_THE_END = 4096  # twice of what the kernel's queue holds
 NO_FILES_LEFT = frozenset({errno.EMFILE, errno.ENFILE})
@@ -92,6 +93,8 @@ class Worker(GeventWorker):
             self.notify()
             self._note_state()
             self._woken.wait(NOTE_SECONDS)
+        # Whoever had begun to connect when closing.py told the kernel to make no new connections.
+        gevent.sleep(CONNECTING_SECONDS)
         for server in servers:
             server.close_behind_the_last()
         self._wind_up()
