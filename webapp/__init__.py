@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from webapp.agent import Guardrail, Model, Toolkit
     from webapp.clock import Clock
     from webapp.settings import LoadedSettings
+    from webapp.tracing import Tracing
 
 __all__ = ["__version__", "create_app"]
 
@@ -26,19 +27,20 @@ def create_app(
     guardrails: Iterable[Guardrail] | None = None,
     model: Model | None = None,
     clock: Clock | None = None,
+    tracing: Tracing | None = None,
 ) -> Flask:
     """The application. Settings come from the environment unless they are handed in.
 
     `toolkits` and `guardrails` are the agent's, in the place of those that SWITCHBOARD_TOOLKITS
-    and SWITCHBOARD_GUARDRAILS name. `model` and `clock` replace the real ones, for tests. Raises
-    `ConfigurationError`.
+    and SWITCHBOARD_GUARDRAILS name. `model` and `clock` replace the real ones, for tests. `tracing`
+    follows each request. Raises `ConfigurationError`.
     """
     # Imported here, so that `from webapp.agent import Agent` does not bring Flask along.
     from webapp.cli import switchboard
     from webapp.services import build_services
     from webapp.settings import load_settings
     from webapp.this_machine import require_dev_server
-    from webapp.web import door, limits, routes
+    from webapp.web import door, limits, routes, traces
     from webapp.web.api import health
     from webapp.web.application import Application
     from webapp.web.context import EXTENSION
@@ -68,6 +70,7 @@ def create_app(
     app.extensions[limits.EXTENSION] = limiter
     app.extensions[health.EXTENSION] = health.readiness_of(services, limiter)
     app.extensions[door.EXTENSION] = Doors(routes.DOORS)
+    app.extensions[traces.EXTENSION] = tracing
     for use in MIDDLEWARE:
         use(app)
     routes.register(app)

@@ -8,10 +8,11 @@ import sys
 from dataclasses import replace
 
 from webapp import create_app
-from webapp.environment import is_dev_server, server_log_format
+from webapp.environment import environment, is_dev_server, server_log_format
 from webapp.errors import SwitchboardError
 from webapp.housekeeping import start_housekeeping
 from webapp.observability.logs import configure_logging
+from webapp.observability.otel import open_tracing
 from webapp.server.log import LINES
 from webapp.settings import load_settings
 from webapp.web.context import EXTENSION
@@ -19,7 +20,8 @@ from webapp.web.context import EXTENSION
 try:
     _loaded = replace(load_settings(), for_this_machine=is_dev_server())
     configure_logging(_loaded.values.log_format, _loaded.values.log_level)
-    app = create_app(_loaded)
+    _tracing = open_tracing(environment(), _loaded.values.openai_base_url)
+    app = create_app(_loaded, tracing=_tracing)
     app.extensions[EXTENSION].require_sound_database()
     app.extensions[EXTENSION].warm_up()
 except SwitchboardError as error:

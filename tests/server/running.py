@@ -50,6 +50,7 @@ class Server:
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     credential: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)  # of the environment, as they stand
 
     @property
     def database(self) -> Path:
@@ -136,7 +137,7 @@ class Server:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("SWITCHBOARD_", "OPENAI_"))
+            if not name.startswith(("SWITCHBOARD_", "OPENAI_", "OTEL_"))
             and not name.lower().endswith("_proxy")
         }
         settings = {
@@ -147,6 +148,7 @@ class Server:
         }
         return {
             **kept,
+            **self.variables,
             "OPENAI_BASE_URL": self.base_url,
             "OPENAI_API_KEY": "x",
             **{f"SWITCHBOARD_{name}": value for name, value in settings.items()},

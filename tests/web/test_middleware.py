@@ -29,6 +29,7 @@ def test_the_chain_has_its_order() -> None:
         "request_ids",
         "access_log",
         "count_requests",
+        "traces",
         "hosts",
         "relative_redirects",
         "addresses",

@@ -155,6 +155,7 @@ class Agent:
         `GuardrailRefused`, `ModelTimeout` when `turn_timeout` has passed since this call, and the
         model's own errors.
         """
+        context.span.agent(self.name, self._model.name)
         if self.turn_timeout is not None:
             context = replace(context, deadline=Deadline.after(self.turn_timeout))
         return Loop(

@@ -99,6 +99,10 @@ def _run(tools: Mapping[str, Tool[..., Any]], call: ToolCall, context: RunContex
     if call.fault:
         return failure(call.fault)
     if tool is not None:
-        return tool.run(call.arguments, context)
+        with context.span.tool_call(call.name, call.id) as span:
+            result = tool.run(call.arguments, context)
+            if not result.ok:
+                span.failed_as("tool_error")
+            return result
     known = f" The tools are: {', '.join(tools)}." if tools else ""
     return failure(f"There is no tool named '{call.name[:64]}'.{known}")

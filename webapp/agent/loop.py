@@ -117,13 +117,20 @@ class Loop:
             self.model_calls == 0,
         )
         context.meter.ask(request, pieces)
+        span = context.span.model_call(self.model.name)
         try:
             if self.streaming:
                 reply = yield from self._streamed(request, pieces)
             else:
                 reply = self.model.complete(request)
+        except BaseException as error:
+            span.failed(error)
+            raise
         finally:
             context.meter.settle(reply)
+            if reply is not None:
+                span.answered(reply.usage, reply.finish_reason)
+            span.end()
         return reply
 
     def _streamed(

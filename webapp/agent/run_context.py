@@ -12,6 +12,7 @@ from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
 from webapp.ids import DEFAULT_SESSION
 from webapp.messages import random_uuid
+from webapp.tracing import NO_SPAN, Span
 from webapp.turns import Cancellation
 
 _NO_STATE: Mapping[str, Any] = MappingProxyType({})
@@ -38,7 +39,8 @@ class RunContext:
     `request_id` is the server's and empty in a program without one. `cancel` is set when the run
     is called off: a tool that takes long looks at it now and then. `deadline` is the moment at
     which the turn gives up. `meter` counts what the run uses at the model. `state` is the
-    session's; sessions have none yet, so it is empty.
+    session's; sessions have none yet, so it is empty. `span` is the turn's, for those who follow
+    it from outside.
     """
 
     user_id: str
@@ -49,6 +51,7 @@ class RunContext:
     deadline: Deadline | None = None
     meter: Meter = field(default_factory=Meter, compare=False, repr=False)
     state: Mapping[str, Any] = field(default_factory=no_state, compare=False, repr=False)
+    span: Span = field(default=NO_SPAN, compare=False, repr=False)
 
     @property
     def cancelled(self) -> bool:

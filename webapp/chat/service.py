@@ -25,6 +25,7 @@ from webapp.storable import is_storable
 from webapp.storage import Database
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids.forms import UserIds
+from webapp.tracing import Span
 from webapp.turn_room import SeatedQueue, TurnRoom
 from webapp.turns import Load, TurnQueue
 
@@ -154,6 +155,21 @@ class ChatService:
         self, turn: ChatTurn, stored: StoredTurn, spent: Spent, *, streaming: bool
     ) -> Generator[ChatEvent, None, None]:
         """The events of the turn engine that a client sees; notes when the first one came."""
+        span = turn.span
+        if span.recording:
+            span = span.turn(self._user_ids.reference(f"{turn.user_id}\n{turn.session_id}"))
+        try:
+            yield from self._followed(turn, stored, spent, span, streaming=streaming)
+        except BaseException as error:
+            span.failed(error)
+            raise
+        finally:
+            if span is not turn.span:
+                span.end()
+
+    def _followed(
+        self, turn: ChatTurn, stored: StoredTurn, spent: Spent, span: Span, *, streaming: bool
+    ) -> Generator[ChatEvent, None, None]:
         self._breaker.require(turn.user_id)
         context = RunContext(
             user_id=turn.user_id,
@@ -161,6 +177,7 @@ class ChatService:
             request_id=turn.request_id,
             cancel=self._stopping.or_called_off(turn.cancel),
             meter=spent.meter,
+            span=span,
         )
         events = play_turn(
             turn.message,
@@ -174,7 +191,11 @@ class ChatService:
             for event in events:
                 if isinstance(event, TextDelta) and spent.first_token is None:
                     spent.first_token = self._clock.monotonic()
-                if not isinstance(event, ModelAnswered | Finished):
+                if isinstance(event, Finished):
+                    span.answered(event.output.usage, event.output.finish_reason)
+                    if event.output.status != "completed":
+                        span.failed_as("cancelled")
+                elif not isinstance(event, ModelAnswered):
                     yield event
 
     def _called_off(self) -> SwitchboardError:

@@ -10,6 +10,7 @@ from webapp.agent.turn import Started
 from webapp.allowances import TokenBudget
 from webapp.ids import DEFAULT_SESSION
 from webapp.messages import Usage
+from webapp.tracing import NO_SPAN, Span
 from webapp.turns import Cancellation
 
 
@@ -28,7 +29,8 @@ class ChatTurn:
     """One turn that a checked caller asks for.
 
     `route` names the door it came through in the tenant's metrics; `started` is the monotonic
-    clock in seconds when the request came, so that waiting in line counts as latency.
+    clock in seconds when the request came, so that waiting in line counts as latency. `span` is the
+    request's, for those who follow it.
     """
 
     user_id: str
@@ -39,6 +41,7 @@ class ChatTurn:
     route: str = "chat"
     idempotency_key: str | None = None
     cancel: Cancellation | None = None
+    span: Span = NO_SPAN
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,9 @@ def worker_exit(_server: Any, worker: Any) -> None:
     extensions = getattr(app, "extensions", {})  # there are none when the worker could not start
     if "switchboard" in extensions:
         extensions["switchboard"].close()
+    tracing = extensions.get("switchboard-tracing")
+    if tracing is not None:
+        tracing.close()
 
 
 def on_exit(server: Any) -> None:

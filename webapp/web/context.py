@@ -11,6 +11,7 @@ from flask import Flask, current_app, g, request
 
 from webapp.accounts.principal import Principal
 from webapp.errors import SwitchboardError, Unauthenticated
+from webapp.tracing import NO_SPAN, RequestSpan, Span
 from webapp.web.door import Door, doors_of
 from webapp.web.ending import Ending
 
@@ -37,6 +38,8 @@ class RequestContext:
     tenant: str | None = None
     error_code: str | None = None
     outcome: int | None = None
+    span: Span = NO_SPAN
+    request_span: RequestSpan | None = None
     limit_headers: dict[str, str] = field(default_factory=dict)
     ending: Ending = field(default_factory=Ending)
 

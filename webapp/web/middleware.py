@@ -19,6 +19,7 @@ from webapp.web.bounds import field_bounds
 from webapp.web.context import context, services
 from webapp.web.door import doors_of
 from webapp.web.request_counts import count_requests
+from webapp.web.traces import traces
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -208,6 +209,7 @@ MIDDLEWARE = (
     request_ids,
     access_log,
     count_requests,
+    traces,
     hosts,
     relative_redirects,
     addresses,

@@ -48,6 +48,7 @@ def chat() -> Response:
         session_id=body.session_id or DEFAULT_SESSION,
         idempotency_key=request.headers.get("Idempotency-Key"),
         cancel=hang_up,
+        span=context().span,
     )
     admit(turn)
     if not body.stream:

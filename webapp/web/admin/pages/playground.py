@@ -79,6 +79,7 @@ def _turn(cancel: Cancellation | None = None) -> ChatTurn:
         session_id=check_session_id(form.get("session_id") or DEFAULT_SESSION),
         route=ROUTE,
         cancel=cancel,
+        span=context().span,
     )
     services().chat.check(turn)
     return turn
