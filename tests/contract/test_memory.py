@@ -1,4 +1,4 @@
-"""What every Memory must do: one suite, and a line in BACKENDS for each implementation."""
+"""What every Memory must do: one suite for all implementations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes import HandClock
 from webapp.errors import InvalidInput
-from webapp.memory import InMemory, Memory, MemoryUser, SQLiteMemory
+from webapp.memory import InMemory, Memory, MemoryUser, PostgresMemory, SQLiteMemory
 from webapp.messages import Message, ToolCall
 
 CALL = ToolCall("call-1", "add", '{"a":5,"b":3}')
@@ -43,13 +43,19 @@ def clock() -> HandClock:
     return HandClock()
 
 
-@pytest.fixture(params=BACKENDS, ids=lambda backend: str(backend.name))
+@pytest.fixture(params=(*BACKENDS, "postgres"), ids=lambda one: str(getattr(one, "name", one)))
 def make(request: pytest.FixtureRequest, tmp_path: Path, clock: HandClock) -> Iterator[Make]:
     """Makes a memory with the cap that is asked for."""
     made: list[Any] = []
+    kind: Backend = request.param
+    if request.param == "postgres":
+        url = request.getfixturevalue("emptied_postgres")()
+        kind = Backend(
+            "postgres", lambda _path, cap, clock: PostgresMemory(url, max_size=cap, clock=clock)
+        )
 
     def of(cap: int) -> Memory:
-        memory: Memory = request.param.make(tmp_path, cap, clock)
+        memory = kind.make(tmp_path, cap, clock)
         made.append(memory)
         return memory
 
@@ -404,7 +410,7 @@ def test_only_those_with_messages_are_in_a_memory(memory: Memory) -> None:
 def test_users_are_read_as_they_are_asked_for(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.memory.sqlite.USERS_AT_ONCE", 10)
+    monkeypatch.setattr("webapp.memory.stored.USERS_AT_ONCE", 10)
     for number in range(35):
         memory.add(Message.user("hello"), user_id=f"user-{number}")
     seen = []
@@ -423,7 +429,7 @@ def test_users_are_read_as_they_are_asked_for(
 def test_the_inactive_are_cleared_and_nobody_else(
     memory: Memory, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("webapp.memory.sqlite.CLEARED_AT_ONCE", 10)
+    monkeypatch.setattr("webapp.memory.stored.CLEARED_AT_ONCE", 10)
     for number in range(25):
         memory.add(Message.user("hello"), user_id=f"idle-{number}")
     memory.add(Message.user("hello"), user_id="alice")

@@ -1,8 +1,9 @@
 """What users and the agent said to each other, kept apart by user; see protocol.py."""
 
 from webapp.memory.in_memory import InMemory
+from webapp.memory.postgres import PostgresMemory
 from webapp.memory.protocol import Memory
 from webapp.memory.sqlite import SQLiteMemory
 from webapp.memory.users import MemoryUser
 
-__all__ = ["InMemory", "Memory", "MemoryUser", "SQLiteMemory"]
+__all__ = ["InMemory", "Memory", "MemoryUser", "PostgresMemory", "SQLiteMemory"]

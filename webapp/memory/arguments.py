@@ -10,9 +10,10 @@ from webapp.ids import check_user_id
 from webapp.messages import Message
 from webapp.setting_kinds import database_url
 from webapp.storable import is_storable
-from webapp.storage.database import Database
+from webapp.storage.database import SERVER_SCHEMES, Database
 
 DEFAULT_USER = "default"
+DEFAULT_SIZE = 100
 
 
 def user_or_default(user_id: str | None) -> str:
@@ -57,12 +58,25 @@ def file_url(place: str | Path) -> str:
         raise ConfigurationError(f"The database of a SQLiteMemory {error}.") from None
 
 
-def check_database(database: Database) -> Database:
-    """The database, if the argument is one."""
+def server_url(url: str) -> str:
+    """The URL of a database on a PostgreSQL server."""
+    if not url.startswith(SERVER_SCHEMES):
+        raise ConfigurationError(
+            "A PostgresMemory is given the URL of a database:"
+            " postgresql://user:password@host:5432/database."
+        )
+    try:
+        return database_url(url)
+    except ValueError as error:
+        raise ConfigurationError(f"The database of a PostgresMemory {error}.") from None
+
+
+def check_database(database: Database, memory: str, place: str, example: str) -> Database:
+    """The database, if the argument is one; else it says what the memory is given."""
     if not callable(getattr(database, "write", None)):
+        name = memory.rpartition(" ")[2]
         raise TypeError(
-            "a SQLiteMemory is given the path of a file, such as SQLiteMemory('chats.db'), not"
-            f" {type(database).__name__}"
+            f"{memory} is given {place}, such as {name}({example!r}), not {type(database).__name__}"
         )
     return database
 

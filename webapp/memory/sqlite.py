@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
-from webapp.clock import Clock, SystemClock
-from webapp.ids import DEFAULT_SESSION, check_session_id
-from webapp.memory import store
-from webapp.memory.arguments import (
-    check_database,
-    check_messages,
-    check_size,
-    file_url,
-    user_or_default,
-)
-from webapp.memory.clearing.parts import ClearedPart, clear_all_part, clear_inactive, clear_part
-from webapp.memory.history.store import history
-from webapp.memory.users import MemoryUser, check_inactivity
-from webapp.messages import Message
-from webapp.storage import Connection, Database, open_database
-from webapp.storage.narrowing import narrow
-from webapp.storage.slices import in_slices
-from webapp.tenants import store as tenants
-from webapp.tenants.counters import store as counters
-from webapp.tenants.user_ids.forms import PlainUserIds, UserIds
-
-DEFAULT_SIZE = 100
-USERS_AT_ONCE = 500
-CLEARED_AT_ONCE = 100
+from webapp.clock import Clock
+from webapp.memory.arguments import DEFAULT_SIZE, check_database, check_size, file_url
+from webapp.memory.stored import StoredMemory
+from webapp.storage import Database, open_database
+from webapp.tenants.user_ids.forms import UserIds
 
 
-class SQLiteMemory:
+class SQLiteMemory(StoredMemory):
     """Conversations in the file that Switchboard itself uses, safe to share with it.
 
     An `add` that has returned is on disk. `max_size` counts the messages of a session; 0 keeps
@@ -49,107 +28,11 @@ class SQLiteMemory:
     ) -> None:
         """Given a path or a `sqlite:///` URL, the file is made or its schema upgraded; a
         `Database` is used as it is."""
-        self.max_size = max(0, check_size(max_size))
-        self._user_ids = user_ids or PlainUserIds(b"")
-        self._clock = clock or SystemClock()
-        self._owned = isinstance(database, str | Path)
+        check_size(max_size)
+        owned = isinstance(database, str | Path)
         if isinstance(database, str | Path):
-            self._database = open_database(file_url(database))
-            self._database.upgrade()
+            opened = open_database(file_url(database))
+            opened.upgrade()
         else:
-            self._database = check_database(database)
-
-    def add(self, *messages: Message, user_id: str = "", session_id: str = DEFAULT_SESSION) -> None:
-        stored_id = self._stored_id(user_id)
-        session = check_session_id(session_id)
-        check_messages(messages)
-        if not messages:
-            return
-        now = self._clock.now_ms()
-
-        def work(connection: Connection) -> None:
-            number = tenants.ensure(connection, stored_id, now, user_id=user_id)
-            narrow(connection, number)
-            growth = store.append(connection, number, session, messages, self.max_size, now)
-            counters.count_messages(connection, number, growth.added if growth else 0, now)
-
-        self._database.write(work)
-
-    def get_messages(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> list[Message]:
-        stored_id, session = self._stored_id(user_id), check_session_id(session_id)
-        with self._database.read() as connection:
-            number = tenants.number_of(connection, stored_id)
-            if number is None:
-                return []
-            narrow(connection, number)
-            return history(connection, number, session)
-
-    def size(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> int:
-        stored_id, session = self._stored_id(user_id), check_session_id(session_id)
-        with self._database.read() as connection:
-            number = tenants.number_of(connection, stored_id)
-            if number is None:
-                return 0
-            narrow(connection, number)
-            return store.size(connection, number, session)
-
-    def clear(self, user_id: str = "") -> int:
-        stored_id = self._stored_id(user_id)
-
-        def step(connection: Connection) -> ClearedPart:
-            number = tenants.number_of(connection, stored_id)
-            if number is None:
-                return ClearedPart()
-            narrow(connection, number)
-            return clear_part(connection, number)
-
-        return self._in_slices(step)
-
-    def clear_all(self) -> int:
-        after = 0
-
-        def step(connection: Connection) -> ClearedPart:
-            nonlocal after
-            part = clear_all_part(connection, after)
-            after = part.after
-            return part
-
-        return self._in_slices(step)
-
-    def users(self) -> Iterator[MemoryUser]:
-        last = 0
-        while True:
-            with self._database.read() as connection:
-                page = counters.with_messages(connection, last, USERS_AT_ONCE)
-            for one in page:
-                user_id = self._user_ids.readable(one.user_id)
-                yield MemoryUser(user_id, one.messages, one.last_active_at)
-            if len(page) < USERS_AT_ONCE:
-                return
-            last = page[-1].number
-
-    def clear_inactive(self, inactive_for: timedelta) -> int:
-        before_ms = self._clock.now_ms() - check_inactivity(inactive_for)
-        cleared = 0
-        while True:
-            # In slices, so that turns find their way between them.
-            slice_ = self._database.write_long(
-                lambda connection: clear_inactive(connection, before_ms, CLEARED_AT_ONCE)
-            )
-            cleared += slice_
-            if slice_ < CLEARED_AT_ONCE:
-                return cleared
-
-    def _in_slices(self, step: Callable[[Connection], ClearedPart]) -> int:
-        parts = in_slices(self._database, step, lambda part: not part.finished)
-        gone = sum(part.messages for part in parts)
-        self._database.empty_log()
-        return gone
-
-    def close(self) -> None:
-        """Closes the file, when this memory opened it."""
-        if self._owned:
-            self._database.close()
-
-    def _stored_id(self, user_id: str) -> str:
-        return self._user_ids.stored(user_or_default(user_id))
+            opened = check_database(database, "a SQLiteMemory", "the path of a file", "chats.db")
+        super().__init__(opened, max_size, owned=owned, user_ids=user_ids, clock=clock)

@@ -161,8 +161,8 @@ def _on_server(url: str, connections: int) -> Database:
         from webapp.storage.postgres.database import PostgresDatabase
     except ImportError:
         raise ConfigurationError(
-            "SWITCHBOARD_DATABASE_URL names a PostgreSQL server, which needs the package psycopg;"
-            " install it with: .venv/bin/pip install 'psycopg[binary]'."
+            "The database is on a PostgreSQL server, which needs the package psycopg; install it"
+            " with: pip install 'psycopg[binary]'."
         ) from None
     return PostgresDatabase(url, connections)
 

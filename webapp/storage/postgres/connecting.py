@@ -31,7 +31,7 @@ def conninfo_of(url: str) -> str:
         return make_conninfo("", **{**_OURS, **given, "client_encoding": "UTF8"})
     except psycopg.Error:
         raise ConfigurationError(
-            "SWITCHBOARD_DATABASE_URL is not one that PostgreSQL understands; write"
+            "The database's URL is not one that PostgreSQL understands; write"
             " postgresql://user:password@host:5432/database."
         ) from None
 
