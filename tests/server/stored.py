@@ -81,8 +81,8 @@ _SUMS = """
         (SELECT 'minute' AS period UNION ALL SELECT 'hour' UNION ALL SELECT 'day') AS periods
     UNION ALL
     SELECT CASE whose WHEN 'own' THEN tenant_id ELSE 0 END, period, code,
-        CASE WHEN status BETWEEN 400 AND 499 THEN -1 ELSE 0 END, 1, status >= 500, status = 429,
-        input_tokens, output_tokens
+        CASE WHEN status BETWEEN 400 AND 499 OR status = 503 THEN -1 ELSE 0 END, 1, status >= 500,
+        status = 429, input_tokens, output_tokens
     FROM requests,
         (SELECT 'all' AS whose, 'minute' AS period UNION ALL SELECT 'all', 'hour'
             UNION ALL SELECT 'all', 'day' UNION ALL SELECT 'own', 'hour'
@@ -117,7 +117,8 @@ _DISAGREEMENTS = {
     "sums over all tenants": """
         SELECT p.period FROM
             (SELECT 'minute' AS period UNION SELECT 'hour' UNION SELECT 'day') AS p
-        WHERE (SELECT count(*) FROM requests WHERE status NOT BETWEEN 400 AND 498) + (
+        WHERE (SELECT count(*) FROM requests
+                WHERE status NOT BETWEEN 400 AND 498 AND status <> 503) + (
             SELECT coalesce(sum(requests), 0) FROM sums
             WHERE tenant_id = 0 AND period = 'day' AND bucket = -1
                 AND code <> 'client_closed_request'
