@@ -103,7 +103,10 @@ def _whole_body() -> bytes:
     stream = request.environ["wsgi.input"]
     if length is not None and limit is not None and length <= limit:
         # As werkzeug does it, without the five steps of its stream.
-        known: bytes = stream.read(length)
+        try:
+            known: bytes = stream.read(length)
+        except (OSError, ValueError) as error:
+            raise ClientDisconnected from error
         if len(known) < length:
             raise ClientDisconnected
         return known
