@@ -31,7 +31,7 @@ CANCEL_SECONDS = 2.0
 Ask = tuple[str, Mapping[str, Any]]
 """A statement and its parameters."""
 _Values = tuple[list[bytes | None], list[int]]
-_Key = tuple[bytes, tuple[int, ...]]
+_Key = tuple[bytes, tuple[int, ...] | None]
 
 _INT8, _FLOAT8, _BYTEA, _TEXT, _INT8S, _TEXTS = 20, 701, 17, 25, 1016, 1009
 # What every unit of work needs, and whose rows it sees: everyone's, unless it is narrowed. What is
@@ -81,14 +81,15 @@ class _Asked:
 
     __slots__ = ("check", "key", "values")
 
-    def __init__(self, sql: bytes, values: list[bytes | None], types: list[int]) -> None:
-        self.key: _Key = (sql, tuple(types))
+    def __init__(self, sql: bytes, values: list[bytes | None], types: list[int] | None) -> None:
+        self.key: _Key = (sql, None if types is None else tuple(types))
         self.values = values
         self.check: Callable[[Outcome], None] | None = None
 
     @classmethod
     def plain(cls, sql: bytes) -> _Asked:
-        return cls(sql, [], [])
+        """One that is never prepared, such as those that begin and end transactions."""
+        return cls(sql, [], None)
 
 
 class Link:
@@ -296,7 +297,7 @@ class Link:
         name = self._prepared.get(key)
         if name is not None:
             pg.send_query_prepared(name, asked.values)
-        elif not key[1]:
+        elif key[1] is None:
             pg.send_query_params(key[0], None)
         elif not self._is_to_be_prepared(key):
             pg.send_query_params(key[0], asked.values, key[1])
@@ -344,10 +345,9 @@ class Link:
         return results
 
     def _is_one_step(self, key: _Key) -> bool:
-        """Whether it need not be prepared now; statements without values never are."""
-        return (
-            not key[1] or key in self._prepared or self._uses.get(key, 0) + 1 < USES_BEFORE_PREPARED
-        )
+        """Whether it need not be prepared now."""
+        known = key[1] is None or key in self._prepared
+        return known or self._uses.get(key, 0) + 1 < USES_BEFORE_PREPARED
 
     def _all_of(self, sql: str) -> list[Any]:
         self._pg.send_query(sql.encode())
