@@ -62,7 +62,10 @@ OF_BOTH_ENGINES = (
         "server/test_several_workers.py",
         "test_housekeeping.py",
         "test_privacy.py",
-        "web/api/",
+        "test_shared_turns.py",
+        "web/api/test_chat.py",
+        "web/api/test_tenants.py",
+        "web/api/test_metrics.py",
     ),
 )
 

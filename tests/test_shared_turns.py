@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 
 from webapp.errors import PlaceLost, StorageUnavailable, TenantBusy, TurnUnderWay
+from webapp.storage.postgres.database import PostgresDatabase
+from webapp.storage.postgres.turn_lines import PostgresTurnLines
 from webapp.storage.sqlite import turn_lines
 from webapp.storage.sqlite.turn_lines import SQLiteTurnLines
 from webapp.turns import shared
-from webapp.turns.lines import Ticket
+from webapp.turns.lines import Ticket, TurnLines
 from webapp.turns.shared import SharedTurnQueue
 
 MakeQueue = Callable[..., SharedTurnQueue]
+MakeLines = Callable[..., TurnLines]
 
 
 def name_of(tenant: str) -> str:
@@ -39,13 +42,28 @@ def until_waiting(queues: list[SharedTurnQueue], number: int) -> None:
 
 
 @pytest.fixture
-def make_queue(tmp_path: Path) -> Iterator[MakeQueue]:
-    """Queues as several processes have them: each with a connection and a lock of its own."""
+def make_lines(engine: str, database_url: str) -> Iterator[MakeLines]:
+    """Lines as several processes have them: each with connections and a lock of its own."""
+    with ExitStack() as opened:
+
+        def make(lease: float = 20.0) -> TurnLines:
+            if engine == "sqlite":
+                path = Path(database_url.removeprefix("sqlite:///"))
+                return opened.enter_context(closing(SQLiteTurnLines(path, lease=lease)))
+            database = opened.enter_context(closing(PostgresDatabase(database_url, 4)))
+            return opened.enter_context(closing(PostgresTurnLines(database, lease=lease)))
+
+        yield make
+
+
+@pytest.fixture
+def make_queue(make_lines: MakeLines) -> Iterator[MakeQueue]:
+    """Queues as several processes have them."""
     with ExitStack() as opened:
 
         def make(lease: float = 20.0) -> SharedTurnQueue:
-            lines = SQLiteTurnLines(tmp_path / "switchboard.db", lease=lease)
-            return opened.enter_context(closing(SharedTurnQueue(lines, name_of, lease=lease)))
+            queue = SharedTurnQueue(make_lines(lease), name_of, lease=lease)
+            return opened.enter_context(closing(queue))
 
         yield make
 
@@ -115,6 +133,7 @@ def test_a_turn_inside_a_turn_of_its_user_is_refused(make_queue: MakeQueue) -> N
         pass
 
 
+@pytest.mark.sqlite
 def test_a_dead_process_holds_nobody_up(make_queue: MakeQueue, tmp_path: Path) -> None:
     program = (
         "import sys, os, signal\n"
@@ -137,9 +156,9 @@ def test_a_dead_process_holds_nobody_up(make_queue: MakeQueue, tmp_path: Path) -
 
 
 def test_a_process_that_stood_still_loses_its_places_and_finds_out(
-    tmp_path: Path, make_queue: MakeQueue
+    make_lines: MakeLines, make_queue: MakeQueue
 ) -> None:
-    still = SQLiteTurnLines(tmp_path / "switchboard.db", lease=0.2)
+    still = make_lines(lease=0.2)
     queue = make_queue(lease=0.2)
     before = still.join("line of alice", None)
     assert before == Ticket(1, still.worker)
@@ -149,9 +168,9 @@ def test_a_process_that_stood_still_loses_its_places_and_finds_out(
         assert still.worker != before.worker
         still.leave("line of alice", before)
         place.require_held()
-    still.close()
 
 
+@pytest.mark.sqlite
 def test_a_waiting_turn_whose_ticket_was_lost_is_told(
     tmp_path: Path, make_queue: MakeQueue
 ) -> None:
@@ -175,8 +194,8 @@ def test_a_waiting_turn_whose_ticket_was_lost_is_told(
     assert [error.code for error in told if isinstance(error, PlaceLost)] == ["place_lost"]
 
 
-def test_a_key_is_held_by_one_and_told_with_its_body(tmp_path: Path) -> None:
-    one, other = (SQLiteTurnLines(tmp_path / "switchboard.db") for _ in range(2))
+def test_a_key_is_held_by_one_and_told_with_its_body(make_lines: MakeLines) -> None:
+    one, other = make_lines(), make_lines()
     worker, _ = one.hold_key("line", "key", "first")
     assert worker == one.worker
     assert other.hold_key("line", "key", "second") == (0, "first")
@@ -187,6 +206,7 @@ def test_a_key_is_held_by_one_and_told_with_its_body(tmp_path: Path) -> None:
     other.close()
 
 
+@pytest.mark.sqlite
 def test_what_cannot_be_given_back_at_once_is_given_back_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +230,7 @@ def _locked(_work: object) -> None:
     raise error
 
 
+@pytest.mark.sqlite
 def test_a_file_that_was_taken_away_is_made_anew(tmp_path: Path, make_queue: MakeQueue) -> None:
     queue = make_queue()
     _pass(queue, "alice")
@@ -219,6 +240,7 @@ def test_a_file_that_was_taken_away_is_made_anew(tmp_path: Path, make_queue: Mak
     assert (tmp_path / "switchboard.db-turns").exists()
 
 
+@pytest.mark.sqlite
 def test_a_damaged_file_of_before_is_of_no_use_and_no_harm(
     tmp_path: Path, make_queue: MakeQueue
 ) -> None:
@@ -226,6 +248,7 @@ def test_a_damaged_file_of_before_is_of_no_use_and_no_harm(
     _pass(make_queue(), "alice")
 
 
+@pytest.mark.sqlite
 def test_those_who_wait_are_told_when_the_lines_cannot_be_read(
     tmp_path: Path, make_queue: MakeQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +277,7 @@ def test_those_who_wait_are_told_when_the_lines_cannot_be_read(
     _pass(other, "alice")
 
 
+@pytest.mark.sqlite
 def test_the_last_that_closes_leaves_nothing_behind(tmp_path: Path, make_queue: MakeQueue) -> None:
     one, other = make_queue(), make_queue()
     _pass(one, "alice")
@@ -264,6 +288,7 @@ def test_the_last_that_closes_leaves_nothing_behind(tmp_path: Path, make_queue: 
     assert [path.name for path in tmp_path.iterdir()] == ["switchboard.db-turns.lock"]
 
 
+@pytest.mark.sqlite
 def test_the_files_are_for_their_owner_alone(tmp_path: Path, make_queue: MakeQueue) -> None:
     with make_queue().place("alice"):
         assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}

@@ -117,6 +117,7 @@ def test_every_turn_sees_the_one_before_it_whichever_worker_takes_it(
         ]
 
 
+@pytest.mark.sqlite
 def test_the_line_of_a_tenant_is_as_long_as_the_setting_says_over_all_workers(
     server: Server, model: OneAtATime
 ) -> None:
@@ -134,6 +135,7 @@ def test_the_line_of_a_tenant_is_as_long_as_the_setting_says_over_all_workers(
     assert model.faults == []
 
 
+@pytest.mark.sqlite
 def test_one_key_is_one_call_of_the_model(server: Server, model: OneAtATime) -> None:
     def ask(number: int) -> ServerAnswer:
         return server.request(
@@ -150,6 +152,7 @@ def test_one_key_is_one_call_of_the_model(server: Server, model: OneAtATime) -> 
     assert model.calls["bob says it once"] == 1
 
 
+@pytest.mark.sqlite
 def test_limits_are_counted_together(server: Server) -> None:
     assert server.chat("dave", "dave").status == 200
     assert server.request("PATCH", "/api/tenants/dave", {"rate_limit": "30/hour"}).status == 200
