@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -102,6 +103,9 @@ class Services:
 
     def warm_up(self) -> None:
         """Makes the agent and its model now, so that the first turn need not wait for imports."""
+        # `openai` asks for it with its first request, and a program is started to find it out: a
+        # fork of the worker, with all that it is doing.
+        platform.platform()
         with self.database.read() as connection:
             self.configurations.agent(connection)
 

@@ -23,6 +23,7 @@ def serving(folder: Path, base_url: str, url: str) -> Server:
         "OTEL_EXPORTER_OTLP_ENDPOINT": url,
         "OTEL_SERVICE_NAME": "support-desk",
         "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
     }
     return server.serve("--workers", "2")
 
