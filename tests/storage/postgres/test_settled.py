@@ -30,7 +30,7 @@ def request_of(user: str) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
         number = tenants.ensure(connection, user, NOW)
         assert store_request(
-            connection, number, RequestRecord(NOW, "chat", 200, 5, "req", "", 1, 1)
+            connection, number, RequestRecord(NOW, "chat", 502, 5, "req", "model_error")
         )
 
     return work
