@@ -31,6 +31,7 @@ SLOW = (
     *(
         "agent/test_transport.py",
         "browser/",
+        "deploy/",
         "databases/",
         "local_model/",
         "server/",
