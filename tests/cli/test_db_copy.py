@@ -40,7 +40,10 @@ def test_it_names_every_table_with_its_count_and_checksum(
     [
         (["--from", "mysql://h/d", "--to", "sqlite:///b.db"], "not one this version can use"),
         (["--from", "sqlite:///a.db"], "Missing option '--to'"),
-        (["--from", "sqlite:///none.db", "--to", "sqlite:///b.db"], "does not exist yet"),
+        (
+            ["--from", "sqlite:///none.db", "--to", "sqlite:///b.db"],
+            "there is no installation in it",
+        ),
     ],
 )
 def test_what_it_cannot_copy_is_a_sentence(

@@ -18,7 +18,9 @@ from tests.storage.copying.installation import PASSWORD, live, rows_of, talk
 from webapp.accounts.audit import VerifiedChain
 from webapp.errors import Conflict, SchemaOutOfDate, StorageUnavailable
 from webapp.storage import Connection, Database, open_database
-from webapp.storage.copying import copy
+from webapp.storage.copying import copy, statements
+from webapp.storage.copying.engines import engine_of
+from webapp.storage.copying.tables import pairs
 from webapp.storage.unfinished import require_no_unfinished_copy
 from webapp.tenants import store as tenants
 from webapp.usage.rollup.worker import roll_up
@@ -123,7 +125,9 @@ def test_everything_is_the_same_and_goes_on(
 DIES = """
 import os, signal, sys
 from webapp.storage import open_database
-from webapp.storage.copying import copy
+from webapp.storage.copying import copy, statements
+from webapp.storage.copying.engines import engine_of
+from webapp.storage.copying.tables import pairs
 what, rows = sys.argv[3], int(sys.argv[4])
 def progress(now, done, total):
     if (now, done) == (what, rows or total):
@@ -206,12 +210,24 @@ def test_a_finished_copy_is_verified_again_and_nothing_else_is_touched(
 
 
 @only_files
+def test_no_table_is_sorted_to_be_read(talked: Database) -> None:
+    """A table may be larger than the memory."""
+    engine = engine_of(talked)
+    with talked.read() as connection:
+        tables = engine.tables(connection)
+        for pair in pairs(tables, tables):
+            sql = f"EXPLAIN QUERY PLAN {statements.select(pair.source, pair.form)}"
+            plan = [row[3] for row in connection.execute(sql, {}).fetchall()]
+            assert not any("TEMP B-TREE" in step for step in plan), (pair.name, plan)
+
+
+@only_files
 def test_what_is_no_installation_of_this_version_is_refused(
     tmp_path: Path, opened: Open, talked: Database
 ) -> None:
     with pytest.raises(Conflict, match="the same database"):
         copy(talked, opened("source"))
-    with pytest.raises(SchemaOutOfDate, match="The source is not of this version's form"):
+    with pytest.raises(StorageUnavailable, match="The source: there is no installation in it"):
         copy(opened("none"), opened("target"))
     assert not (tmp_path / "target.db").exists()
     with closing(sqlite3.connect(tmp_path / "foreign.db")) as connection, connection:

@@ -11,12 +11,12 @@ from webapp.storage.database import Connection, Database
 # The record of the schema's steps; what is searched (`tenant_search`) follows by triggers.
 _OWN = ("_sqlite_migrations",)
 # The tenant's number stands in the row of the session alone. `CROSS JOIN` keeps the order of the
-# loops, by which the rows come in the order of the key without being sorted.
-_MESSAGES_OF_TENANTS = "sessions CROSS JOIN messages ON messages.session = sessions.id"
-_DERIVED = {
+# loops, by which the rows come in this order without being sorted.
+_DERIVED: dict[str, tuple[dict[str, str], str, tuple[str, ...]]] = {
     "messages": (
-        {"tenant_id": "sessions.tenant_id"},
-        _MESSAGES_OF_TENANTS,
+        {"tenant_id": "sessions.tenant_id", "session": "sessions.id"},
+        "sessions CROSS JOIN messages ON messages.session = sessions.id",
+        ("tenant_id", "session", "seq"),
     )
 }
 
@@ -72,7 +72,7 @@ def _table(connection: Connection, name: str) -> Table:
     parents = connection.execute(
         'SELECT "table" FROM pragma_foreign_key_list(:name)', {"name": name}
     ).fetchall()
-    derived, source = _DERIVED.get(name, ({}, ""))
+    derived, source, order = _DERIVED.get(name, ({}, "", ()))
     return Table(
         name,
         tuple(column for column, _ in columns),
@@ -80,6 +80,7 @@ def _table(connection: Connection, name: str) -> Table:
         frozenset(parent for (parent,) in parents),
         derived,
         source,
+        order,
     )
 
 

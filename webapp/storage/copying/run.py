@@ -107,6 +107,8 @@ class _Copy:
         if self._source.url == self._target.url:
             raise Conflict("The source and the target are the same database.")
         with _about("source"):
+            if self._from.is_new(self._source):
+                raise StorageUnavailable("there is no installation in it, so nothing to copy.")
             self._source.check()
             unfinished.require_no_unfinished_copy(self._source)
 

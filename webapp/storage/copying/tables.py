@@ -23,8 +23,8 @@ class Table:
     """One table as an engine keeps it.
 
     `derived` are columns that another engine keeps and this one finds in another table, each with
-    its SQL; `source` is what the rows are read from then. `parents` are the tables that its rows
-    refer to.
+    its SQL; `source` is what the rows are read from then, and `order` the longer key by which they
+    come without being sorted. `parents` are the tables that its rows refer to.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Table:
     parents: frozenset[str] = frozenset()
     derived: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    order: tuple[str, ...] = ()
 
     @property
     def readable(self) -> frozenset[str]:
@@ -111,7 +112,7 @@ def pairs(source: Iterable[Table], target: Iterable[Table]) -> list[Pair]:
 
 def _form(source: Table, target: Table) -> Portable:
     # Each of the keys tells rows apart, so the longer one does as well, and both have its columns.
-    key = max(source.key, target.key, key=len)
+    key = max(source.order or source.key, target.order or target.key, key=len)
     return Portable((*key, *sorted(source.readable - set(key))), key)
 
 
