@@ -28,7 +28,11 @@ FAILURES: Final = {
     429: ("Refused", "A limit, the queue or the token budget says no: see `Retry-After`."),
     500: ("InternalError", "A defect of the server; its log has it under the request id."),
     502: ("ModelError", "The model failed, or answered what cannot be used; nothing was stored."),
-    503: ("Unavailable", "The database is locked, full or away; nothing was stored."),
+    503: (
+        "Unavailable",
+        "The database is locked, full or away, the model's server is ill (`model_unavailable`), or"
+        " too many turns run (`server_busy`); nothing was stored. Try again after `Retry-After`.",
+    ),
     504: ("ModelTimeout", "The model did not answer in time; nothing was stored."),
 }
 OWN_HEADERS: Final = {401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After"}
