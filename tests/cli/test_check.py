@@ -29,7 +29,7 @@ def check(folder: Path, *arguments: str, **settings: str) -> tuple[int, list[str
     """The status, and the lines, when the instance is `folder` and nothing else is set."""
     given = {"DATABASE_URL": f"sqlite:///{folder / 'switchboard.db'}", **settings}
     named = {
-        name if name.startswith("OPENAI") else f"SWITCHBOARD_{name}": value
+        name if name.startswith(("OPENAI", "OTEL")) else f"SWITCHBOARD_{name}": value
         for name, value in given.items()
     }
     done = subprocess.run(
@@ -65,6 +65,14 @@ def test_it_names_the_file_the_model_and_the_limiter(
     assert f"a-model at {model_server.base_url}" in line(lines, "ok", "model")
     assert "switchboard.db-limits" in line(lines, "ok", "limiter")
     assert "switchboard.env" in line(lines, "ok", "settings")
+
+
+def test_traces_that_cannot_be_sent_are_a_warning(app: Flask, tmp_path: Path) -> None:
+    asked = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    _, lines = check(tmp_path, SECRET_KEY=SECRET, **asked, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert "http/protobuf" in line(lines, "warn", "traces")
+    _, lines = check(tmp_path, SECRET_KEY=SECRET, **asked)
+    assert not any("traces" in one for one in lines)
 
 
 def test_all_faults_of_the_settings_are_told_and_end_it(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from webapp.cli.check_others import check_limiter, check_model, check_tools
 from webapp.cli.output import examples
 from webapp.cli.serve import for_production, weak_secret
 from webapp.cli.text import visible
+from webapp.environment import environment
 from webapp.errors import SwitchboardError
+from webapp.observability.otel import fault as traces_fault
 from webapp.settings import LoadedSettings, load_settings
 
 # Longer than each part waits by itself: only what hangs in the system itself meets it.
@@ -49,6 +51,8 @@ def command(data: bool) -> None:
         _line("warn", "model", "none is set; `switchboard dev` runs its own small one")
     for sentence in for_production(settings, 1):
         _line("warn", "serve", f"it would not start: {sentence}")
+    if sentence := traces_fault(environment()):
+        _line("warn", "traces", sentence)
     if not all(results):
         sys.exit(1)
 
