@@ -39,7 +39,9 @@ FACTS = ("status", "code", "latency_ms", "first_token_ms", "input_tokens", "outp
 def talk(app: Flask, user: str, message: str, key: str = "", **more: Any) -> int:
     headers = {"Idempotency-Key": key} if key else {}
     body = {"user_id": user, "message": message, **more}
-    return app.test_client().post("/chat", json=body, headers=headers).status_code
+    answer = app.test_client().post("/chat", json=body, headers=headers)
+    answer.get_data()  # a stream is read to its end
+    return answer.status_code
 
 
 def live(app: Flask, clock: HandClock) -> None:

@@ -18,6 +18,7 @@ from webapp.tenant_data.forgetting import (
 from webapp.tenants.activity import store as activity
 from webapp.tenants.activity.store import Inactive
 from webapp.tenants.notes import Audit, AuditNote
+from webapp.usage.rollup.store import step as roll_up_step
 from webapp.usage.rollup.worker import roll_up
 
 BATCH = 100
@@ -97,9 +98,10 @@ def _forget_few(
 
     def work(connection: Connection) -> Cleanup:
         done = Cleanup()
+        roll_up_step(connection)
         for tenant in few:
             narrow(connection, tenant.number)
-            part = forget_part(connection, tenant.number, inactive_since=before_ms)
+            part = forget_part(connection, tenant.number, inactive_since=before_ms, rolled_up=True)
             if part is not None:
                 # One that has grown since it was read is finished by the next clean-up.
                 done += Cleanup(int(part[1]), part[0].messages)

@@ -18,6 +18,7 @@ from webapp.tenants.restrictions import blocks
 from webapp.tenants.restrictions import store as restrictions
 from webapp.tenants.search import store as search
 from webapp.usage.of_tenant import store as usage
+from webapp.usage.rollup.store import step as roll_up_step
 from webapp.usage.rollup.worker import roll_up
 
 
@@ -48,14 +49,23 @@ NOTHING = Forgotten(0, 0, 0)
 
 
 def forget_part(
-    connection: Connection, number: int, *, inactive_since: int | None = None, most: int = ROWS
+    connection: Connection,
+    number: int,
+    *,
+    inactive_since: int | None = None,
+    most: int = ROWS,
+    rolled_up: bool = False,
 ) -> tuple[Forgotten, bool] | None:
     """Deletes about `most` rows of the tenant; what went, and whether it is gone altogether.
 
     None when it is gone already, or with `inactive_since` when it was active from that moment on
-    or is blocked. A block stays, without the user's name.
+    or is blocked. A block stays, without the user's name. Requests that are not in the sums yet
+    stay too, and the tenant with them; with `rolled_up` the caller has just taken a step, because
+    this transaction is narrowed to the tenant and the step is everyone's.
     """
     tenants.hold(connection, number)
+    if not rolled_up:
+        roll_up_step(connection)
     if inactive_since is not None and not activity.is_inactive(connection, number, inactive_since):
         return None
     before = sessions.count(connection, number)
@@ -94,8 +104,9 @@ def forget(
         number = find(connection)
         if number is None:
             return None
+        roll_up_step(connection)
         narrow(connection, number)
-        part = forget_part(connection, number, inactive_since=inactive_since)
+        part = forget_part(connection, number, inactive_since=inactive_since, rolled_up=True)
         if part is None:
             return None
         gone, finished = part

@@ -108,7 +108,7 @@ def store_request(
 
     With `turn` it is a stored turn, and the next after so many, or `PlaceLost` is raised.
     """
-    before = counters.latest(connection, tenant)
+    before = counters.hold_latest(connection, tenant)
     if before is None:
         return False
     if not counters.count_request(

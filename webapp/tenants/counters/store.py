@@ -1,8 +1,7 @@
 """The SQL of a tenant's counters: messages, requests, tokens, latencies; it decides nothing.
 
 Each is written in the transaction that stores what it counts, and by adding, so that two writers
-lose nothing of each other. The latencies alone are read and written back whole: two transactions
-at once would lose one latency of a thousand, and no other figure follows from them.
+lose nothing of each other. The latencies alone are read and written back whole, with the row held.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 from webapp.storage import Connection
 from webapp.storage.database import Ask
-from webapp.storage.engine import run
+from webapp.storage.engine import engine_of, run
 
 # The name in `meta` of the newest request that was there when turns were first counted.
 TURNS_COUNTED_AFTER = "turns_counted_after"
@@ -46,6 +45,13 @@ class WithMessages:
 def latest(connection: Connection, number: int) -> Latest | None:
     """None when there is no such tenant any more."""
     row = connection.execute(_LATEST, {"number": number}).fetchone()
+    return None if row is None else Latest(*row)
+
+
+def hold_latest(connection: Connection, number: int) -> Latest | None:
+    """The same for who writes it back: nobody else does so until the transaction ends."""
+    sql = _LATEST_HELD if engine_of(connection) == "postgres" else _LATEST
+    row = connection.execute(sql, {"number": number}).fetchone()
     return None if row is None else Latest(*row)
 
 
@@ -122,6 +128,8 @@ def put(connection: Connection, number: int, values: Mapping[str, Any]) -> None:
 _LATEST = (
     "SELECT latency_histogram, p95_ms, budget_day, budget_month FROM tenants WHERE id = :number"
 )
+# SQLite lets one transaction write at a time.
+_LATEST_HELD = f"{_LATEST} FOR NO KEY UPDATE"
 
 _COUNT_REQUEST = """
     UPDATE tenants SET

@@ -7,7 +7,6 @@ from typing import Any
 
 from webapp.storage import Connection
 from webapp.storage.alone import hold
-from webapp.usage.rollup.store import step
 from webapp.usage.store import COLUMNS
 
 USAGE_COLUMNS = (
@@ -57,9 +56,8 @@ def drop_requests(connection: Connection, tenant: int, most: int) -> tuple[int, 
     gone.
 
     What the tenant cost stays in the sums over all tenants, where nothing points at it: those
-    that are not in them yet wait for the roll-up, of which this is a step.
+    that are not in them yet wait for the roll-up.
     """
-    step(connection)
     who = {"tenant": tenant, "most": most}
     dropped = connection.execute(_DROP_REQUESTS, who).rowcount
     left = connection.execute("SELECT 1 FROM requests WHERE tenant_id = :tenant LIMIT 1", who)
