@@ -148,7 +148,7 @@ def test_who_waits_in_line_is_refused_when_the_breaker_opens(
     with ThreadPoolExecutor(24) as pool:
         line = [pool.submit(server.chat, busy, "hello") for _ in range(3)]
         others = [pool.submit(server.chat, user, "hello") for user in users(20)]
-        assert {each.result().status for each in others} == {504}
+        assert {each.result().status for each in others} <= {503, 504}
         statuses = sorted(each.result().status for each in line)
     assert statuses[0] == 503
     assert set(statuses) <= {503, 504}
