@@ -149,7 +149,8 @@ class _Copy:
             with self._target.read() as connection:
                 names = ", ".join(_held(connection, tables))
             raise Conflict(
-                f"The target holds something already, in {names}; name an empty database."
+                f"The target holds something already, in {names}, and it is not what the source"
+                " holds now; name an empty database."
             )
         return CopyReport(_copied(tables, held), False, sum(d.rows for d in held.values()), False)
 
