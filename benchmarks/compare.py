@@ -31,6 +31,7 @@ from benchmarks.peers import (
     Setting,
     Switchboard,
     SwitchboardOnPostgres,
+    SwitchboardServing,
 )
 from benchmarks.processes import ServerFailed, commit_cost, usage
 from benchmarks.report import Measured, Row, markdown
@@ -42,6 +43,8 @@ Named = TypeVar("Named")
 PEERS: tuple[Peer, ...] = (
     Switchboard(),
     SwitchboardOnPostgres(),
+    SwitchboardServing(),
+    SwitchboardServing("serve-2", workers=2),
     Agno(),
     BareFlask("gevent"),
     BareFlask("gthread"),

@@ -6,6 +6,8 @@ What is measured on them is in `benchmarks.compare`; reading their processes in
 
 import atexit
 import hashlib
+import os
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 AGNO_ENVIRONMENT = HERE / ".agno-venv"
 AGNO_REQUIREMENTS = HERE / "agno-requirements.txt"
+SWITCHBOARD = Path(sys.executable).with_name("switchboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,12 @@ class Switchboard:
     def start(self, setting: Setting, folder: Path) -> Running:
         """Start `switchboard dev` with its database in `folder`."""
         port = free_port()
-        environment = {
+        command = [str(SWITCHBOARD), "dev", "--port", str(port)]
+        return _start(command, self.environment(setting, folder), folder, port, "/healthz")
+
+    def environment(self, setting: Setting, folder: Path) -> dict[str, str]:
+        """Return what it is told."""
+        return {
             "OPENAI_BASE_URL": setting.upstream,
             "OPENAI_API_KEY": "benchmark",
             "SWITCHBOARD_DATABASE_URL": self.database_url(folder),
@@ -100,8 +108,6 @@ class Switchboard:
             "SWITCHBOARD_CONTEXT_MAX_MESSAGES": "100",
             "SWITCHBOARD_MEMORY_MAX_MESSAGES": "0" if setting.keep_all else "100",
         }
-        command = [str(Path(sys.executable).with_name("switchboard")), "dev", "--port", str(port)]
-        return _start(command, environment, folder, port, "/healthz")
 
     def database_url(self, folder: Path) -> str:
         """Return where a fresh database is."""
@@ -125,6 +131,44 @@ class SwitchboardOnPostgres(Switchboard):
     def database_url(self, folder: Path) -> str:
         """Make a database on the one server of this run."""
         return _postgres().create_database()
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchboardServing(Switchboard):
+    """`switchboard serve` with so many workers, asked with a key."""
+
+    name: str = "serve-1"
+    workers: int = 1
+
+    def start(self, setting: Setting, folder: Path) -> Running:
+        """Make the database and a key, and start it."""
+        port = free_port()
+        told = self.environment(setting, folder)
+        told["SWITCHBOARD_SECRET_KEY"] = secrets.token_urlsafe(48)
+        _run(told, folder, "db", "upgrade")
+        made = _run(told, folder, "keys", "create", "benchmark", "--role", "chat", "--users", "*")
+        (folder / "key").write_text(next(word for word in made.split() if word.startswith("sb_")))
+        command = [str(SWITCHBOARD), "serve", "--bind", f"127.0.0.1:{port}"]
+        command += ["--workers", str(self.workers)]
+        return _start(command, told, folder, port, "/healthz")
+
+    def target(self, running: Running, stream: bool) -> Target:
+        """Ask by `POST /chat` with the key."""
+        return ChatTarget(running.host, stream, key=(running.folder / "key").read_text())
+
+
+def _run(told: Mapping[str, str], folder: Path, *command: str) -> str:
+    ended = subprocess.run(
+        [str(SWITCHBOARD), *command],
+        env=os.environ | told,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        raise ServerFailed(f"switchboard {' '.join(command)} failed:\n{ended.stderr[-2000:]}")
+    return ended.stdout
 
 
 @cache

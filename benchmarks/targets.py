@@ -28,13 +28,15 @@ class ChatTarget:
     host: str
     stream: bool = False
     path: str = "/chat"
+    key: str = ""
 
     def request(self, user: str, message: str) -> bytes:
-        """Return the request as JSON."""
+        """Return the request as JSON, with the key where there is one."""
         asked: dict[str, object] = {"user_id": user, "message": message}
         if self.stream:
             asked["stream"] = True
-        return _post(self.host, self.path, "application/json", json.dumps(asked).encode())
+        body = json.dumps(asked).encode()
+        return _post(self.host, self.path, "application/json", body, self.key)
 
     def answered(self, body: bytes) -> bool:
         """Want a reply that is not empty, or a stream that ends in `done` with one."""
@@ -110,9 +112,10 @@ def _has_text(body: bytes, field: str) -> bool:
     return isinstance(text, str) and text.strip() != ""
 
 
-def _post(host: str, path: str, content_type: str, body: bytes) -> bytes:
+def _post(host: str, path: str, content_type: str, body: bytes, key: str = "") -> bytes:
+    credential = f"Authorization: Bearer {key}\r\n" if key else ""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n{credential}"
         f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
