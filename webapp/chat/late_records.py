@@ -48,7 +48,8 @@ class LateRecords:
             return
 
         def work(connection: Connection) -> None:
-            for stored_id, record in late:
+            # In one order of tenants, so that two processes do not wait for each other's.
+            for stored_id, record in sorted(late, key=lambda one: one[0]):
                 number = tenants.number_of(connection, stored_id)
                 if number is not None and record.at_ms > now_ms - HOUR_MS:
                     store_request(connection, number, record)

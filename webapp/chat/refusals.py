@@ -89,7 +89,9 @@ class Refusals:
             unknown: Counter[_Kind] = Counter()
             for kind, number in counts.items():
                 usage_store.count_refusals(connection, EVERYONE, kind.refusal, number)
-            for kind, number in (counts + strangers).items():
+            # In one order, so that two processes do not wait for each other's tenants.
+            together = sorted((counts + strangers).items(), key=lambda one: one[0].stored_id)
+            for kind, number in together:
                 # A refused request makes no tenant, nor brings a forgotten one back.
                 tenant = tenants.number_of(connection, kind.stored_id)
                 if tenant is not None:

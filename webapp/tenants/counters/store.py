@@ -57,7 +57,7 @@ def hold_latest(connection: Connection, number: int) -> Latest | None:
 
 def latest_of_turn(number: int, turn: int) -> Ask:
     """For a server: `latest` of a tenant that has stored so many turns, whose row is held then."""
-    return f"{_LATEST} AND turn = :turn FOR UPDATE", {"number": number, "turn": turn}
+    return f"{_LATEST} AND turn = :turn FOR NO KEY UPDATE", {"number": number, "turn": turn}
 
 
 def count_request(
