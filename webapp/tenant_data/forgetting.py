@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from webapp.memory.clearing.parts import clear_part
 from webapp.memory.sessions import store as sessions
-from webapp.storage import Connection, Database
+from webapp.storage import Connection, Database, meta
 from webapp.storage.narrowing import narrow
 from webapp.storage.slices import ROWS, in_slices
 from webapp.tenant_data.clearing import Find
@@ -20,6 +20,10 @@ from webapp.tenants.search import store as search
 from webapp.usage.of_tenant import store as usage
 from webapp.usage.rollup.store import step as roll_up_step
 from webapp.usage.rollup.worker import roll_up
+
+# Before a tenant's number, in the name of a note that some of its requests are gone already and its
+# sums are not; should the act be stopped there, nobody takes that for a wrong sum.
+FORGETTING = "forgetting:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ def forget_part(
     if cleared.finished:
         requests, all_gone = usage.drop_requests(connection, number, most)
     if not all_gone:
+        if requests:
+            meta.put(connection, f"{FORGETTING}{number}", "")
         left = sessions.count(connection, number)
         return Forgotten(cleared.messages, before - left, requests), False
     block = restrictions.block_of(connection, number)
@@ -81,6 +87,7 @@ def forget_part(
         blocks.keep(connection, *block)
     sessions.drop_all(connection, number)
     usage.drop_sums(connection, number)
+    meta.take(connection, f"{FORGETTING}{number}")
     gone = tenants.drop(connection, number)
     return (Forgotten(cleared.messages, before, requests), True) if gone else None
 

@@ -12,6 +12,7 @@ from typing import Any
 from webapp.periods import DAY_MS, HOUR_MS, MINUTE_MS
 from webapp.storage import Connection, meta
 from webapp.tenant_data.consistency.counters.store import OF_SLICE, Slice
+from webapp.tenant_data.forgetting import FORGETTING
 from webapp.usage.retention import PRUNED
 from webapp.usage.rollup.store import PENDING, requests_as_sums
 from webapp.usage.store import LATENESS_MS
@@ -54,7 +55,8 @@ def sums_and_requests(
 ) -> list[Pair]:
     """Sums by that period, between two of its beginnings, that are not those of the requests kept.
 
-    What has no latency may be counted without a request; of an imported tenant all may be.
+    What has no latency may be counted without a request; of a tenant that was imported, or is half
+    forgotten, all may be.
     """
     asked = {**which, "period": period, "length": LENGTHS[period], "since": since, "until": until}
     return _pairs(connection.execute(_REQUESTS, asked).fetchall())
@@ -158,6 +160,8 @@ _ELSEWHERE = f"""
     tenant_id IN (
         SELECT tenant_id FROM audit WHERE {OF_SLICE} AND action = 'import_tenant'
         UNION ALL SELECT tenant_id FROM requests WHERE {OF_SLICE} AND id < 0
+        UNION ALL SELECT CAST(substr(name, {len(FORGETTING) + 1}) AS BIGINT) FROM meta
+        WHERE name >= '{FORGETTING}' AND name < '{FORGETTING[:-1]};'
     )
 """  # noqa: S608  # nosec B608  # as above
 _REQUESTS = f"""
