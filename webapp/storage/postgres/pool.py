@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from webapp.errors import StorageUnavailable
 from webapp.storage.postgres.link import Link
 
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 30.0  # as long as a unit waits behind others on SQLite
 OLDEST_SECONDS = 3600.0
 UNDOUBTED_SECONDS = 0.25
 
