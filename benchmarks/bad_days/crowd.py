@@ -59,6 +59,8 @@ class Crowd:
         turn = index
         for number in itertools.count(1):
             if self._over.is_set() or not self._left():
+                if connection is not None:
+                    connection.close()
                 return
             turn += 1
             stream = turn % 5 == 0
