@@ -55,19 +55,29 @@ def require_not_emptied(path: Path) -> None:
         raise error
 
 
+WRITING_SECONDS = 3.0
+
+
 def require_whole_file(path: Path) -> None:
     """Raises SQLite's error when the file itself was cut short or overwritten at its beginning.
 
     The connections that are kept go on with what they remember of it, so a new one looks, and at
-    the file alone. Another process that is writing pages at its end may be in between.
+    the file alone. Another process that is writing pages at its end may be in between: it is waited
+    for as long as the file changes.
     """
     require_not_emptied(path)
-    for attempt in range(3):
+    until = time.monotonic() + WRITING_SECONDS
+    unchanged, before = 0, None
+    while True:
         try:
             with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
                 connection.execute("PRAGMA schema_version").fetchone()
                 return
         except sqlite3.DatabaseError:
-            if attempt == 2:
+            found = path.stat()
+            now = (found.st_size, found.st_mtime_ns)
+            unchanged = unchanged + 1 if now == before else 0
+            if unchanged == 2 or time.monotonic() > until:
                 raise
+            before = now
         time.sleep(0.1)
