@@ -26,6 +26,8 @@ class Witness:
         self.wrong_histories = 0
         self.half_turns = 0
         self.calls = 0
+        # So many of a user's newest turns must be there: what the memory keeps, and no more.
+        self.looked_at = LOOKED_AT
         self.examples: list[str] = []
         # What the upstream does instead of answering, for days on which it is ill.
         self.illness = ""
@@ -43,7 +45,7 @@ class Witness:
         user, number = found[1], int(found[3])
         with self._lock:
             self.calls += 1
-            self.judge(user, messages[:-1], self.answered[user][-LOOKED_AT:])
+            self.judge(user, messages[:-1], self.answered[user][-self.looked_at :])
             calls = self.calls
         text = f"{user} hears {number}"
         if self.illness == "errors" and calls % 10 < 3:
