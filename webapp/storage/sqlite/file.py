@@ -55,15 +55,17 @@ def require_not_emptied(path: Path) -> None:
         raise error
 
 
-WRITING_SECONDS = 3.0
+WRITING_SECONDS = 5.0  # the longest wait for a process that goes on writing
+LOOK_SECONDS = 0.1
+STILL_LOOKS = 10  # a process that is writing, on a busy machine, may be kept from it for so long
 
 
 def require_whole_file(path: Path) -> None:
     """Raises SQLite's error when the file itself was cut short or overwritten at its beginning.
 
     The connections that are kept go on with what they remember of it, so a new one looks, and at
-    the file alone. Another process that is writing pages at its end may be in between: it is waited
-    for as long as the file changes.
+    the file alone. Where a process moves the log into the file, the first page tells of pages that
+    are not there yet: it is waited for as long as the file changes, and a second more.
     """
     require_not_emptied(path)
     until = time.monotonic() + WRITING_SECONDS
@@ -77,7 +79,7 @@ def require_whole_file(path: Path) -> None:
             found = path.stat()
             now = (found.st_size, found.st_mtime_ns)
             unchanged = unchanged + 1 if now == before else 0
-            if unchanged == 2 or time.monotonic() > until:
+            if unchanged == STILL_LOOKS or time.monotonic() > until:
                 raise
             before = now
-        time.sleep(0.1)
+        time.sleep(LOOK_SECONDS)
