@@ -226,3 +226,29 @@ def test_a_log_is_not_emptied_again_and_again_while_a_reader_is_in_the_way(tmp_p
             database.write(lambda c: c.execute("INSERT INTO notes VALUES ('x')"))
     assert len(emptied) <= 6
     database.close()
+
+
+def test_a_file_that_makes_no_sense_without_its_log_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "test.db"
+    database = SQLiteDatabase(path)
+    database.upgrade()
+    database.write(lambda c: c.execute("CREATE TABLE notes (text TEXT)"))
+    database.empty_log()
+    database.write(lambda c: c.execute("INSERT INTO notes VALUES (hex(randomblob(100000)))"))
+    with database.read() as reader:
+        assert reader.execute("SELECT COUNT(*) FROM notes").fetchone()[0] == 1
+        # Every page is written again behind the reader, so none of the new ones is moved.
+        database.write(lambda c: c.execute("UPDATE notes SET text = hex(randomblob(100000))"))
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        with (
+            closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as alone,
+            pytest.raises(sqlite3.DatabaseError, match="malformed"),
+        ):
+            alone.execute("PRAGMA schema_version").fetchone()
+
+        beside = SQLiteDatabase(path)
+        beside.require_writable()
+        assert beside.write(lambda c: c.execute("UPDATE notes SET text = ''").rowcount) == 1
+        beside.close()
+    database.close()

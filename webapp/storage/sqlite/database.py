@@ -24,7 +24,6 @@ from webapp.storage.sqlite.file import (
     create_private,
     free_bytes,
     identity,
-    require_whole_file,
 )
 from webapp.storage.sqlite.log_upkeep import LARGE_BYTES
 from webapp.storage.sqlite.readers import Readers
@@ -199,7 +198,7 @@ class SQLiteDatabase:
         size = 16 if small else LARGE_TRIAL_BYTES
 
         def work(connection: sqlite3.Connection) -> None:
-            require_whole_file(self.path)
+            wal.require_whole_file(self.path)
             connection.execute(
                 "INSERT INTO meta (name, value) VALUES ('write_trial', randomblob(:size))"
                 " ON CONFLICT (name) DO UPDATE SET value = excluded.value",

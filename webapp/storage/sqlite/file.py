@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
-from contextlib import closing
 from pathlib import Path
 
 FileIdentity = tuple[int, int] | None
@@ -53,33 +51,3 @@ def require_not_emptied(path: Path) -> None:
         error = sqlite3.DatabaseError("the file is empty and the index of its log is not")
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error
-
-
-WRITING_SECONDS = 5.0  # the longest wait for a process that goes on writing
-LOOK_SECONDS = 0.1
-STILL_LOOKS = 10  # a process that is writing, on a busy machine, may be kept from it for so long
-
-
-def require_whole_file(path: Path) -> None:
-    """Raises SQLite's error when the file itself was cut short or overwritten at its beginning.
-
-    The connections that are kept go on with what they remember of it, so a new one looks, and at
-    the file alone. Where a process moves the log into the file, the first page tells of pages that
-    are not there yet: it is waited for as long as the file changes, and a second more.
-    """
-    require_not_emptied(path)
-    until = time.monotonic() + WRITING_SECONDS
-    unchanged, before = 0, None
-    while True:
-        try:
-            with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
-                connection.execute("PRAGMA schema_version").fetchone()
-                return
-        except sqlite3.DatabaseError:
-            found = path.stat()
-            now = (found.st_size, found.st_mtime_ns)
-            unchanged = unchanged + 1 if now == before else 0
-            if unchanged == STILL_LOOKS or time.monotonic() > until:
-                raise
-            before = now
-        time.sleep(LOOK_SECONDS)

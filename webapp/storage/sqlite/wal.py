@@ -20,6 +20,7 @@ from pathlib import Path
 
 from webapp.errors import StorageUnavailable
 from webapp.storage.sqlite.examination import quick_check
+from webapp.storage.sqlite.file import require_not_emptied
 
 HEADER_BYTES = 32
 EXAMINE_SECONDS = 5.0
@@ -157,6 +158,23 @@ def require_own(path: Path) -> None:
             f" {name}-wal and {name}-shm away, and start again.",
             part="foreign",
         )
+
+
+def require_whole_file(path: Path) -> None:
+    """Raises SQLite's error when the file itself was cut short or overwritten at its beginning.
+
+    The connections that are kept go on with what they remember of it, so a new one looks, and at
+    the file alone. While its log is not empty a file need not make sense alone: what SQLite moves
+    into it at a time leaves out each page that was written again since, and the first page may tell
+    of one of those. Then both together are looked at.
+    """
+    require_not_emptied(path)
+    try:
+        _seen(path, "immutable=1")
+    except sqlite3.DatabaseError as error:
+        corrupt = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT
+        if not corrupt or wal_bytes(path) == 0 or not _sound(path):
+            raise
 
 
 def is_readable(path: Path) -> bool:
