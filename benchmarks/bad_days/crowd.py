@@ -10,21 +10,33 @@ from typing import Any
 
 from benchmarks.bad_days.witness import Refusals, Witness
 
-PATIENCE_SECONDS = 90.0
 REST_SECONDS = 0.05
+
+Door = Callable[[], http.client.HTTPConnection]
 
 
 class Crowd:
     """So many users, each with a thread and a connection of its own."""
 
     def __init__(
-        self, ports: list[int], headers: dict[str, str], witness: Witness, users: int = 12
+        self,
+        doors: list[Door],
+        headers: dict[str, str],
+        witness: Witness,
+        users: int = 12,
+        rate: float | None = None,
     ) -> None:
-        self._ports = ports
+        """A door makes a connection to one of the servers. With a `rate` all of them together
+        begin at most so many turns a second."""
+        self._doors = doors
         self._headers = {"Content-Type": "application/json", **headers}
         self._witness = witness
         self.refusals = Refusals()
         self.names = [f"user-{number}" for number in range(users)]
+        self._pause = users / rate if rate else 0.0
+        self._began = 0.0
+        # When an answer came, to whom, and by which door.
+        self.answers: list[tuple[float, str, int]] = []
         self._over = threading.Event()
         self._left: Callable[[], bool] = lambda: True
         self._threads: list[threading.Thread] = []
@@ -34,6 +46,7 @@ class Crowd:
         if turns is not None:
             counted = itertools.count()
             self._left = lambda: next(counted) < turns
+        self._began = time.monotonic()
         self._threads = [
             threading.Thread(target=self._talk, args=(index, name), daemon=True)
             for index, name in enumerate(self.names)
@@ -54,6 +67,19 @@ class Crowd:
     def talking(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
+    def answered(self, door: int, since: float, until: float) -> int:
+        """How many answers came by this door."""
+        return sum(since <= at < until for at, _, by in self.answers if by == door)
+
+    def longest_wait(self) -> float:
+        """The longest time in which one of the users had no answer, in seconds."""
+        last = dict.fromkeys(self.names, self._began)
+        longest = 0.0
+        for at, user, _ in sorted(self.answers):
+            longest, last[user] = max(longest, at - last[user]), at
+        ended = time.monotonic() if self.talking else max(last.values())
+        return max(longest, *(ended - at for at in last.values()))
+
     def _talk(self, index: int, user: str) -> None:
         connection: http.client.HTTPConnection | None = None
         turn = index
@@ -63,21 +89,22 @@ class Crowd:
                     connection.close()
                 return
             turn += 1
-            stream = turn % 5 == 0
-            if connection is None:
-                port = self._ports[turn % len(self._ports)]
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+            door = turn % len(self._doors)
             try:
-                code = self._say(connection, user, number, stream=stream)
+                connection = connection or self._doors[door]()
+                code = self._say(connection, user, number, stream=turn % 5 == 0)
             except (OSError, http.client.HTTPException, ValueError):
                 code = "lost"
             if code:
                 self.refusals.add(code)
-                connection.close()
                 time.sleep(REST_SECONDS)
-            if code or len(self._ports) > 1:
+            else:
+                self.answers.append((time.monotonic(), user, door))
+            if connection is not None and (code or len(self._doors) > 1):
                 connection.close()
                 connection = None
+            if self._pause:
+                self._over.wait(self._pause)
 
     def _say(
         self, connection: http.client.HTTPConnection, user: str, number: int, *, stream: bool

@@ -4,13 +4,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from benchmarks.bad_days.house import House, fill
+from benchmarks.bad_days import hosts
+from benchmarks.bad_days.hosts import CALM_SECONDS, is_running
+from benchmarks.bad_days.house import House, Plan, fill
+from benchmarks.bad_days.immutable import no_writes
 
 Break = Callable[[House], None]
-CALM_SECONDS = 2.0
-LEASE_SECONDS = 22.0  # longer than a worker's lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,11 @@ class Day:
 
     breaks: Break
     engines: tuple[str, ...] = ("sqlite", "postgres")
-    servers: int = 1
-    disk_mib: int | None = None
-    settings: dict[str, str] = field(default_factory=dict)
+    house: Plan = field(default_factory=Plan)
+
+    def plan(self, engine: str) -> Plan:
+        """What the house has on that engine: Redis stands beside PostgreSQL alone."""
+        return self.house if engine == "postgres" else replace(self.house, redis=False)
 
 
 def kill_worker(house: House) -> None:
@@ -38,21 +41,15 @@ def kill_first(house: House) -> None:
     assert server.process is not None
     server.process.wait()
     deadline = time.monotonic() + 60
-    while any(_is_running(pid) for pid in workers) and time.monotonic() < deadline:
+    while any(is_running(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
-    house.counted["workers left"] = sum(map(_is_running, workers))
+    house.counted["workers left"] = sum(map(is_running, workers))
     server.launch_serve("--workers", "2")
     house.wait_until_well()
 
 
 def stopped_worker(house: House) -> None:
-    """SIGSTOP for longer than a lease, then SIGCONT."""
-    worker = house.workers()[0]
-    os.kill(worker, signal.SIGSTOP)
-    time.sleep(LEASE_SECONDS)
-    if _is_running(worker):
-        os.kill(worker, signal.SIGCONT)
-    time.sleep(CALM_SECONDS)
+    hosts.stop_worker(house, house.server)
 
 
 def terminate(house: House) -> None:
@@ -74,8 +71,8 @@ def full_disk(house: House) -> None:
 
 
 def read_only(house: House) -> None:
-    assert house.postgres is not None
-    with house.postgres.read_only():
+    postgres = house.postgres
+    with no_writes(house.server.database) if postgres is None else postgres.read_only():
         time.sleep(2 * CALM_SECONDS)
 
 
@@ -125,28 +122,25 @@ def kill_servers(house: House) -> None:
         house.wait_until_well()
 
 
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-HASTY = {"MODEL_TIMEOUT": "3s", "TURN_TIMEOUT": "10s"}
+HASTY = Plan(settings={"MODEL_TIMEOUT": "3s", "TURN_TIMEOUT": "10s"})
+POSTGRES = ("postgres",)
 DAYS: dict[str, Day] = {
     "kill-worker": Day(kill_worker),
     "kill-first": Day(kill_first),
     "stopped-worker": Day(stopped_worker),
     "terminate": Day(terminate),
-    "full-disk": Day(full_disk, disk_mib=96),
-    "read-only": Day(read_only, engines=("postgres",)),
-    "upstream-errors": Day(ill("errors"), settings=HASTY),
-    "upstream-hangs": Day(ill("hangs"), settings=HASTY),
-    "upstream-drips": Day(ill("drips"), settings=HASTY),
-    "kill-servers": Day(kill_servers, servers=2),
-    "kill-postgres": Day(kill_postgres, engines=("postgres",)),
-    "restart-postgres": Day(restart_postgres, engines=("postgres",)),
-    "fail-over": Day(fail_over, engines=("postgres",)),
-    "cut-off": Day(still_postgres, engines=("postgres",)),
+    "full-disk": Day(full_disk, house=Plan(disk_mib=96)),
+    "read-only": Day(read_only),
+    "upstream-errors": Day(ill("errors"), house=HASTY),
+    "upstream-hangs": Day(ill("hangs"), house=HASTY),
+    "upstream-drips": Day(ill("drips"), house=HASTY),
+    "kill-servers": Day(kill_servers, house=Plan(servers=2, redis=True)),
+    "kill-redis": Day(hosts.kill_redis, POSTGRES, Plan(servers=2, redis=True)),
+    "clock-off": Day(hosts.clock_off, POSTGRES, Plan(servers=2, redis=True, clock_off=True)),
+    "partition": Day(hosts.partition, POSTGRES, Plan(servers=2, apart=True)),
+    "silent-partition": Day(hosts.silent_partition, POSTGRES, Plan(servers=2, apart=True)),
+    "kill-postgres": Day(kill_postgres, POSTGRES),
+    "restart-postgres": Day(restart_postgres, POSTGRES),
+    "fail-over": Day(fail_over, POSTGRES),
+    "cut-off": Day(still_postgres, POSTGRES),
 }

@@ -18,6 +18,7 @@ class Outcome:
     half_turns: int = 0
     foreign: int = 0
     wrong_histories: int = 0
+    wrong_limits: int = 0
     refusals: dict[str, int] = field(default_factory=dict)
     data: str = ""
     examples: list[str] = field(default_factory=list)
@@ -25,7 +26,7 @@ class Outcome:
     @property
     def kept(self) -> bool:
         """Every promise was kept."""
-        faults = self.half_turns + self.foreign + self.wrong_histories
+        faults = self.half_turns + self.foreign + self.wrong_histories + self.wrong_limits
         return self.received == self.found and self.received > 0 and not faults and not self.data
 
     def line(self) -> str:

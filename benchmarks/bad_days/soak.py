@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from benchmarks.bad_days.house import opened
+from benchmarks.bad_days.house import Plan, opened
 from benchmarks.bad_days.report import HEAD, Outcome, outcome_of
 from benchmarks.processes import tree, usage
 
@@ -13,7 +13,8 @@ SAMPLES = 20
 
 def soak(turns: int, workers: int, engine: str) -> bool:
     """Runs so many turns; writes a table of memory, files and threads, and the outcome."""
-    with opened(engine, workers=workers, settings={"MEMORY_MAX_MESSAGES": str(CAP)}) as house:
+    plan = Plan(workers=workers, settings={"MEMORY_MAX_MESSAGES": str(CAP)})
+    with opened(engine, plan) as house:
         house.witness.looked_at = CAP // 2 - 1
         crowd = house.crowd(users=24)
         began = time.monotonic()
