@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.bad_days.witness import Refusals, Witness
 
 REST_SECONDS = 0.05
+SILENCE = "no_answer"  # in all of the connection's patience, which no fault may last
 
 Door = Callable[[], http.client.HTTPConnection]
 
@@ -34,7 +35,7 @@ class Crowd:
         self.refusals = Refusals()
         self.names = [f"user-{number}" for number in range(users)]
         self._pause = users / rate if rate else 0.0
-        self._began = 0.0
+        self._began = self._ended = 0.0
         # When an answer came, to whom, and by which door.
         self.answers: list[tuple[float, str, int]] = []
         self._over = threading.Event()
@@ -62,6 +63,7 @@ class Crowd:
     def join(self) -> None:
         for thread in self._threads:
             thread.join()
+        self._ended = time.monotonic()
 
     @property
     def talking(self) -> bool:
@@ -77,7 +79,7 @@ class Crowd:
         longest = 0.0
         for at, user, _ in sorted(self.answers):
             longest, last[user] = max(longest, at - last[user]), at
-        ended = time.monotonic() if self.talking else max(last.values())
+        ended = self._ended or time.monotonic()
         return max(longest, *(ended - at for at in last.values()))
 
     def _talk(self, index: int, user: str) -> None:
@@ -93,6 +95,8 @@ class Crowd:
             try:
                 connection = connection or self._doors[door]()
                 code = self._say(connection, user, number, stream=turn % 5 == 0)
+            except TimeoutError:
+                code = SILENCE
             except (OSError, http.client.HTTPException, ValueError):
                 code = "lost"
             if code:

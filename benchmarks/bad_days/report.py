@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from benchmarks.bad_days.crowd import Crowd
+from benchmarks.bad_days.crowd import SILENCE, Crowd
 from benchmarks.bad_days.house import House
 from benchmarks.bad_days.witness import WORDS, Witness
 
@@ -27,6 +27,7 @@ class Outcome:
     def kept(self) -> bool:
         """Every promise was kept."""
         faults = self.half_turns + self.foreign + self.wrong_histories + self.wrong_limits
+        faults += self.refusals.get(SILENCE, 0)
         return self.received == self.found and self.received > 0 and not faults and not self.data
 
     def line(self) -> str:
