@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from webapp.errors import StorageUnavailable
@@ -21,6 +22,7 @@ from webapp.turns.standing import place_lost
 
 SWEEP_EVERY = 12
 SWEEP_AT_MOST = 1000
+MOST_DOUBTS = 10_000
 
 
 class PostgresTurnLines:
@@ -32,7 +34,11 @@ class PostgresTurnLines:
         self._lease = lease
         self._mutex = threading.RLock()
         self._worker = 0
-        self._owed: list[tuple[str, dict[str, Any]]] = []
+        self._owed: list[Callable[[], object]] = []
+        # What this process knows that it has: of a statement whose answer was lost nobody knows.
+        self._tickets: set[tuple[str, str]] = set()
+        self._keys: set[tuple[str, str]] = set()
+        self._doubts: dict[tuple[str, ...], Callable[[], object]] = {}
         self._renewals = 0
 
     @property
@@ -72,10 +78,12 @@ class PostgresTurnLines:
 
     def leave(self, line: str, ticket: Ticket) -> None:
         """See `TurnLines.leave`."""
+        self._tickets.discard((line, _entry(ticket)))
         self._give_back(_LEAVE, line=line, entry=_entry(ticket))
 
     def leave_within(self, transaction: Any, line: str, ticket: Ticket) -> bool:
         """See `TurnLines.leave_within`."""
+        self._tickets.discard((line, _entry(ticket)))
         transaction.later(_LEAVE_FIRST, {"line": line, "entry": _entry(ticket)}, _require_left)
         return True
 
@@ -83,7 +91,13 @@ class PostgresTurnLines:
         """See `TurnLines.hold_key`."""
         while True:
             worker = self._enrolled()
-            if self._one(_HOLD, line=line, key=key, body=body, worker=worker):
+            try:
+                held = self._one(_HOLD, line=line, key=key, body=body, worker=worker)
+            except BaseException:
+                self._doubt(worker, (line, key), partial(self._free_unknown, line, key, worker))
+                raise
+            if held:
+                self._keys.add((line, key))
                 return worker, body
             row = self._one(_HELD, line=line, key=key)
             if row is not None and row[2]:
@@ -95,6 +109,7 @@ class PostgresTurnLines:
 
     def free_key(self, line: str, key: str, worker: int) -> None:
         """See `TurnLines.free_key`."""
+        self._keys.discard((line, key))
         self._give_back(_FREE, line=line, key=key, worker=worker)
 
     def renew(self) -> None:
@@ -103,9 +118,11 @@ class PostgresTurnLines:
         if worker and not self._one(_RENEW, worker=worker, lease=self._lease):
             self._forget_worker(worker)
         while self._owed:
-            statement, values = self._owed[0]
-            self._run(statement, **values)
+            self._owed[0]()
             self._owed.pop(0)
+        for what, act in list(self._doubts.items()):
+            act()
+            self._doubts.pop(what, None)
         self._renewals += 1
         if self._renewals % SWEEP_EVERY == 0:
             self._run(_SWEEP, most=SWEEP_AT_MOST)
@@ -125,12 +142,41 @@ class PostgresTurnLines:
         limit = 2**62 if most is None else most
         while True:
             worker = self._enrolled()
-            row = self._one(_JOIN, line=line, most=limit, worker=worker, name=str(worker))
+            try:
+                row = self._one(_JOIN, line=line, most=limit, worker=worker, name=str(worker))
+            except BaseException:
+                self._doubt(worker, (line,), partial(self._leave_unknown, line, worker))
+                raise
             if row is not None:
-                return Ticket(row[0], worker)
+                ticket = Ticket(row[0], worker)
+                self._tickets.add((line, _entry(ticket)))
+                return ticket
             if limit <= 0 or self._one(_IS_ENROLLED, worker=worker):
                 return None
             self._forget_worker(worker)
+
+    def _doubt(self, worker: int, what: tuple[str, ...], act: Callable[[], object]) -> None:
+        """Sees to it when the database answers again. Too many are left to the lease, as are
+        those of a process that has died."""
+        self._doubts[what] = act
+        if len(self._doubts) > MOST_DOUBTS:
+            self._doubts.clear()
+            self._forget_worker(worker)
+
+    def _leave_unknown(self, line: str, worker: int) -> None:
+        """The answer to a join was lost, and perhaps a ticket is in the line that nobody gives
+        back: each turn of that tenant would wait behind it for as long as this process lives.
+
+        A ticket that is just being taken may go as well; its turn then learns that it lost its
+        place.
+        """
+        known = [entry for in_line, entry in self._tickets if in_line == line]
+        self._run(_LEAVE_UNKNOWN, line=line, name=str(worker), known=[*known, ""])
+
+    def _free_unknown(self, line: str, key: str, worker: int) -> None:
+        """The same for a key, which another turn of this process may hold."""
+        if (line, key) not in self._keys:
+            self._run(_FREE, line=line, key=key, worker=worker)
 
     def _enrolled(self) -> int:
         """The number of this process, which takes one when it has none."""
@@ -181,7 +227,7 @@ class PostgresTurnLines:
         try:
             self._run(sql, **values)
         except StorageUnavailable:
-            self._owed.append((sql, values))
+            self._owed.append(partial(self._run, sql, **values))
 
     def _one(self, sql: str, **values: Any) -> Any:
         return self._database.once(sql, values).fetchone()
@@ -236,6 +282,13 @@ _ENTRIES = "SELECT entries FROM turn_lines WHERE line = :line"
 _LEAVE = """
     UPDATE turn_lines SET entries = array_remove(entries, :entry)
     WHERE line = :line AND :entry = ANY(entries) RETURNING line
+"""
+_LEAVE_UNKNOWN = """
+    UPDATE turn_lines SET entries = ARRAY(
+        SELECT entry FROM unnest(entries) WITH ORDINALITY AS each (entry, place)
+        WHERE split_part(entry, ':', 2) <> :name OR entry = ANY(:known) ORDER BY place
+    )
+    WHERE line = :line AND cardinality(entries) > 0 RETURNING line
 """
 _LEAVE_FIRST = """
     UPDATE turn_lines SET entries = entries[2:] WHERE line = :line AND entries[1] = :entry
