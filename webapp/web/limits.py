@@ -57,7 +57,8 @@ class Limits:
         self._here = FixedWindowRateLimiter(MemoryCounters())
         self._outage = Outage(self.limiter.storage.check)
         # Memory is never away.
-        self._ask = _now if _is_here(self.limiter.storage) else self._outage.ask
+        here = isinstance(self.limiter.storage, MemoryCounters)
+        self._ask = _now if here else self._outage.ask
 
     def require_turn(self, reference: str, own_limit: str | None) -> None:
         """Counts one turn of the tenant; `RateLimited` when it is one too many.
@@ -146,10 +147,6 @@ def _take_if_free(strategy: RateLimiter, item: RateLimitItem, *who: str) -> _Tak
 def _standing(strategy: RateLimiter, item: RateLimitItem, full: bool, *who: str) -> _Taken:
     stats = strategy.get_window_stats(item, *who)
     return _Taken(item, full, stats.remaining, stats.reset_time - time.time())
-
-
-def _is_here(storage: object) -> bool:
-    return isinstance(storage, MemoryCounters)
 
 
 def _now(work: Callable[[], _Taken]) -> _Taken:

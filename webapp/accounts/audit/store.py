@@ -125,10 +125,7 @@ def append(connection: Connection, row: Row, previous_hash: str, own_hash: str) 
 
 
 def newest(connection: Connection) -> StoredEntry | None:
-    found = connection.execute(
-        f"SELECT {_SELECTED[engine_of(connection)]} FROM audit ORDER BY id DESC LIMIT 1",  # noqa: S608  # nosec B608  # our own columns
-        {},
-    ).fetchone()
+    found = connection.execute(f"{_select(connection)} ORDER BY id DESC LIMIT 1", {}).fetchone()
     return None if found is None else _entry(found)
 
 
@@ -149,8 +146,7 @@ def rows(connection: Connection) -> Iterator[StoredEntry]:
         # Any number may stand there, the least of all too, so the first batch asks for none.
         where = "" if after is None else "WHERE id > :after"
         batch = connection.execute(
-            f"SELECT {_SELECTED[engine_of(connection)]} FROM audit {where}"  # noqa: S608  # nosec B608  # our own columns
-            " ORDER BY id LIMIT :batch",
+            f"{_select(connection)} {where} ORDER BY id LIMIT :batch",
             {"after": after, "batch": _BATCH},
         ).fetchall()
         yield from map(_entry, batch)
@@ -167,12 +163,15 @@ def matching(
         conditions.append("id < :before")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     found = connection.execute(
-        f"SELECT {_SELECTED[engine_of(connection)]} FROM audit"  # noqa: S608  # nosec B608
         # Only conditions from the table above are joined; what was asked for is bound.
-        f" {where} ORDER BY id DESC LIMIT :limit",
+        f"{_select(connection)} {where} ORDER BY id DESC LIMIT :limit",
         {**wanted, "before": before, "limit": limit},
     ).fetchall()
     return list(map(_entry, found))
+
+
+def _select(connection: Connection) -> str:
+    return f"SELECT {_SELECTED[engine_of(connection)]} FROM audit"  # noqa: S608  # nosec B608  # our own columns
 
 
 def _entry(found: Any) -> StoredEntry:
