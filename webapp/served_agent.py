@@ -72,6 +72,8 @@ class ServedAgent:
             max_loops=configuration.max_loops,
             context_max_messages=configuration.context_max_messages,
             turn_timeout=self._settings.turn_seconds,
+            tool_timeout=self._settings.tool_timeout,
+            tool_result_max_chars=self._settings.tool_result_max_chars,
         )
 
     def close(self) -> None:

@@ -65,6 +65,8 @@ class Settings(BaseModel):
     model_breaker_pause: float = Field(default=5.0, gt=0, le=3600)
     tools: Literal["auto", "on", "off"] = "auto"
     toolkits: tuple[str, ...] = BUILT_IN_TOOLKITS
+    tool_timeout: float = Field(default=60.0, gt=0, le=3600)
+    tool_result_max_chars: int = Field(default=32_000, ge=200, le=10_000_000)
     guardrails: tuple[str, ...] = ()
     max_loops: int = Field(default=10, ge=1, le=100)
     memory_max_messages: int = Field(default=100, ge=0, le=1_000_000)
@@ -143,11 +145,12 @@ KINDS: Mapping[str, Callable[[str], object]] = {
         ("model_timeout", "turn_timeout", "session_idle", "inactive_after"), kinds.parse_duration
     ),
     **dict.fromkeys(
-        ("cleanup_interval", "request_retention", "model_breaker_pause"), kinds.parse_duration
+        ("cleanup_interval", "request_retention", "model_breaker_pause", "tool_timeout"),
+        kinds.parse_duration,
     ),
     **dict.fromkeys(
         ("trusted_proxies", "model_max_retries", "max_loops", "memory_max_messages")
-        + ("database_pool",),
+        + ("database_pool", "tool_result_max_chars"),
         kinds.whole_number,
     ),
     **dict.fromkeys(

@@ -158,8 +158,9 @@ def test_all_that_the_run_was_given_is_in_it() -> None:
     (context,) = seen
     assert (context.user_id, context.session_id, context.request_id) == ("alice", "work", "")
     assert context.run_id == output.run_id
-    assert context.cancel is cancel
-    assert not context.cancelled
+    before = context.cancelled
+    cancel.set()
+    assert (before, context.cancelled) == (False, True)
     assert context.deadline is not None
     assert 0 < context.deadline.left <= 30
     assert dict(context.state) == {}

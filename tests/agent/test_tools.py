@@ -421,11 +421,8 @@ def positional(value: int, /) -> None: ...
 def schemaless(value: Callable[[], int]) -> None: ...
 
 
-async def later(value: int) -> None: ...
-
-
 @pytest.mark.parametrize(
-    "function", [untyped, unresolved, many, open_ended, positional, schemaless, later]
+    "function", [untyped, unresolved, many, open_ended, positional, schemaless]
 )
 def test_a_function_that_no_model_could_call_is_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(ConfigurationError, match=function.__name__):

@@ -3,12 +3,15 @@ turn.py, the loop of model and tools in loop.py."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
 from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import Event, Finished, RunOutput
+from webapp.agent.executor import ToolLimits
 from webapp.agent.guardrails import Guardrail, Guardrails
 from webapp.agent.loop import Loop
 from webapp.agent.memory_turn import MemoryTurn
@@ -17,7 +20,8 @@ from webapp.agent.model import Model, ToolSpec
 from webapp.agent.parts import all_of, checked_model, is_text, require_methods, require_whole
 from webapp.agent.run_context import RunContext
 from webapp.agent.text import check_input
-from webapp.agent.tools import Tool, Toolkit, by_name
+from webapp.agent.tool_results import RESULT_MAX_CHARS
+from webapp.agent.tools import Tool, Toolkit, by_name, require_seconds
 from webapp.agent.turn import Started, TurnEvent, play_turn
 from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
@@ -37,9 +41,11 @@ class Agent:
     `OpenAIModel(text)`. `max_loops` bounds the calls to the model in one turn,
     `context_max_messages` what each call is sent, instructions included, and `turn_timeout` the
     seconds of a whole turn from the moment its place in the user's line has come: retries, pauses
-    and tools do not stretch it. `close`, or a `with` block, closes the connections of a model that
-    the agent has made from its name; a model that was handed in is its maker's to close. Raises
-    `ConfigurationError` for parts that do not fit, and for a model without a key.
+    and tools do not stretch it. `tool_timeout` bounds each call of a tool that has no time-out of
+    its own, in seconds, and `tool_result_max_chars` what the model is given of its result. `close`,
+    or a `with` block, closes the connections of a model that the agent has made from its name; a
+    model that was handed in is its maker's to close. Raises `ConfigurationError` for parts that do
+    not fit, and for a model without a key.
     """
 
     name: str
@@ -52,6 +58,8 @@ class Agent:
     context_max_messages: int = 100
     guardrails: Sequence[Guardrail] = ()
     turn_timeout: float | None = None
+    tool_timeout: float | None = None
+    tool_result_max_chars: int = RESULT_MAX_CHARS
     turns: TurnQueue = field(default_factory=LocalTurnQueue, repr=False)
     _model: Model = field(init=False, repr=False)
     _own_model: bool = field(init=False, repr=False)
@@ -72,6 +80,8 @@ class Agent:
             )
         if self.turn_timeout is not None and not self.turn_timeout > 0:
             raise ConfigurationError("turn_timeout must be more than 0 seconds, or None.")
+        require_seconds("tool_timeout", self.tool_timeout)
+        require_whole("tool_result_max_chars", self.tool_result_max_chars)
         require_methods("memory", self.memory, ("add", "get_messages"), "memory=InMemory()")
         require_methods("turns", self.turns, ("place",), "turns=LocalTurnQueue()")
         toolkits, guardrails = (
@@ -101,6 +111,7 @@ class Agent:
         user_id: str,
         session_id: str = DEFAULT_SESSION,
         cancel: Cancellation | None = None,
+        idempotency_key: str = "",
     ) -> RunOutput:
         """One turn of a user, stored whole in memory when it is complete, or else not at all.
 
@@ -108,9 +119,12 @@ class Agent:
         user again: that raises `TurnUnderWay`. Raises `InvalidInput` for a bad id or a blank
         input, `GuardrailRefused`, `ModelTimeout` after `turn_timeout`, and what the model and the
         memory raise. When `cancel` is set, the output's status is `cancelled` and nothing is
-        stored.
+        stored. `idempotency_key` names the request, so that its tools' calls have the same keys
+        when it is tried again after a failure.
         """
-        return finish(self._events(input, user_id, session_id, cancel, streaming=False))
+        return finish(
+            self._events(input, user_id, session_id, cancel, idempotency_key, streaming=False)
+        )
 
     @asks_for_its_user
     def stream(
@@ -120,6 +134,7 @@ class Agent:
         user_id: str,
         session_id: str = DEFAULT_SESSION,
         cancel: Cancellation | None = None,
+        idempotency_key: str = "",
     ) -> Generator[Event, None, None]:
         """The same turn as events, `Finished` as the last, when the turn is stored already.
 
@@ -127,7 +142,7 @@ class Agent:
         early abandons the turn: nothing is stored. Where an output guardrail is set, text comes
         only after each whole answer of the model has passed.
         """
-        return self._events(input, user_id, session_id, cancel, streaming=True)
+        return self._events(input, user_id, session_id, cancel, idempotency_key, streaming=True)
 
     def close(self) -> None:
         """Closes what the agent has opened itself; it may be called again, and no run after it."""
@@ -170,6 +185,7 @@ class Agent:
             question=question,
             context=context,
             streaming=streaming,
+            limits=ToolLimits(self.tool_timeout, self.tool_result_max_chars),
         )
 
     def _events(
@@ -178,13 +194,19 @@ class Agent:
         user_id: str,
         session_id: str,
         cancel: Cancellation | None,
+        idempotency_key: str,
         *,
         streaming: bool,
     ) -> Generator[Event, None, None]:
         check_user_id(user_id)
         check_session_id(session_id)
         check_input(text)
-        context = RunContext(user_id=user_id, session_id=session_id, cancel=cancel)
+        context = RunContext(
+            user_id=user_id,
+            session_id=session_id,
+            cancel=cancel,
+            idempotency_key=_request(user_id, session_id, idempotency_key, text),
+        )
         return _without_start(
             play_turn(
                 text,
@@ -194,6 +216,14 @@ class Agent:
                 streaming=streaming,
             )
         )
+
+
+def _request(user_id: str, session_id: str, key: str, text: str) -> str:
+    """The request's name among all: another user's, or another question, has another."""
+    if not key:
+        return ""
+    name = json.dumps([user_id, session_id, key, text])
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _without_start(events: Generator[TurnEvent, None, None]) -> Generator[Event, None, None]:

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from webapp.agent.call_keys import CallKeys
 from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import (
     Event,
@@ -15,7 +16,7 @@ from webapp.agent.events import (
     ToolFinished,
     ToolStarted,
 )
-from webapp.agent.executor import run_together
+from webapp.agent.executor import ToolLimits, run_together
 from webapp.agent.guardrails import Guardrails
 from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta, ToolSpec
 from webapp.agent.replies import usable
@@ -45,7 +46,9 @@ class Loop:
     question: Message
     context: RunContext
     streaming: bool
+    limits: ToolLimits = field(default_factory=ToolLimits)
     messages: list[Message] = field(init=False)
+    keys: CallKeys = field(init=False)
     usage: Usage = field(default_factory=Usage)
     model_calls: int = 0
     shown: list[str] = field(default_factory=list)
@@ -53,6 +56,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.messages = [self.question]
+        self.keys = CallKeys(self.context.idempotency_key or self.context.run_id)
 
     def play(self) -> Generator[Event, None, RunOutput]:
         """Gives the events of the turn and returns its outcome; failures are raised."""
@@ -186,7 +190,7 @@ class Loop:
     def _run_tools(self, calls: tuple[ToolCall, ...]) -> Iterator[Event]:
         for call in calls:
             yield ToolStarted(call.name, call.id)
-        results = run_together(self.tools, calls, self.context)
+        results = run_together(self.tools, calls, self.context, self.limits, self.keys)
         if not self.context.cancelled:
             self._require_time()
         for call, result in zip(calls, results, strict=True):

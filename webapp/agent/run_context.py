@@ -37,10 +37,14 @@ class RunContext:
     `session_id` are those that the application gave, whatever the model was talked into.
 
     `request_id` is the server's and empty in a program without one. `cancel` is set when the run
-    is called off: a tool that takes long looks at it now and then. `deadline` is the moment at
-    which the turn gives up. `meter` counts what the run uses at the model. `state` is the
-    session's; sessions have none yet, so it is empty. `span` is the turn's, for those who follow
-    it from outside.
+    is called off, or a tool's call timed out: a tool that takes long looks at `cancelled` now and
+    then. `deadline` is the moment at which the turn, or the call, gives up. `meter` counts what the
+    run uses at the model. `state` is the session's; sessions have none yet, so it is empty. `span`
+    is the turn's, for those who follow it from outside.
+
+    `idempotency_key` stays the same when the same request is tried again. A tool is given that of
+    its call, to hand on to whatever it has an effect on; `tool_name` and `tool_call_id` say which
+    call it is, and are empty outside of one.
     """
 
     user_id: str
@@ -52,6 +56,9 @@ class RunContext:
     meter: Meter = field(default_factory=Meter, compare=False, repr=False)
     state: Mapping[str, Any] = field(default_factory=no_state, compare=False, repr=False)
     span: Span = field(default=NO_SPAN, compare=False, repr=False)
+    idempotency_key: str = ""
+    tool_name: str = ""
+    tool_call_id: str = ""
 
     @property
     def cancelled(self) -> bool:

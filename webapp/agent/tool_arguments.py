@@ -128,8 +128,6 @@ def _field(number: int) -> str:
 
 
 def _parameters(function: Callable[..., object], tool: str) -> list[tuple[str, Any, Any]]:
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise ConfigurationError(f"The tool '{tool}' is asynchronous; a tool is a plain function.")
     try:
         signature = inspect.signature(function)
         hints = get_type_hints(function, include_extras=True)

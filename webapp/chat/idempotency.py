@@ -34,6 +34,11 @@ class Fingerprint:
     key: str
     body: str
 
+    @property
+    def request(self) -> str:
+        """One name for all three, which tells none of them."""
+        return _digest(json.dumps([self.user_id, self.key, self.body]))
+
 
 def fingerprint(turn: ChatTurn) -> Fingerprint | None:
     """None when the turn carries no key; `InvalidInput` when the key is not one."""

@@ -174,6 +174,7 @@ class ChatService:
         context = RunContext(
             user_id=turn.user_id,
             session_id=turn.session_id,
+            idempotency_key=stored.request,
             request_id=turn.request_id,
             cancel=self._stopping.or_called_off(turn.cancel),
             meter=spent.meter,

@@ -60,6 +60,11 @@ class StoredTurn:
         self._turns_before = 0
         self.answer: ChatAnswer | None = None
 
+    @property
+    def request(self) -> str:
+        """What names the request when it is tried again; empty without an idempotency key."""
+        return "" if self._mark is None else self._mark.request
+
     def find_earlier_answer(self) -> None:
         """Sets the answer that the turn's idempotency key got before, if it did."""
         if self._mark is None:
