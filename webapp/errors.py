@@ -5,6 +5,8 @@
     ├── InvalidInput              what the caller sent cannot be used; names the fields
     │   ├── UnknownHost           the Host header names a host that is not this server's
     │   ├── MessageTooLong        one message alone does not fit the model's context window
+    │   ├── InvalidState          a session's state cannot hold that
+    │   │   └── StateTooLarge     … because it would be larger than it may be
     │   └── GuardrailRefused      a guardrail said no to the input or to the answer
     ├── TooManyFields             a body has more fields than any request needs
     ├── UnsupportedMediaType      a body is of a type that the address does not take
@@ -15,6 +17,7 @@
     │   └── StaleForm             the form's token is missing, forged, or of a session that is over
     ├── NotFound                  there is no such thing for this caller
     ├── Conflict                  the thing changed, or is being done already
+    │   ├── StateConflict         another has changed the session's state meanwhile
     │   └── TurnUnderWay          a turn asked for a turn of its own user: it would wait for itself
     ├── IdempotencyMismatch       the same Idempotency-Key came with another body
     ├── Refused                   a limit said no; says when to try again
@@ -99,6 +102,19 @@ class GuardrailRefused(InvalidInput):
         self.guardrail = guardrail
 
 
+class InvalidState(InvalidInput):
+    """A value that a session's state cannot hold."""
+
+    code = "invalid_state"
+
+
+class StateTooLarge(InvalidState):
+    """The session's state would be larger than the setting allows."""
+
+    code = "state_too_large"
+    status = 413
+
+
 class TooManyFields(SwitchboardError):
     """The body has more fields than any request needs."""
 
@@ -157,6 +173,12 @@ class Conflict(SwitchboardError):
 
     code = "conflict"
     status = 409
+
+
+class StateConflict(Conflict):
+    """Another has changed the session's state since it was read."""
+
+    code = "state_conflict"
 
 
 class TurnUnderWay(Conflict):

@@ -205,5 +205,6 @@ def _chat_limits(settings: Settings) -> ChatLimits:
         message_max_chars=settings.message_max_chars,
         memory_max_messages=settings.memory_max_messages,
         waiting_turns=settings.tenant_queue,
+        state_max_bytes=settings.state_max_bytes,
         token_budget=parse_budget(settings.token_budget),
     )

@@ -72,6 +72,7 @@ class Settings(BaseModel):
     memory_max_messages: int = Field(default=100, ge=0, le=1_000_000)
     context_max_messages: int = Field(default=100, ge=2, le=10_000)
     message_max_chars: int = Field(default=32_000, ge=1, le=100_000_000)
+    state_max_bytes: int = Field(default=64 * 1024, ge=2, le=16 * 1024**2)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
     tenant_queue: int = Field(default=4, ge=0, le=1000)
     concurrency: int = Field(default=1000, ge=1, le=100_000)
@@ -140,7 +141,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "log_level": str.upper,
     "openai_api_key": kinds.header_value,
     "openai_base_url": kinds.model_url,
-    "max_body_bytes": kinds.parse_size,
+    **dict.fromkeys(("max_body_bytes", "state_max_bytes"), kinds.parse_size),
     **dict.fromkeys(
         ("model_timeout", "turn_timeout", "session_idle", "inactive_after"), kinds.parse_duration
     ),

@@ -17,6 +17,7 @@ from webapp.agent import Agent, Finished, RunContext, Tool, ToolFinished, Toolki
 from webapp.errors import ConfigurationError, GuardrailRefused
 from webapp.memory import InMemory
 from webapp.messages import Message
+from webapp.session_state import SessionState
 from webapp.turns import LocalTurnQueue
 
 ALICE = RunContext(user_id="alice")
@@ -125,8 +126,8 @@ def test_no_type_of_a_tool_can_hold_it() -> None:
 def test_the_context_never_changes() -> None:
     with pytest.raises(FrozenInstanceError):
         ALICE.user_id = "mallory"  # type: ignore[misc]  # what must fail
-    with pytest.raises(TypeError):
-        ALICE.state["key"] = 1  # type: ignore[index]  # as above
+    with pytest.raises(FrozenInstanceError):
+        ALICE.state = SessionState()  # type: ignore[misc]  # as above
 
 
 # -- whose it is -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,17 @@ from typing import Any
 import pytest
 
 from tests.fakes import HandClock
-from webapp.errors import InvalidInput
-from webapp.memory import InMemory, Memory, MemoryUser, PostgresMemory, SQLiteMemory
+from webapp.errors import InvalidInput, InvalidState, StateConflict
+from webapp.memory import (
+    InMemory,
+    Memory,
+    MemoryUser,
+    PostgresMemory,
+    SQLiteMemory,
+    StatefulMemory,
+)
 from webapp.messages import Message, ToolCall
+from webapp.session_state import MAX_BYTES, StateChanges
 
 CALL = ToolCall("call-1", "add", '{"a":5,"b":3}')
 
@@ -451,3 +460,68 @@ def test_a_time_that_would_clear_everybody_is_refused(memory: Memory, inactive_f
     with pytest.raises(InvalidInput, match="inactive_for"):
         memory.clear_inactive(inactive_for)
     assert memory.size("alice") == 1
+
+
+# -- the state of sessions -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stateful(memory: Memory) -> StatefulMemory:
+    assert isinstance(memory, StatefulMemory)
+    return memory
+
+
+def test_a_state_is_of_one_user_and_one_session(stateful: StatefulMemory) -> None:
+    stateful.set_state({"a": 1, "n": 10**20}, "alice", "work")
+    assert stateful.get_state("alice", "work") == {"a": 1, "n": 10**20}
+    for other in (("bob", "work"), ("alice", "default"), ("", "work")):
+        assert stateful.get_state(*other) == {}
+    stateful.get_state("alice", "work")["a"] = 2
+    stateful.update_state({"b": [1]}, "alice", "work")
+    assert stateful.get_state("alice", "work") == {"a": 1, "n": 10**20, "b": [1]}
+    stateful.set_state({}, "alice", "work")
+    assert stateful.get_state("alice", "work") == {}
+
+
+def test_reading_a_state_or_removing_none_makes_nobody_known(stateful: StatefulMemory) -> None:
+    assert stateful.get_state("mallory") == {}
+    stateful.set_state({}, "mallory")
+    assert list(stateful.users()) == []
+
+
+def test_a_clear_takes_the_messages_and_leaves_the_state(stateful: StatefulMemory) -> None:
+    stateful.add(Message.user("hi"), user_id="alice")
+    stateful.set_state({"a": 1}, "alice")
+    assert stateful.clear("alice") == 1
+    assert (stateful.get_state("alice"), list(stateful.users())) == ({"a": 1}, [])
+    stateful.add(Message.user("again"), user_id="alice")
+    assert stateful.clear_all() == 1
+    assert (stateful.get_state("alice"), stateful.size("alice")) == ({"a": 1}, 0)
+
+
+def test_changes_come_with_their_messages_or_not_at_all(stateful: StatefulMemory) -> None:
+    changes = StateChanges({"count": "2"}, frozenset({"gone"}), {"count": "1"})
+    stateful.set_state({"count": 1, "gone": 1, "kept": 1}, "alice")
+    stateful.add(Message.user("one"), user_id="alice", state=changes)
+    assert stateful.get_state("alice") == {"count": 2, "kept": 1}
+    stateful.update_state({"count": 7}, "alice")
+    with pytest.raises(StateConflict):
+        stateful.add(Message.user("two"), user_id="alice", state=changes)
+    assert stateful.get_state("alice") == {"count": 7, "kept": 1}
+    assert short(stateful.get_messages("alice")) == ["U:one"]
+
+
+def test_what_cannot_be_stored_is_refused_and_nothing_stored(stateful: StatefulMemory) -> None:
+    stateful.set_state({"a": 1}, "alice")
+    for bad in ({"b": object()}, {"b": "\0"}, {"b": "x" * MAX_BYTES}):
+        with pytest.raises(InvalidState):
+            stateful.set_state(bad, "alice")
+        with pytest.raises(InvalidState):
+            stateful.update_state(bad, "alice")
+    assert stateful.get_state("alice") == {"a": 1}
+
+
+def test_a_hundred_writers_of_a_new_session_lose_nothing(stateful: StatefulMemory) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda n: stateful.update_state({f"k{n}": n}, "alice"), range(100)))
+    assert stateful.get_state("alice") == {f"k{n}": n for n in range(100)}

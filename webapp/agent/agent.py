@@ -14,7 +14,7 @@ from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.executor import ToolLimits
 from webapp.agent.guardrails import Guardrail, Guardrails
 from webapp.agent.loop import Loop
-from webapp.agent.memory_turn import MemoryTurn
+from webapp.agent.memory_turn import MemoryTurn, state_in
 from webapp.agent.misuse import asks_for_its_user, explained
 from webapp.agent.model import Model, ToolSpec
 from webapp.agent.parts import all_of, checked_model, is_text, require_methods, require_whole
@@ -206,6 +206,7 @@ class Agent:
             session_id=session_id,
             cancel=cancel,
             idempotency_key=_request(user_id, session_id, idempotency_key, text),
+            state=state_in(self.memory, user_id, session_id),
         )
         return _without_start(
             play_turn(

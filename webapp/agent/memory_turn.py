@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 from webapp.agent.events import RunOutput
 from webapp.agent.run_context import RunContext
 from webapp.agent.turn import Player, Prepared
 from webapp.memory import Memory
+from webapp.memory.protocol import StatefulMemory
 from webapp.messages import now_ms
+from webapp.session_state import MAX_BYTES, SessionState
+from webapp.session_state.values import fields_of
 from webapp.turns import Place
 
 
@@ -28,6 +33,24 @@ class MemoryTurn:
 
     def store(self, output: RunOutput, place: Place) -> None:
         place.require_held()
-        self.memory.add(
-            *output.messages, user_id=self.context.user_id, session_id=self.context.session_id
+        user_id, session_id = self.context.user_id, self.context.session_id
+        changes = self.context.state.finish()
+        if changes is None:
+            self.memory.add(*output.messages, user_id=user_id, session_id=session_id)
+            return
+        # A memory without states has refused every change.
+        memory = cast("StatefulMemory", self.memory)
+        memory.add(*output.messages, user_id=user_id, session_id=session_id, state=changes)
+
+
+def state_in(memory: Memory, user_id: str, session_id: str) -> SessionState:
+    """The state of a turn's session, which is read when somebody looks at it."""
+    get_state: Callable[..., dict[str, Any]] | None = getattr(memory, "get_state", None)
+    if get_state is None:
+        return SessionState(
+            refusal=f"{type(memory).__name__} keeps no session state, so nothing can be set in it."
         )
+    return SessionState(
+        read=lambda: fields_of(get_state(user_id=user_id, session_id=session_id)),
+        max_bytes=getattr(memory, "max_state_bytes", MAX_BYTES),
+    )

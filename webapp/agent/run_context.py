@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from webapp.agent.meter import Meter
 from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
 from webapp.ids import DEFAULT_SESSION
 from webapp.messages import random_uuid
+from webapp.session_state import SessionState
 from webapp.tracing import NO_SPAN, Span
 from webapp.turns import Cancellation
-
-_NO_STATE: Mapping[str, Any] = MappingProxyType({})
-
-
-def no_state() -> Mapping[str, Any]:
-    """The state of a session that keeps none; nobody can write to it."""
-    return _NO_STATE
 
 
 def new_run_id() -> str:
@@ -39,8 +31,9 @@ class RunContext:
     `request_id` is the server's and empty in a program without one. `cancel` is set when the run
     is called off, or a tool's call timed out: a tool that takes long looks at `cancelled` now and
     then. `deadline` is the moment at which the turn, or the call, gives up. `meter` counts what the
-    run uses at the model. `state` is the session's; sessions have none yet, so it is empty. `span`
-    is the turn's, for those who follow it from outside.
+    run uses at the model. `state` is the session's, a dict whose changes are stored with the
+    turn; of a context that no turn has made it is a dict of its own. `span` is the turn's, for
+    those who follow it from outside.
 
     `idempotency_key` stays the same when the same request is tried again. A tool is given that of
     its call, to hand on to whatever it has an effect on; `tool_name` and `tool_call_id` say which
@@ -54,7 +47,7 @@ class RunContext:
     cancel: Cancellation | None = None
     deadline: Deadline | None = None
     meter: Meter = field(default_factory=Meter, compare=False, repr=False)
-    state: Mapping[str, Any] = field(default_factory=no_state, compare=False, repr=False)
+    state: SessionState = field(default_factory=SessionState, compare=False, repr=False)
     span: Span = field(default=NO_SPAN, compare=False, repr=False)
     idempotency_key: str = ""
     tool_name: str = ""

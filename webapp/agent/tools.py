@@ -24,7 +24,7 @@ from webapp.agent.tool_results import (
     cut,
     text_of,
 )
-from webapp.errors import ConfigurationError, TurnUnderWay
+from webapp.errors import ConfigurationError, InvalidState, TurnUnderWay
 from webapp.storable import storable
 
 P = ParamSpec("P")
@@ -120,7 +120,7 @@ class Tool(Generic[P, R]):
             return f"{self.name} was called off."
         self._log_failure(fault)
         # These sentences are ours, and without them the mistake would be hard to find.
-        if isinstance(fault, TurnUnderWay):
+        if isinstance(fault, TurnUnderWay | InvalidState):
             return f"{self.name} failed: {fault.message}"
         if isinstance(fault, LoopBlocked):
             return (

@@ -6,13 +6,13 @@ that uses the agent, the database's one transaction on the server.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
 
 from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.loop import Loop
-from webapp.agent.run_context import RunContext, no_state
+from webapp.agent.run_context import RunContext
 from webapp.messages import Message
 from webapp.turns import Place, TurnQueue
 
@@ -40,7 +40,6 @@ class Prepared:
     agent: Player
     history: Sequence[Message]
     at_ms: int
-    state: Mapping[str, Any] = field(default_factory=no_state)
 
 
 class TurnStore(Protocol):
@@ -51,7 +50,8 @@ class TurnStore(Protocol):
         ...
 
     def store(self, output: RunOutput, place: Place) -> None:
-        """Writes the whole turn, or raises and has written nothing of it.
+        """Writes the whole turn, with what it changed in its session's state, or raises and has
+        written nothing of it.
 
         A store with transactions calls `place.require_held` inside of the one that writes.
         """
@@ -87,8 +87,6 @@ def play_turn(
         else:
             ready = store.prepare()
             yield Started()
-            if ready.state:
-                context = replace(context, state=ready.state)
             question = Message("user", text, created_at_ms=ready.at_ms)
             loop = ready.agent.loop(question, ready.history, context, streaming=streaming)
             output = yield from loop.play()

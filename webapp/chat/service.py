@@ -178,6 +178,7 @@ class ChatService:
             request_id=turn.request_id,
             cancel=self._stopping.or_called_off(turn.cancel),
             meter=spent.meter,
+            state=stored.state,
             span=span,
         )
         events = play_turn(

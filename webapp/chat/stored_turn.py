@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from webapp.agent import Agent, RunOutput
@@ -18,7 +18,10 @@ from webapp.chat.values import ChatAnswer, ChatLimits, ChatTurn
 from webapp.clock import Clock
 from webapp.errors import TenantBlocked
 from webapp.memory.history.store import history, newest_first
+from webapp.memory.states import store as states
 from webapp.messages import Message
+from webapp.session_state import SessionState
+from webapp.session_state.values import read_fields
 from webapp.storage import Connection, Database
 from webapp.storage.database import Ask
 from webapp.storage.narrowing import narrow, narrowed_to
@@ -58,6 +61,7 @@ class StoredTurn:
         self._spent = spent
         self._tenant = 0
         self._turns_before = 0
+        self.state = SessionState(read=self._read_state, max_bytes=storage.limits.state_max_bytes)
         self.answer: ChatAnswer | None = None
 
     @property
@@ -132,6 +136,7 @@ class StoredTurn:
             model=output.model,
         )
         record = storage.records.of(turn, self._spent)
+        changes = self.state.finish()
 
         def work(connection: Connection) -> None:
             narrow(connection, tenant)
@@ -145,12 +150,28 @@ class StoredTurn:
                 record,
                 self._turns_before,
             )
+            if changes is not None:
+                states.change(
+                    connection,
+                    tenant,
+                    turn.session_id,
+                    changes,
+                    storage.limits.state_max_bytes,
+                    record.at_ms,
+                )
             if self._mark is not None:
                 keep(connection, tenant, self._mark, answer, record.at_ms)
 
         storage.database.write(work)
         self.answer, self._spent.stored = answer, True
         storage.records.write_late_ones(record.at_ms)
+
+    def _read_state(self) -> Mapping[str, str]:
+        """The session's state; the turn has its place, so that no other turn changes it now."""
+        with self._storage.database.read_each() as connection:
+            narrow(connection, self._tenant)
+            found = states.find(connection, self._tenant, self._turn.session_id)
+        return read_fields(found.text)
 
     def _prepared(self, tenant: int, agent: Agent, messages: Sequence[Message]) -> Prepared:
         self._tenant = self._spent.tenant = tenant

@@ -10,6 +10,7 @@ from webapp.agent.turn import Started
 from webapp.allowances import TokenBudget
 from webapp.ids import DEFAULT_SESSION
 from webapp.messages import Usage
+from webapp.session_state import MAX_BYTES
 from webapp.tracing import NO_SPAN, Span
 from webapp.turns import Cancellation
 
@@ -21,6 +22,7 @@ class ChatLimits:
     message_max_chars: int = 32_000
     memory_max_messages: int = 100
     waiting_turns: int = 4
+    state_max_bytes: int = MAX_BYTES
     token_budget: TokenBudget = field(default_factory=TokenBudget)
 
 

@@ -2,8 +2,15 @@
 
 from webapp.memory.in_memory import InMemory
 from webapp.memory.postgres import PostgresMemory
-from webapp.memory.protocol import Memory
+from webapp.memory.protocol import Memory, StatefulMemory
 from webapp.memory.sqlite import SQLiteMemory
 from webapp.memory.users import MemoryUser
 
-__all__ = ["InMemory", "Memory", "MemoryUser", "PostgresMemory", "SQLiteMemory"]
+__all__ = [
+    "InMemory",
+    "Memory",
+    "MemoryUser",
+    "PostgresMemory",
+    "SQLiteMemory",
+    "StatefulMemory",
+]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from webapp.clock import Clock, SystemClock
 from webapp.ids import DEFAULT_SESSION, check_session_id
@@ -13,6 +14,8 @@ from webapp.memory.arguments import check_messages, check_size, user_or_default
 from webapp.memory.capacity import fit
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
+from webapp.session_state import MAX_BYTES, StateChanges
+from webapp.session_state.values import Fields, fields_of, require_size, size_of, values_of
 
 DEFAULT_SIZE = 100
 
@@ -22,6 +25,7 @@ class _User:
     """One user's sessions; `active` is the moment of the last messages by the monotonic clock."""
 
     sessions: dict[str, tuple[Message, ...]] = field(default_factory=dict)
+    states: dict[str, Fields] = field(default_factory=dict)
     active_at_ms: int = 0
     active: float = 0.0
 
@@ -33,29 +37,74 @@ class _User:
 class InMemory:
     """Keeps at most `max_size` messages a session; 0 or less means 100."""
 
-    def __init__(self, max_size: int = DEFAULT_SIZE, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        max_size: int = DEFAULT_SIZE,
+        *,
+        max_state_bytes: int = MAX_BYTES,
+        clock: Clock | None = None,
+    ) -> None:
+        self.max_state_bytes = max_state_bytes
         self.max_size = max_size if check_size(max_size) > 0 else DEFAULT_SIZE
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._users: dict[str, _User] = {}
 
-    def add(self, *messages: Message, user_id: str = "", session_id: str = DEFAULT_SESSION) -> None:
+    def add(
+        self,
+        *messages: Message,
+        user_id: str = "",
+        session_id: str = DEFAULT_SESSION,
+        state: StateChanges | None = None,
+    ) -> None:
         name, session = user_or_default(user_id), check_session_id(session_id)
         check_messages(messages)
-        if not messages:
-            return
         with self._lock:
             user = self._users.get(name) or _User()
-            before = user.sessions.get(session, ())
-            kept = fit((*before, *messages), self.max_size)
-            if not kept:
-                return  # a result without its call, from somebody who is not known
-            user.sessions[session] = kept
-            user.active_at_ms, user.active = self._clock.now_ms(), self._clock.monotonic()
-            self._users[name] = user
+            if state is not None:
+                states = user.states.get(session, {})
+                self._put_state(user, session, state.apply(states, self.max_state_bytes))
+            kept = fit((*user.sessions.get(session, ()), *messages), self.max_size)
+            if kept:
+                user.sessions[session] = kept
+            # A result without its call, from somebody who is not known, makes nobody known.
+            if (messages and kept) or state is not None:
+                self._note_active(name, user)
 
     def get_messages(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> list[Message]:
         return list(self._stored(user_id, session_id))
+
+    def get_state(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> dict[str, Any]:
+        name, session = user_or_default(user_id), check_session_id(session_id)
+        with self._lock:
+            user = self._users.get(name)
+            fields = {} if user is None else user.states.get(session, {})
+        return values_of(fields)
+
+    def set_state(
+        self, state: Mapping[str, Any], user_id: str = "", session_id: str = DEFAULT_SESSION
+    ) -> None:
+        fields = fields_of(state)
+        require_size(size_of(fields), self.max_state_bytes)
+        name, session = user_or_default(user_id), check_session_id(session_id)
+        with self._lock:
+            user = self._users.get(name) or _User()
+            self._put_state(user, session, fields)
+            if fields:
+                self._note_active(name, user)
+
+    def update_state(
+        self, values: Mapping[str, Any], user_id: str = "", session_id: str = DEFAULT_SESSION
+    ) -> None:
+        given = fields_of(values)
+        name, session = user_or_default(user_id), check_session_id(session_id)
+        with self._lock:
+            user = self._users.get(name) or _User()
+            fields = {**user.states.get(session, {}), **given}
+            require_size(size_of(fields), self.max_state_bytes)
+            self._put_state(user, session, fields)
+            if fields:
+                self._note_active(name, user)
 
     def size(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> int:
         return len(self._stored(user_id, session_id))
@@ -63,12 +112,11 @@ class InMemory:
     def clear(self, user_id: str = "") -> int:
         name = user_or_default(user_id)
         with self._lock:
-            return self._users.pop(name, _User()).message_count
+            return self._clear(name)
 
     def clear_all(self) -> int:
         with self._lock:
-            users, self._users = self._users, {}
-        return sum(user.message_count for user in users.values())
+            return sum(map(self._clear, list(self._users)))
 
     def users(self) -> Iterator[MemoryUser]:
         with self._lock:
@@ -76,17 +124,37 @@ class InMemory:
         for name in names:
             with self._lock:
                 user = self._users.get(name)
-                found = user and MemoryUser(name, user.message_count, user.active_at_ms)
+                count = 0 if user is None else user.message_count
+                found = user and count and MemoryUser(name, count, user.active_at_ms)
             if found:
                 yield found
 
     def clear_inactive(self, inactive_for: timedelta) -> int:
         before = self._clock.monotonic() - check_inactivity(inactive_for) / 1000
         with self._lock:
-            gone = [name for name, user in self._users.items() if user.active < before]
-            for name in gone:
-                del self._users[name]
-        return len(gone)
+            silent = [name for name, user in self._users.items() if user.active < before]
+            return sum(self._clear(name) > 0 for name in silent)
+
+    def _clear(self, name: str) -> int:
+        """Removes the user's messages, and the user who has no state; gives their number."""
+        user = self._users.get(name)
+        if user is None:
+            return 0
+        gone = user.message_count
+        user.sessions = {}
+        if not user.states:
+            del self._users[name]
+        return gone
+
+    def _put_state(self, user: _User, session: str, fields: Fields) -> None:
+        if fields:
+            user.states[session] = fields
+        else:
+            user.states.pop(session, None)
+
+    def _note_active(self, name: str, user: _User) -> None:
+        user.active_at_ms, user.active = self._clock.now_ms(), self._clock.monotonic()
+        self._users[name] = user
 
     def _stored(self, user_id: str, session_id: str) -> tuple[Message, ...]:
         name, session = user_or_default(user_id), check_session_id(session_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from webapp.clock import Clock
 from webapp.memory.arguments import DEFAULT_SIZE, check_database, check_size, server_url
 from webapp.memory.stored import StoredMemory
+from webapp.session_state import MAX_BYTES
 from webapp.storage import Database, open_database
 from webapp.tenants.user_ids.forms import UserIds
 
@@ -24,6 +25,7 @@ class PostgresMemory(StoredMemory):
         max_size: int = DEFAULT_SIZE,
         *,
         connections: int = CONNECTIONS,
+        max_state_bytes: int = MAX_BYTES,
         user_ids: UserIds | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -38,7 +40,14 @@ class PostgresMemory(StoredMemory):
             opened = check_database(
                 database, "a PostgresMemory", "the URL of a database", "postgresql://host/chats"
             )
-        super().__init__(opened, max_size, owned=owned, user_ids=user_ids, clock=clock)
+        super().__init__(
+            opened,
+            max_size,
+            owned=owned,
+            user_ids=user_ids,
+            clock=clock,
+            max_state_bytes=max_state_bytes,
+        )
 
 
 def _prepare(database: Database) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from webapp.ids import DEFAULT_SESSION
 from webapp.memory.users import MemoryUser
 from webapp.messages import Message
+from webapp.session_state import StateChanges
 
 
 @runtime_checkable
@@ -53,4 +54,46 @@ class Memory(Protocol):
 
         One who is active meanwhile is spared.
         """
+        ...
+
+
+@runtime_checkable
+class StatefulMemory(Memory, Protocol):
+    """A memory that keeps a JSON object for each session as well, its state.
+
+    A memory need not: tools of an agent over one that has no `get_state` find an empty state, and
+    an error when they set something. `clear` and `clear_inactive` leave states as they are. The
+    methods raise `InvalidState` for what is not JSON, and `StateTooLarge` beyond
+    `max_state_bytes`.
+    """
+
+    max_state_bytes: int
+
+    def add(
+        self,
+        *messages: Message,
+        user_id: str = "",
+        session_id: str = DEFAULT_SESSION,
+        state: StateChanges | None = None,
+    ) -> None:
+        """As above; the changes of the state are made together with it or not at all.
+
+        Raises `StateConflict` when another has changed meanwhile what a change was made of.
+        """
+        ...
+
+    def get_state(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> dict[str, Any]:
+        """The session's state, the caller's own copy; empty when there is none."""
+        ...
+
+    def set_state(
+        self, state: Mapping[str, Any], user_id: str = "", session_id: str = DEFAULT_SESSION
+    ) -> None:
+        """Puts this in the place of the session's state; an empty one removes it."""
+        ...
+
+    def update_state(
+        self, values: Mapping[str, Any], user_id: str = "", session_id: str = DEFAULT_SESSION
+    ) -> None:
+        """Sets these keys at once, whatever others do to other keys meanwhile."""
         ...

@@ -7,6 +7,7 @@ from pathlib import Path
 from webapp.clock import Clock
 from webapp.memory.arguments import DEFAULT_SIZE, check_database, check_size, file_url
 from webapp.memory.stored import StoredMemory
+from webapp.session_state import MAX_BYTES
 from webapp.storage import Database, open_database
 from webapp.tenants.user_ids.forms import UserIds
 
@@ -23,6 +24,7 @@ class SQLiteMemory(StoredMemory):
         database: str | Path | Database,
         max_size: int = DEFAULT_SIZE,
         *,
+        max_state_bytes: int = MAX_BYTES,
         user_ids: UserIds | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -35,4 +37,11 @@ class SQLiteMemory(StoredMemory):
             opened.upgrade()
         else:
             opened = check_database(database, "a SQLiteMemory", "the path of a file", "chats.db")
-        super().__init__(opened, max_size, owned=owned, user_ids=user_ids, clock=clock)
+        super().__init__(
+            opened,
+            max_size,
+            owned=owned,
+            user_ids=user_ids,
+            clock=clock,
+            max_state_bytes=max_state_bytes,
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 from webapp.clock import Clock, SystemClock
 from webapp.ids import DEFAULT_SESSION, check_session_id
@@ -11,8 +12,20 @@ from webapp.memory import store
 from webapp.memory.arguments import check_messages, check_size, user_or_default
 from webapp.memory.clearing.parts import ClearedPart, clear_all_part, clear_inactive, clear_part
 from webapp.memory.history.store import history
+from webapp.memory.states import store as states
+from webapp.memory.states.store import StoredState
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
+from webapp.session_state import MAX_BYTES, StateChanges
+from webapp.session_state.values import (
+    Fields,
+    fields_of,
+    read_fields,
+    require_size,
+    size_of,
+    values_of,
+    write_fields,
+)
 from webapp.storage import Connection, Database
 from webapp.storage.narrowing import narrow
 from webapp.storage.slices import in_slices
@@ -35,19 +48,27 @@ class StoredMemory:
         owned: bool,
         user_ids: UserIds | None,
         clock: Clock | None,
+        max_state_bytes: int = MAX_BYTES,
     ) -> None:
         """An `owned` database is closed with the memory."""
+        self.max_state_bytes = max_state_bytes
         self.max_size = max(0, check_size(max_size))
         self._database = database
         self._owned = owned
         self._user_ids = user_ids or PlainUserIds(b"")
         self._clock = clock or SystemClock()
 
-    def add(self, *messages: Message, user_id: str = "", session_id: str = DEFAULT_SESSION) -> None:
+    def add(
+        self,
+        *messages: Message,
+        user_id: str = "",
+        session_id: str = DEFAULT_SESSION,
+        state: StateChanges | None = None,
+    ) -> None:
         stored_id = self._stored_id(user_id)
         session = check_session_id(session_id)
         check_messages(messages)
-        if not messages:
+        if not messages and state is None:
             return
         now = self._clock.now_ms()
 
@@ -55,6 +76,8 @@ class StoredMemory:
             number = tenants.ensure(connection, stored_id, now, user_id=user_id)
             narrow(connection, number)
             growth = store.append(connection, number, session, messages, self.max_size, now)
+            if state is not None:
+                states.change(connection, number, session, state, self.max_state_bytes, now)
             counters.count_messages(connection, number, growth.added if growth else 0, now)
 
         self._database.write(work)
@@ -67,6 +90,49 @@ class StoredMemory:
                 return []
             narrow(connection, number)
             return history(connection, number, session)
+
+    def get_state(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> dict[str, Any]:
+        stored_id, session = self._stored_id(user_id), check_session_id(session_id)
+        with self._database.read() as connection:
+            number = tenants.number_of(connection, stored_id)
+            if number is None:
+                return {}
+            narrow(connection, number)
+            return values_of(read_fields(states.find(connection, number, session).text))
+
+    def set_state(
+        self, state: Mapping[str, Any], user_id: str = "", session_id: str = DEFAULT_SESSION
+    ) -> None:
+        fields = fields_of(state)
+        self._change_state(user_id, session_id, lambda _before: fields)
+
+    def update_state(
+        self, values: Mapping[str, Any], user_id: str = "", session_id: str = DEFAULT_SESSION
+    ) -> None:
+        given = fields_of(values)
+        self._change_state(user_id, session_id, lambda before: {**before, **given})
+
+    def _change_state(
+        self, user_id: str, session_id: str, change: Callable[[Fields], Fields]
+    ) -> None:
+        stored_id, session = self._stored_id(user_id), check_session_id(session_id)
+        now = self._clock.now_ms()
+
+        def changed(stored: StoredState) -> str | None:
+            fields = change(read_fields(stored.text))
+            require_size(size_of(fields), self.max_state_bytes)
+            return write_fields(fields)
+
+        def work(connection: Connection) -> None:
+            number, made = tenants.make(connection, stored_id, now, user_id=user_id)
+            narrow(connection, number)
+            after = states.replace(connection, number, session, changed, now)
+            if after.version:
+                counters.count_messages(connection, number, 0, now)
+            elif made:
+                tenants.drop_unused(connection, number)
+
+        self._database.write(work)
 
     def size(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> int:
         stored_id, session = self._stored_id(user_id), check_session_id(session_id)

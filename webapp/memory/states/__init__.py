@@ -1,0 +1,1 @@
+"""The state of each session, as its row has it."""
