@@ -18,7 +18,9 @@
     ├── NotFound                  there is no such thing for this caller
     ├── Conflict                  the thing changed, or is being done already
     │   ├── StateConflict         another has changed the session's state meanwhile
-    │   └── TurnUnderWay          a turn asked for a turn of its own user: it would wait for itself
+    │   ├── TurnUnderWay          a turn asked for a turn of its own user: it would wait for itself
+    │   ├── RunUnderWay           another process runs this run of a workflow, or it is complete
+    │   └── WorkflowChanged       the workflow is not the one that the run began with
     ├── IdempotencyMismatch       the same Idempotency-Key came with another body
     ├── Refused                   a limit said no; says when to try again
     │   ├── RateLimited           too many requests in the window
@@ -33,6 +35,8 @@
     │   ├── ModelTimeout          the model did not answer in time
     │   ├── ContextOverflow       the model says the conversation is too long for it
     │   └── LoopLimitExceeded     the model went on calling tools past the limit
+    ├── StepFailed                a step of a workflow failed; says which, and why
+    ├── StepTimeout               a step of a workflow did not come to its end in time
     └── StorageUnavailable        the database is locked, full, corrupt or away
         └── SchemaOutOfDate       the database needs `switchboard db upgrade`
             └── SchemaTooNew      a newer version made the database: this one cannot write it
@@ -187,6 +191,18 @@ class TurnUnderWay(Conflict):
     code = "turn_under_way"
 
 
+class RunUnderWay(Conflict):
+    """The run of a workflow is another process's at the moment, or has come to its end."""
+
+    code = "run_under_way"
+
+
+class WorkflowChanged(Conflict):
+    """The definition of a workflow is not the one that the run began with."""
+
+    code = "workflow_changed"
+
+
 class IdempotencyMismatch(SwitchboardError):
     """An Idempotency-Key was used again with another body."""
 
@@ -303,6 +319,27 @@ class LoopLimitExceeded(ModelError):
     """The model asked for tools once more than `max_loops` allows."""
 
     code = "model_error"
+
+
+class StepFailed(SwitchboardError):
+    """A step of a workflow failed: `path` says which; `code` and `status` are the cause's."""
+
+    code = "step_failed"
+
+    def __init__(
+        self, message: str, *, path: str, run_id: str, code: str | None = None, status: int = 500
+    ) -> None:
+        super().__init__(message, code=code)
+        self.path = path
+        self.run_id = run_id
+        self.status = status
+
+
+class StepTimeout(SwitchboardError):
+    """A step of a workflow did not come to its end in time."""
+
+    code = "step_timeout"
+    status = 504
 
 
 class StorageUnavailable(SwitchboardError):
