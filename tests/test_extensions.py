@@ -95,6 +95,8 @@ def names(app: Any) -> tuple[list[str], list[str]]:
         ("{0}:Nested.toolkit", ["price"]),
         ("{0}:toolkit, {0}:make", ["price", "stock"]),
         ("{0}:toolkit webapp.agent.toolkits:clock", ["price", "current_time"]),
+        ("clock, {0}:toolkit", ["current_time", "price"]),
+        ("http_get", ["http_get"]),
     ],
 )
 def test_settings_name_toolkits_in_the_place_of_the_built_in_ones(
@@ -177,6 +179,7 @@ def test_create_app_takes_them_in_the_place_of_those_in_the_settings(
     [
         ("TOOLKITS", "nowhere.tools:toolkit", "there is no module 'nowhere'"),
         ("TOOLKITS", "{shop}.nowhere:toolkit", "there is no module '{shop}.nowhere'"),
+        ("TOOLKITS", "tools", "no toolkit named 'tools'; there are calculator, clock"),
         ("TOOLKITS", "{shop}.parts:nothing", "{shop}.parts has no 'nothing'"),
         ("TOOLKITS", "{shop}.parts:number", "is of the type int and no toolkit"),
         ("TOOLKITS", "{shop}.parts:polite", "is of the type Polite and no toolkit"),
@@ -207,9 +210,14 @@ def test_what_cannot_be_used_refuses_the_start_with_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "path", ["tools", "tools:", ":toolkit", "my tools:x", "a/b.py:x", "a..b:c"]
+    ("setting", "path"),
+    [
+        (setting, path)
+        for setting in ("TOOLKITS", "GUARDRAILS")
+        for path in ("tools:", ":toolkit", "a/b.py:x", "a..b:c", "tools.py")
+    ]
+    + [("GUARDRAILS", "tools"), ("GUARDRAILS", "my tools:x")],
 )
-@pytest.mark.parametrize("setting", ["TOOLKITS", "GUARDRAILS"])
 def test_what_is_no_import_path_is_refused_where_settings_are_read(
     tmp_path: Path, setting: str, path: str
 ) -> None:
@@ -232,6 +240,26 @@ def test_create_app_says_what_it_cannot_take(
 ) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
         create_app(settings_for(tmp_path), **given)
+
+
+def test_an_installed_package_brings_toolkits_as_entry_points(
+    tmp_path: Path, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "installed"
+    about = installed / "shop_of_tests-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shop-of-tests\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        f"[switchboard.toolkits]\nbakery = {shop}.parts:make\nbad-shop = {shop}.parts:number\n"
+    )
+    monkeypatch.syspath_prepend(str(installed))
+    app = create_app(settings_for(tmp_path, TOOLKITS="bakery,clock"))
+    assert names(app)[0] == ["stock", "current_time"]
+    services_of(app).database.close()
+    with pytest.raises(ConfigurationError, match="of the type int and no toolkit"):
+        create_app(settings_for(tmp_path, TOOLKITS="bad-shop"))
+    with pytest.raises(ConfigurationError, match=r"there are calculator, .*bad-shop, bakery"):
+        create_app(settings_for(tmp_path, TOOLKITS="bakers"))
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

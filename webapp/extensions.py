@@ -1,7 +1,9 @@
-"""What an application adds to the served agent: toolkits and guardrails, named by import paths.
+"""What an application adds to the served agent: toolkits and guardrails, named in settings.
 
-A path such as `my_package.tools:toolkit` names the thing itself, a list of them, or a function or
-class that is called without arguments and gives them. What they do is in agent/.
+A toolkit may have a name: one that comes with Switchboard, or that an installed package brings as
+an entry point of the group `switchboard.toolkits`. A path such as `my_package.tools:toolkit` names
+the thing itself, a list of them, or a function or class that is called without arguments and gives
+them. What they do is in agent/.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,6 +21,10 @@ from webapp.agent import Guardrail, InputGuardrail, OutputGuardrail, Toolkit
 from webapp.agent.guardrails import Guardrails
 from webapp.agent.tools import by_name
 from webapp.errors import ConfigurationError
+
+GROUP = "switchboard.toolkits"
+
+BuiltIn = Mapping[str, Callable[[], Toolkit]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,11 @@ def extensions_of(
     *,
     toolkits: Iterable[Toolkit] | None = None,
     guardrails: Iterable[Guardrail] | None = None,
+    built_in: BuiltIn,
 ) -> Callable[[], Extensions]:
     """Imports what the paths name when it is first called; what is handed in goes before them.
+
+    `built_in` makes the toolkits that come with Switchboard, by their names.
 
     Commands that run no turn need not import it. Calling it raises `ConfigurationError`, a
     sentence for what cannot be imported, is of another kind, or bears another's name.
@@ -45,7 +55,7 @@ def extensions_of(
     def load() -> Extensions:
         tools = _given("toolkits", toolkits, _is_toolkit)
         if tools is None:
-            tools = _imported("SWITCHBOARD_TOOLKITS", toolkit_paths, _is_toolkit, "toolkit")
+            tools = _toolkits(toolkit_paths, built_in)
         by_name(tools)
         guards = _given("guardrails", guardrails, _is_guardrail)
         if guards is None:
@@ -59,6 +69,29 @@ def extensions_of(
 
 
 Fits = Callable[[object], bool]
+
+
+def _toolkits(names: Sequence[str], built_in: BuiltIn) -> tuple[Toolkit, ...]:
+    found: list[Toolkit] = []
+    for name in names:
+        if name in built_in:
+            found.append(built_in[name]())
+        else:
+            path = name if ":" in name else _entry_point(name, built_in)
+            found += _imported("SWITCHBOARD_TOOLKITS", [path], _is_toolkit, "toolkit")
+    return tuple(found)
+
+
+def _entry_point(name: str, built_in: BuiltIn) -> str:
+    """The import path of the toolkit that an installed package brings under a name."""
+    brought = entry_points(group=GROUP)
+    for each in brought.select(name=name):
+        return each.value.partition("[")[0].replace(" ", "")
+    known = ", ".join([*built_in, *sorted(brought.names - built_in.keys())])
+    raise ConfigurationError(
+        f"SWITCHBOARD_TOOLKITS is wrong: there is no toolkit named {name!r}; there are {known}, and"
+        " import paths such as my_package.tools:toolkit."
+    )
 
 
 def _is_toolkit(value: object) -> bool:

@@ -16,13 +16,15 @@ from webapp.accounts.keys import Keys
 from webapp.accounts.sign_in import SignIn
 from webapp.accounts.tokens import Tokens
 from webapp.agent import Guardrail, Model, Toolkit
+from webapp.agent.toolkits import calculator, http_get
+from webapp.agent.toolkits import clock as clock_toolkit
 from webapp.allowances import parse_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import RunningKeys
 from webapp.chat.service import ChatService
 from webapp.chat.values import ChatLimits
 from webapp.clock import Clock, SystemClock
-from webapp.extensions import Extensions, extensions_of
+from webapp.extensions import BuiltIn, Extensions, extensions_of
 from webapp.instance_secret import instance_secret
 from webapp.local_model import health
 from webapp.served_agent import EMBEDDED_MODEL, ServedAgent
@@ -141,7 +143,11 @@ def build_services(
     audit = audit_log(loaded, ticking)
     user_ids = user_ids_of(settings, secret)
     extensions = extensions_of(
-        settings.toolkits, settings.guardrails, toolkits=toolkits, guardrails=guardrails
+        settings.toolkits,
+        settings.guardrails,
+        toolkits=toolkits,
+        guardrails=guardrails,
+        built_in=_built_in_toolkits(settings),
     )
     agent = ServedAgent(settings, extensions, model)
     configurations = AgentConfigurations(database, ticking, agent.original, agent.build)
@@ -198,6 +204,14 @@ def build_services(
         console_secret=derived_secret(secret, "console"),
         cursor_secret=derived_secret(secret, "cursors"),
     )
+
+
+def _built_in_toolkits(settings: Settings) -> BuiltIn:
+    return {
+        "calculator": calculator,
+        "clock": clock_toolkit,
+        "http_get": lambda: http_get(settings.http_get_hosts),
+    }
 
 
 def _chat_limits(settings: Settings) -> ChatLimits:

@@ -29,6 +29,7 @@ LIMIT_STORAGES = (
 )
 
 _DURATION = re.compile(r"(\d{1,12})\s*(ms|s|m|h|d)?", re.ASCII)
+_TOOLKIT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d{1,15})\s*(b|kb|kib|mb|mib|k|m)?", re.ASCII)
 _SIZES = {"b": 1, "k": 1024, "kb": 1000, "kib": 1024, "m": 1024**2, "mb": 1000**2, "mib": 1024**2}
@@ -269,6 +270,17 @@ def _by_rule(rule: Callable[[str], object], text: str, sentence: str) -> str:
     except InvalidInput:
         raise ValueError(sentence) from None
     return text
+
+
+def toolkit(text: str) -> str:
+    """A toolkit's name or its import path."""
+    try:
+        return text if _TOOLKIT.fullmatch(text) else import_path(text)
+    except ValueError:
+        raise ValueError(
+            "must name toolkits such as calculator, or import paths such as"
+            " my_package.tools:toolkit"
+        ) from None
 
 
 def import_path(text: str) -> str:

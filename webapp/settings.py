@@ -33,7 +33,7 @@ SECRET_NAMES = frozenset(
 # These may hold a password or a key in their middle: shown through redaction.py alone.
 URL_NAMES = frozenset({"openai_base_url", "jwt_jwks_url", "database_url", "rate_limit_storage_url"})
 SETTINGS_FILE = "switchboard.env"
-BUILT_IN_TOOLKITS = ("webapp.agent.toolkits:calculator", "webapp.agent.toolkits:clock")
+DEFAULT_TOOLKITS = ("calculator", "clock")
 
 
 class Settings(BaseModel):
@@ -64,7 +64,8 @@ class Settings(BaseModel):
     model_breaker_failures: int = Field(default=10, ge=0, le=10_000)
     model_breaker_pause: float = Field(default=5.0, gt=0, le=3600)
     tools: Literal["auto", "on", "off"] = "auto"
-    toolkits: tuple[str, ...] = BUILT_IN_TOOLKITS
+    toolkits: tuple[str, ...] = DEFAULT_TOOLKITS
+    http_get_hosts: tuple[str, ...] = ()
     tool_timeout: float = Field(default=60.0, gt=0, le=3600)
     tool_result_max_chars: int = Field(default=32_000, ge=200, le=10_000_000)
     guardrails: tuple[str, ...] = ()
@@ -131,7 +132,8 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "jwt_issuer": kinds.line,
     "cors_origins": _listed(kinds.origin),
     "allowed_hosts": _listed(kinds.host_pattern),
-    "toolkits": _listed(kinds.import_path),
+    "toolkits": _listed(kinds.toolkit),
+    "http_get_hosts": _listed(kinds.host_pattern),
     "guardrails": _listed(kinds.import_path),
     "agent_name": kinds.line,
     "model": kinds.line,

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from webapp.agent.toolkits.calculator import calculator
 from webapp.agent.toolkits.clock import clock
+from webapp.agent.toolkits.http_get import http_get
 
-__all__ = ["calculator", "clock"]
+__all__ = ["calculator", "clock", "http_get"]
