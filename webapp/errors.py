@@ -34,6 +34,7 @@
     ├── ModelError                the model failed, or answered what cannot be used
     │   ├── ModelTimeout          the model did not answer in time
     │   ├── ContextOverflow       the model says the conversation is too long for it
+    │   ├── AnswerInvalid         no answer was of the form that was asked for
     │   └── LoopLimitExceeded     the model went on calling tools past the limit
     ├── StepFailed                a step of a workflow failed; says which, and why
     ├── StepTimeout               a step of a workflow did not come to its end in time
@@ -48,6 +49,7 @@ or a user's words; what an operator needs to know is chained as the cause and lo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 
 class SwitchboardError(Exception):
@@ -313,6 +315,30 @@ class ContextOverflow(ModelError):
     def __init__(self, message: str, *, certain: bool = True) -> None:
         super().__init__(message)
         self.certain = certain
+
+
+class AnswerInvalid(ModelError):
+    """The model gave no answer of the form that was asked for; nothing was stored.
+
+    `reason` says why it was not asked again: it was asked often enough (`invalid`), its answer was
+    cut off or filtered, or it refused. `answer` is its last one, and `fault` what is wrong with it:
+    for programs, because both may have a user's words in them.
+    """
+
+    code = "invalid_answer"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Literal["invalid", "cut_off", "filtered", "refused"] = "invalid",
+        answer: str = "",
+        fault: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.answer = answer
+        self.fault = fault
 
 
 class LoopLimitExceeded(ModelError):

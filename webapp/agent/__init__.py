@@ -25,6 +25,7 @@ from webapp.agent.model import (
     TextDelta,
     ToolSpec,
 )
+from webapp.agent.response_format import ResponseFormat
 from webapp.agent.run_context import RunContext
 from webapp.agent.text import check_input
 from webapp.agent.tools import Tool, ToolError, Toolkit, tool
@@ -46,6 +47,7 @@ __all__ = [
     "ModelRequest",
     "OpenAIModel",
     "OutputGuardrail",
+    "ResponseFormat",
     "RunContext",
     "RunOutput",
     "RunStatus",

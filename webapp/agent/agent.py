@@ -19,6 +19,9 @@ from webapp.agent.misuse import asks_for_its_user, explained
 from webapp.agent.model import Model, ToolSpec
 from webapp.agent.parts import all_of, checked_model, is_text, require_methods, require_whole
 from webapp.agent.run_context import RunContext
+from webapp.agent.structured.drafts import Drafts
+from webapp.agent.structured.python_types import wanted_type
+from webapp.agent.structured.wanted import Wanted
 from webapp.agent.text import check_input
 from webapp.agent.tool_results import RESULT_MAX_CHARS
 from webapp.agent.tools import Tool, Toolkit, by_name, require_seconds
@@ -42,10 +45,11 @@ class Agent:
     `context_max_messages` what each call is sent, instructions included, and `turn_timeout` the
     seconds of a whole turn from the moment its place in the user's line has come: retries, pauses
     and tools do not stretch it. `tool_timeout` bounds each call of a tool that has no time-out of
-    its own, in seconds, and `tool_result_max_chars` what the model is given of its result. `close`,
-    or a `with` block, closes the connections of a model that the agent has made from its name; a
-    model that was handed in is its maker's to close. Raises `ConfigurationError` for parts that do
-    not fit, and for a model without a key.
+    its own, in seconds, and `tool_result_max_chars` what the model is given of its result.
+    `output_type` is the type of every answer: what pydantic can check, or a JSON Schema as a dict;
+    the output then has the value as `parsed`. `close`, or a `with` block, closes the connections of
+    a model that the agent has made from its name; a model that was handed in is its maker's to
+    close. Raises `ConfigurationError` for parts that do not fit, and for a model without a key.
     """
 
     name: str
@@ -60,12 +64,14 @@ class Agent:
     turn_timeout: float | None = None
     tool_timeout: float | None = None
     tool_result_max_chars: int = RESULT_MAX_CHARS
+    output_type: Any = None
     turns: TurnQueue = field(default_factory=LocalTurnQueue, repr=False)
     _model: Model = field(init=False, repr=False)
     _own_model: bool = field(init=False, repr=False)
     _tools: Mapping[str, Tool[..., Any]] = field(init=False, repr=False)
     _specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
     _guards: Guardrails = field(init=False, repr=False)
+    _wanted: Wanted | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not is_text(self.name) or not self.name.strip():
@@ -100,6 +106,7 @@ class Agent:
             ("_tools", tools),
             ("_specs", tuple(tool.spec for tool in tools.values())),
             ("_guards", guards),
+            ("_wanted", wanted_type(self.output_type)),
         ):
             object.__setattr__(self, name, value)
 
@@ -112,6 +119,7 @@ class Agent:
         session_id: str = DEFAULT_SESSION,
         cancel: Cancellation | None = None,
         idempotency_key: str = "",
+        output_type: Any = None,
     ) -> RunOutput:
         """One turn of a user, stored whole in memory when it is complete, or else not at all.
 
@@ -120,10 +128,13 @@ class Agent:
         input, `GuardrailRefused`, `ModelTimeout` after `turn_timeout`, and what the model and the
         memory raise. When `cancel` is set, the output's status is `cancelled` and nothing is
         stored. `idempotency_key` names the request, so that its tools' calls have the same keys
-        when it is tried again after a failure.
+        when it is tried again after a failure. `output_type` takes the place of the agent's own
+        for this turn (`str` for plain text); raises `AnswerInvalid` when the model gives no such
+        answer in a few tries.
         """
+        agent = self.answering(output_type)
         return finish(
-            self._events(input, user_id, session_id, cancel, idempotency_key, streaming=False)
+            agent._events(input, user_id, session_id, cancel, idempotency_key, streaming=False)
         )
 
     @asks_for_its_user
@@ -135,14 +146,21 @@ class Agent:
         session_id: str = DEFAULT_SESSION,
         cancel: Cancellation | None = None,
         idempotency_key: str = "",
+        output_type: Any = None,
     ) -> Generator[Event, None, None]:
         """The same turn as events, `Finished` as the last, when the turn is stored already.
 
         Bad arguments are raised here, everything else while iterating. Closing the iterator
         early abandons the turn: nothing is stored. Where an output guardrail is set, text comes
-        only after each whole answer of the model has passed.
+        only after each whole answer of the model has passed; with an `output_type` only that of
+        the good answer, its JSON.
         """
-        return self._events(input, user_id, session_id, cancel, idempotency_key, streaming=True)
+        agent = self.answering(output_type)
+        return agent._events(input, user_id, session_id, cancel, idempotency_key, streaming=True)
+
+    def answering(self, output_type: Any) -> Agent:
+        """This agent with another `output_type`; itself for None."""
+        return self if output_type is None else replace(self, output_type=output_type)
 
     def close(self) -> None:
         """Closes what the agent has opened itself; it may be called again, and no run after it."""
@@ -186,6 +204,7 @@ class Agent:
             context=context,
             streaming=streaming,
             limits=ToolLimits(self.tool_timeout, self.tool_result_max_chars),
+            drafts=None if self._wanted is None else Drafts(self._wanted),
         )
 
     def _events(

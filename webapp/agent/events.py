@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from webapp.agent.model import TextDelta
 from webapp.agent.run_context import new_run_id
@@ -44,7 +44,8 @@ class RunOutput:
     `messages` are those of this turn alone, the question first; `usage` is the sum over all the
     calls to the model, of which there were `model_calls`. A cancelled run has the text that came
     before it was called off, and nothing of it is stored. `finish_reason` is the model's own last
-    one, empty for a cancelled run, and `model` the name under which the model was asked.
+    one, empty for a cancelled run, and `model` the name under which the model was asked. Where a
+    form of the answer was asked for, `parsed` is its value and `content` its JSON text.
     """
 
     content: str
@@ -55,6 +56,7 @@ class RunOutput:
     model_calls: int = 0
     finish_reason: str = ""
     model: str = ""
+    parsed: Any = None
 
 
 @dataclass(frozen=True, slots=True)

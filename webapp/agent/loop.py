@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,9 @@ from webapp.agent.executor import ToolLimits, run_together
 from webapp.agent.guardrails import Guardrails
 from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta, ToolSpec
 from webapp.agent.replies import usable
+from webapp.agent.response_format import ResponseFormat
 from webapp.agent.run_context import RunContext
+from webapp.agent.structured.drafts import Drafts
 from webapp.agent.tools import Tool
 from webapp.errors import (
     ContextOverflow,
@@ -47,6 +49,7 @@ class Loop:
     context: RunContext
     streaming: bool
     limits: ToolLimits = field(default_factory=ToolLimits)
+    drafts: Drafts | None = None
     messages: list[Message] = field(init=False)
     keys: CallKeys = field(init=False)
     usage: Usage = field(default_factory=Usage)
@@ -65,13 +68,21 @@ class Loop:
             reply = yield from self._ask()
             if reply is None:
                 break
+            parsed = None
+            if self.drafts is not None and not reply.tool_calls:
+                is_last = self.model_calls == self.max_loops
+                read = self.drafts.read(reply, is_last=is_last)
+                if read is None:
+                    continue
+                yield from self._pieces_of(read.text)
+                reply, parsed = replace(reply, content=read.text), read.parsed
             self.messages.append(
                 Message.assistant(reply.content, tool_calls=reply.tool_calls, extra=reply.extra)
             )
             if self.context.cancelled:
                 break
             if not reply.tool_calls:
-                return self._outcome("completed", reply.content, reply.finish_reason)
+                return self._outcome("completed", reply.content, reply.finish_reason, parsed)
             if self.model_calls == self.max_loops:
                 # The tools are not run: nobody would read what they give.
                 raise LoopLimitExceeded(
@@ -101,7 +112,7 @@ class Loop:
             yield ModelAnswered(reply.usage)
             reply = usable(reply, {call.id for each in self.messages for call in each.tool_calls})
             self.guardrails.check_output(reply.content, self.context)
-            if self.held:
+            if self.held and self.drafts is None:
                 yield from self.held
             self.shown = [reply.content]
             return reply
@@ -111,14 +122,20 @@ class Loop:
         """The reply, on the meter whatever becomes of it: a hang-up is no way to save its cost."""
         context, reply = self.context, None
         pieces: list[str] = []
+        form: ResponseFormat | None = None
+        if self.drafts is None:
+            messages: Sequence[Message] = self.window.messages(self.messages)
+        else:
+            messages, form = self.drafts.request(self.model, self.window, self.messages)
         request = ModelRequest(
-            self.window.messages(self.messages),
+            messages,
             self.specs,
             context.cancel,
             context.deadline,
             context.meter,
             context.user_id,
             self.model_calls == 0,
+            form,
         )
         context.meter.ask(request, pieces)
         span = context.span.model_call(self.model.name)
@@ -157,7 +174,7 @@ class Loop:
                     pieces.append(item.text)
                     text = storable(item.text)
                     delta = item if text is item.text else TextDelta(text)
-                    if self.guardrails.outputs:
+                    if self.guardrails.outputs or self.drafts is not None:
                         self.held.append(delta)
                     else:
                         self.shown.append(text)
@@ -171,6 +188,12 @@ class Loop:
         if reply is not None and not reply.content:
             return replace(reply, content="".join(pieces))
         return reply
+
+    def _pieces_of(self, text: str) -> Iterator[TextDelta]:
+        """The good answer in the pieces in which it came, when they are that text alone."""
+        if self.streaming:
+            came = "".join(delta.text for delta in self.held) == text
+            yield from self.held if came else (TextDelta(text),)
 
     def _shorten(self, overflow: ContextOverflow) -> None:
         """Leaves the older half of the history out; raises when that cannot help."""
@@ -206,7 +229,9 @@ class Loop:
         if deadline is not None and deadline.passed:
             raise ModelTimeout("The turn did not come to its end in time.")
 
-    def _outcome(self, status: RunStatus, content: str, finish_reason: str = "") -> RunOutput:
+    def _outcome(
+        self, status: RunStatus, content: str, finish_reason: str = "", parsed: Any = None
+    ) -> RunOutput:
         return RunOutput(
             content=content,
             run_id=self.context.run_id,
@@ -216,6 +241,7 @@ class Loop:
             model_calls=self.model_calls,
             finish_reason=finish_reason,
             model=self.model.name,
+            parsed=parsed,
         )
 
 

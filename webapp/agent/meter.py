@@ -95,6 +95,8 @@ def _question(request: ModelRequest) -> int:
         tokens += TOKENS_A_MESSAGE + tokens_in(message.content)
         for call in message.tool_calls:
             tokens += tokens_in(call.name) + tokens_in(call.arguments)
+    if request.response_format is not None:
+        tokens += tokens_in(request.response_format.words)
     for tool in request.tools:
         tokens += tokens_in(tool.name) + tokens_in(tool.description)
         tokens += tokens_in(json.dumps(dict(tool.parameters)))

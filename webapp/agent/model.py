@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from webapp.agent.meter import Meter
+from webapp.agent.response_format import ResponseFormat
 from webapp.deadline import Deadline
 from webapp.messages import Message, ToolCall, Usage
 from webapp.turns import Cancellation as Cancellation
@@ -29,7 +30,8 @@ class ModelRequest:
     the whole turn's, and with any `ModelError` soon after `cancel` is set. One that knows what it
     costs before its reply is there tells the `meter`, by which calls that fail are counted.
     `user_id` is whose turn it is, which no server is told, and `begins_turn` says that it is the
-    turn's first call.
+    turn's first call. A model that reads `response_format`, the form in which the answer is wanted,
+    says so with an attribute `takes_response_format` that is true; others are told in the messages.
     """
 
     messages: Sequence[Message]
@@ -39,6 +41,7 @@ class ModelRequest:
     meter: Meter = field(default_factory=Meter, compare=False, repr=False)
     user_id: str = field(default="", compare=False, repr=False)
     begins_turn: bool = field(default=True, compare=False)
+    response_format: ResponseFormat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class ModelReply:
     """A whole answer: text, or wishes to have tools run, or both.
 
     `finish_reason` is the model's own word for why it stopped: `stop`, `length`, … `extra` is
-    what its server wants back with the answer's message while the turn goes on.
+    what its server wants back with the answer's message while the turn goes on, and `refused` says
+    that the text is the model's refusal to answer.
     """
 
     content: str
@@ -61,6 +65,7 @@ class ModelReply:
     usage: Usage = field(default_factory=Usage)
     finish_reason: str = "stop"
     extra: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    refused: bool = False
 
 
 class Model(Protocol):
@@ -80,3 +85,8 @@ class Model(Protocol):
     def stream(self, request: ModelRequest) -> Iterator[TextDelta | ModelReply]:
         """Pieces of text, then the whole answer as the last item."""
         ...
+
+
+def takes_response_format(model: Model) -> bool:
+    """Whether the model reads `ModelRequest.response_format`."""
+    return bool(getattr(model, "takes_response_format", False))

@@ -23,7 +23,7 @@ import openai
 from webapp.agent.completions.attempt import Attempt
 from webapp.agent.completions.failures import Refused, refusal
 from webapp.agent.completions.reading import BROKE_OFF, UNREADABLE, Stream, read_whole, whole_of
-from webapp.agent.completions.refusals import Part, Refusals, told
+from webapp.agent.completions.refusals import UNTOLD_FORMAT, Part, Refusals, told
 from webapp.agent.completions.request import RequestBody
 from webapp.agent.http.address import whole_address
 from webapp.agent.http.body import Unusable, in_time
@@ -102,9 +102,14 @@ class OpenAIModel:
         return self._name
 
     @property
+    def takes_response_format(self) -> bool:
+        """The form of an answer goes into the request's own field where the server has it."""
+        return True
+
+    @property
     def left_out(self) -> frozenset[Part]:
         """The parts of a request that this model was found to refuse."""
-        return self._refusals.of(self._name)
+        return self._refusals.of(self._name) - {UNTOLD_FORMAT}
 
     def named(self, name: str) -> OpenAIModel:
         """The same server and connections, another model of it."""
@@ -158,6 +163,8 @@ class OpenAIModel:
         self, request: ModelRequest, *, wants_pieces: bool, say: bool = True
     ) -> Iterator[TextDelta | ModelReply]:
         """The answer, after as many requests as there are parts that the server refuses."""
+        if request.response_format is not None and request.response_format.ignored:
+            self._refusals.learn(self._name, frozenset({UNTOLD_FORMAT}), say=False)
         attempt = Attempt(
             self._body,
             request,
@@ -173,8 +180,8 @@ class OpenAIModel:
                     for item in answer:
                         if isinstance(item, TextDelta):
                             shown = True
-                        elif attempt.left_out:
-                            self._refusals.learn(self._name, attempt.left_out, say=say)
+                        elif attempt.learned:
+                            self._refusals.learn(self._name, attempt.learned, say=say)
                         yield item
             except Refused as refused:
                 if shown:

@@ -6,7 +6,13 @@ import time
 from collections.abc import Generator, Iterator
 
 from webapp.agent.breaker.breaker import Breaker, Try
-from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta
+from webapp.agent.model import (
+    Model,
+    ModelReply,
+    ModelRequest,
+    TextDelta,
+    takes_response_format,
+)
 from webapp.errors import ModelError, ModelTimeout
 
 
@@ -25,6 +31,10 @@ class GuardedModel:
     @property
     def name(self) -> str:
         return self._model.name
+
+    @property
+    def takes_response_format(self) -> bool:
+        return takes_response_format(self._model)
 
     def complete(self, request: ModelRequest) -> ModelReply:
         call = self._breaker.begin(request.user_id, begins_turn=request.begins_turn)

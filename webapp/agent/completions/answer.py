@@ -69,6 +69,7 @@ class Answer:
         self._extra: dict[str, list[Any]] = {}
         self._is_whole = False
         self._bill_came = False
+        self._refused = False
 
     def take(self, data: dict[str, Any], *, bare: bool = False) -> str:
         """Reads one object; gives the text in it. Raises `SaidFailure`."""
@@ -111,7 +112,8 @@ class Answer:
         reason = self.finish_reason or ("tool_calls" if calls else "stop")
         # Joined only now: most answers have no calls, and their thoughts go nowhere.
         extra = {key: _all(values) for key, values in self._extra.items()} if calls else None
-        return ModelReply("".join(self._texts), calls, self.usage, reason, extra or None)
+        text = "".join(self._texts)
+        return ModelReply(text, calls, self.usage, reason, extra or None, self._refused)
 
     def _take_choice(self, choice: dict[str, Any], data: dict[str, Any], bare: bool) -> str:
         piece = choice.get("delta")
@@ -147,11 +149,12 @@ class Answer:
         text = ""
         for key, value in piece.items():
             if key == "content":
-                text += value if type(value) is str else text_of(value)
+                text += value if type(value) is str else self._text_of(value)
             elif not value or key == "role":
                 continue
             elif key == "refusal":
                 text += text_of(value)
+                self._refused = True
             elif key == "tool_calls":
                 self._calls.take(value)
             elif key == "function_call":
@@ -159,6 +162,12 @@ class Answer:
             elif key in SENT_BACK:
                 self._extra.setdefault(key, []).append(value)
         return text
+
+    def _text_of(self, content: object) -> str:
+        parts = content if isinstance(content, list) else ()
+        if any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts):
+            self._refused = True
+        return text_of(content)
 
     def _shown(self, text: str) -> str:
         text = self._sound.take(text)

@@ -10,6 +10,7 @@ from webapp.agent.completions.refusals import (
     TOOLS,
     WHOLE,
     Part,
+    is_of_this_request,
     refused_part,
 )
 from webapp.agent.completions.request import RequestBody
@@ -21,8 +22,8 @@ from webapp.errors import ContextOverflow, ModelError
 class Attempt:
     """A request as it is tried: `left_out` are the parts that it goes without.
 
-    `wants_pieces` says how the answer is wanted; how it is asked for depends on what the server
-    refuses.
+    `unlearned` are those of them that say nothing of other requests. `wants_pieces` says how the
+    answer is wanted; how it is asked for depends on what the server refuses.
     """
 
     body: RequestBody
@@ -30,6 +31,12 @@ class Attempt:
     left_out: frozenset[Part]
     wants_pieces: bool
     tools_required: bool = False
+    unlearned: frozenset[Part] = frozenset()
+
+    @property
+    def learned(self) -> frozenset[Part]:
+        """What an answer to this request shows that every request must go without."""
+        return self.left_out - self.unlearned
 
     @property
     def streamed(self) -> bool:
@@ -47,7 +54,10 @@ class Attempt:
             raise refused.error from refused
         if part == TOOLS and self.tools_required:
             raise ModelError("The model takes no tools, which are required here.") from refused
-        return replace(self, left_out=self.left_out | {part})
+        unlearned = self.unlearned
+        if is_of_this_request(part, refused.words):
+            unlearned |= {part}
+        return replace(self, left_out=self.left_out | {part}, unlearned=unlearned)
 
     def is_final(self, refused: Refused) -> bool:
         """Whether the server would say the same again to the same request."""

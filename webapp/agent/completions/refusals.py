@@ -23,6 +23,11 @@ CALL_IDS = "ids of tool calls"
 EARLIER_CALLS = "tool calls of earlier turns"
 EMPTY_CONTENT = "messages without content"
 REASONING = "reasoning sent back"
+# Forms of an answer; without them the form is told in words. The last is not refused but ignored.
+JSON_SCHEMA = "answers by a JSON schema"
+JSON_OBJECT = "answers as JSON objects"
+UNTOLD_FORMAT = "a form of the answer that is not told in words"
+FORMATS = frozenset({JSON_SCHEMA, JSON_OBJECT, UNTOLD_FORMAT})
 # What a caller asked for so that it holds; to leave it out would break a promise.
 NEVER_LEFT_OUT = frozenset({"response_format", "max_tokens", "max_completion_tokens"})
 RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
@@ -91,6 +96,15 @@ _REASONING = re.compile(
     r"reasoning(?:_content|_details|_text|_opaque)?\b|thinking_blocks|extra_content"
     r"|provider_specific_fields"
 )
+_FORMAT = re.compile(
+    r"response[_ ]?format|json[_ ]?(?:schema|object|mode)|structured[_ ]outputs?|\bguided\b"
+    r"|\bgrammar|constrained|response[_ ]mime|text\.format|output[_ ]format"
+)
+# Words about one schema, which say nothing of the next one.
+_THIS_SCHEMA = re.compile(
+    r"(?:invalid|unrecogni[sz]ed|bad) (?:json )?schema|in context=|schema (?:conversion|contains)"
+    r"|keyword|\$ref|\bgrammar|schema.{0,40}(?:too|not valid|invalid)|features not supported"
+)
 _EMPTY = re.compile(
     r"content\b.{0,60}\b(?:none is not|null|nil\b|must be (?:a )?(?:string|non)"
     r"|valid string|required|missing|empty\b|non-empty)|missing.{0,20}content"
@@ -112,6 +126,7 @@ class Sent:
     earlier_calls: bool = False
     empty_content: bool = False
     options: tuple[str, ...] = ()
+    format: Part | None = None
 
 
 def refused_part(status: int, words: str, sent: Sent, left_out: Iterable[Part]) -> Part | None:
@@ -120,6 +135,8 @@ def refused_part(status: int, words: str, sent: Sent, left_out: Iterable[Part]) 
     `status` is 200 for words in an answer. A part that was not sent, or is left out already, is
     not what they are about.
     """
+    if not words and sent.format is not None and status in (400, 422):
+        return sent.format  # the newest part of the dialect is the first to be doubted
     if not words or not (status == 200 or status in STATUSES):
         return None
     gone = set(left_out)
@@ -147,6 +164,8 @@ def _candidates(status: int, words: str, sent: Sent) -> Iterable[Part]:
             yield TOOLS
     if not sent.streamed and _ONLY_STREAM.search(words):
         yield WHOLE
+    if sent.format is not None and _FORMAT.search(words):
+        yield sent.format
     if not NO.search(words):
         return
     if sent.reasoning and _REASONING.search(words):
@@ -163,6 +182,11 @@ def _candidates(status: int, words: str, sent: Sent) -> Iterable[Part]:
         yield TOOLS
     if sent.streamed and _STREAM.search(words):
         yield STREAM
+
+
+def is_of_this_request(part: Part, words: str) -> bool:
+    """Whether the refusal tells nothing of other requests with such a part."""
+    return part in FORMATS and _THIS_SCHEMA.search(words) is not None
 
 
 class Refusals:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from webapp.agent.completions.answer_format import format_part, format_text, is_told
 from webapp.agent.completions.calls import is_object
 from webapp.agent.completions.refusals import (
     CALL_IDS,
@@ -44,12 +45,21 @@ class RequestBody:
     def text(self, request: ModelRequest, left_out: frozenset[Part], *, stream: bool) -> str:
         """The body; `left_out` are the parts that it goes without."""
         tools = bool(request.tools) and TOOLS not in left_out
-        messages = _messages(request.messages, left_out, tools=tools)
+        wish, messages = request.response_format, request.messages
+        if wish is not None and is_told(wish, left_out):
+            messages = wish.told_in(messages)
+        messages = _messages(messages, left_out, tools=tools)
         form = _Form(left_out)
-        head = self._head_without(left_out, tools=tools) if left_out else self._heads[tools]
+        if wish is not None:
+            # What all answers of this model are to be gives way to what this one is to be.
+            head = self._head_without(left_out | {"response_format"}, tools=tools)
+        else:
+            head = self._head_without(left_out, tools=tools) if left_out else self._heads[tools]
         parts = [head, f'"messages":{_json([form.wire(message) for message in messages])}']
         if tools:
             parts.append(f'"tools":{self._tools(request.tools)}')
+        if wish is not None and (text := format_text(wish, left_out)):
+            parts.append(f'"response_format":{text}')
         if stream:
             parts.append('"stream":true')
             if STREAM_OPTIONS not in left_out:
@@ -71,6 +81,7 @@ class RequestBody:
             earlier_calls=any(m.tool_calls for m in messages[: _last_question(messages)]),
             empty_content=any(not message.content for message in calls),
             options=tuple(self._options),
+            format=format_part(request.response_format, left_out),
         )
 
     def _tools(self, tools: Sequence[ToolSpec]) -> str:
