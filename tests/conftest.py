@@ -65,6 +65,7 @@ OF_BOTH_ENGINES = (
         "test_privacy.py",
         "test_shared_turns.py",
         "web/api/test_chat.py",
+        "web/api/test_sessions.py",
         "web/api/test_tenants.py",
         "web/api/test_metrics.py",
     ),

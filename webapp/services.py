@@ -33,6 +33,7 @@ from webapp.stopping import Stopping
 from webapp.storage import Database, open_database, open_turn_lines
 from webapp.storage.unfinished import require_no_unfinished_copy
 from webapp.tenant_data.acts import TenantActs
+from webapp.tenant_data.session_acts import SessionActs
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids.forms import UserIds
 from webapp.turn_room import TurnRoom
@@ -59,6 +60,7 @@ class Services:
     tokens: Tokens
     directory: TenantDirectory
     acts: TenantActs
+    sessions: SessionActs
     admins: Admins
     sign_in: SignIn
     stopping: Stopping
@@ -190,6 +192,7 @@ def build_services(
             directory,
             memory_max_messages=settings.memory_max_messages,
         ),
+        sessions=SessionActs(database, user_ids),
         admins=Admins(database, passwords, audit=audit, clock=ticking),
         sign_in=SignIn(
             database,

@@ -13,12 +13,18 @@ from webapp.memory import store
 from webapp.memory.clearing.parts import clear
 from webapp.memory.history.store import history
 from webapp.memory.paging.store import Position, StoredMessage, message_page
-from webapp.memory.sessions.store import sessions_of
+from webapp.memory.sessions.listing.query import SessionQuery
+from webapp.memory.sessions.listing.store import page as page_of_sessions
+from webapp.memory.sessions.store import SessionSummary
 from webapp.messages import Message
 from webapp.storage import Connection, Database
 from webapp.tenant_data import clearing
 from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store as tenants
+
+
+def sessions_of(connection: Connection, tenant: int, limit: int = 50) -> tuple[SessionSummary, ...]:
+    return page_of_sessions(connection, tenant, SessionQuery(limit=limit)).rows
 
 
 def turn(name: object) -> list[Message]:

@@ -33,6 +33,10 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/api/tenants"): LOOKING,
     ("GET", "/api/tenants/<user_id>"): LOOKING,
     ("GET", "/api/tenants/<user_id>/sessions"): LOOKING,
+    ("GET", "/api/tenants/<user_id>/sessions/<session_id>"): LOOKING,
+    ("PATCH", "/api/tenants/<user_id>/sessions/<session_id>"): ACTING,
+    ("DELETE", "/api/tenants/<user_id>/sessions/<session_id>"): ACTING,
+    ("DELETE", "/api/tenants/<user_id>/sessions/<session_id>/messages"): ACTING,
     ("GET", "/api/tenants/<user_id>/messages"): LOOKING,
     ("GET", "/api/tenants/<user_id>/metrics"): LOOKING,
     ("PATCH", "/api/tenants/<user_id>"): ACTING,
@@ -68,7 +72,7 @@ def ask(client: FlaskClient, route: tuple[str, str], headers: dict[str, str], us
     body = {"user_id": user, "message": "hi"} if rule == "/chat" else {}
     if rule == "/api/tokens":
         body = {"user_id": user}
-    path = rule.replace("<user_id>", user)
+    path = rule.replace("<user_id>", user).replace("<session_id>", "default")
     return client.open(path, method=method, json=body or None, headers=headers).status_code
 
 

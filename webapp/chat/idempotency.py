@@ -119,6 +119,7 @@ def keep(
         tenant,
         mark.key,
         body=mark.body,
+        session_id=answer.session_id,
         answer=json.dumps(said),
         now_ms=now_ms,
         since_ms=now_ms - KEPT_MS,

@@ -61,6 +61,8 @@ class StoredTurn:
         self._spent = spent
         self._tenant = 0
         self._turns_before = 0
+        self._forgets_before = 0
+        self._saw_session = False
         self.state = SessionState(read=self._read_state, max_bytes=storage.limits.state_max_bytes)
         self.answer: ChatAnswer | None = None
 
@@ -104,6 +106,8 @@ class StoredTurn:
                     newest=agent.context_max_messages,
                 )
                 self._turns_before = standing.turn
+                self._forgets_before = standing.forgotten_sessions
+                self._saw_session = bool(messages)
                 storage.seen.put(self._stored_id, standing.number, agent.context_max_messages)
                 return self._prepared(standing.number, agent, messages)
         number = storage.database.write(
@@ -149,6 +153,7 @@ class StoredTurn:
                 storage.limits.memory_max_messages,
                 record,
                 self._turns_before,
+                self._forgets_before if self._saw_session else None,
             )
             if changes is not None:
                 states.change(
@@ -171,6 +176,7 @@ class StoredTurn:
         with self._storage.database.read_each() as connection:
             narrow(connection, self._tenant)
             found = states.find(connection, self._tenant, self._turn.session_id)
+        self._saw_session |= found.version > 0
         return read_fields(found.text)
 
     def _prepared(self, tenant: int, agent: Agent, messages: Sequence[Message]) -> Prepared:

@@ -29,7 +29,9 @@ from webapp.memory.fields import message_fields, session_fields
 from webapp.memory.paging.conversation import MAX_LIMIT as MESSAGES_AT_ONCE
 from webapp.memory.paging.conversation import Place, conversation
 from webapp.memory.paging.store import StoredMessage
-from webapp.memory.sessions.store import sessions_of
+from webapp.memory.sessions.listing.query import MAX_LIMIT as SESSIONS_AT_ONCE
+from webapp.memory.sessions.listing.query import SessionQuery
+from webapp.memory.sessions.store import SessionSummary
 from webapp.services import Services
 from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import DEFAULT_SORT, MAX_LIMIT, SORTS, TenantFilter, TenantQuery
@@ -51,6 +53,7 @@ TENANTS = (
 )
 SESSIONS = (
     Column("SESSION", flexible=True),
+    Column("TITLE", flexible=True, dispensable=4),
     Column("MESSAGES", right=True),
     Column("STATE", dispensable=2),
     Column("BEGAN", dispensable=3, time=True),
@@ -105,27 +108,37 @@ def show(user_id: str, as_json: bool) -> None:
 @click.argument("user_id", type=USER_ID)
 @AS_JSON
 def sessions(user_id: str, as_json: bool) -> None:
-    """Lists a tenant's sessions, the last active first; at most a thousand."""
+    """Lists a tenant's sessions, the last active first."""
     with opened_services() as services:
         _require_not_hidden(services)
-        tenant = services.directory.get(user_id)
-        with services.database.read() as connection:
-            found = sessions_of(connection, tenant.number)
-    if as_json:
-        write_json_list(map(session_fields, found))
-        return
-    rows = (
-        (
-            session.session_id,
-            session.message_count,
-            "kept" if session.has_state else "",
-            moment(session.created_at_ms),
-            moment(session.last_active_at_ms),
-        )
-        for session in found
-    )
-    if not write_table(SESSIONS, rows):
+        services.directory.get(user_id)
+        found = _sessions(services, user_id, SessionQuery(limit=SESSIONS_AT_ONCE))
+        if as_json:
+            write_json_list(map(session_fields, found))
+            return
+        count = write_table(SESSIONS, map(_session_row, found))
+    if not count:
         click.echo(f"{visible(user_id)} has no sessions.", err=True)
+
+
+def _sessions(services: Services, user_id: str, query: SessionQuery) -> Iterator[SessionSummary]:
+    while True:
+        page = services.sessions.page(user_id, query)
+        yield from page.rows
+        if page.following is None:
+            return
+        query = replace(query, position=page.following)
+
+
+def _session_row(session: SessionSummary) -> tuple[object, ...]:
+    return (
+        session.session_id,
+        session.title,
+        session.message_count,
+        "kept" if session.has_state else "",
+        moment(session.created_at_ms),
+        moment(session.last_active_at_ms),
+    )
 
 
 @click.command(

@@ -30,7 +30,11 @@ def session_fields(session: SessionSummary) -> dict[str, Any]:
     """One session without what was said in it."""
     return {
         "session_id": session.session_id,
+        "title": session.title,
         "message_count": session.message_count,
+        "turn_count": session.turn_count,
+        "input_tokens": session.input_tokens,
+        "output_tokens": session.output_tokens,
         "created_at": iso_utc(session.created_at_ms),
         "last_active_at": iso_utc(session.last_active_at_ms),
         "has_state": session.has_state,

@@ -13,6 +13,7 @@ from typing import Any
 from webapp.memory.arguments import not_storable
 from webapp.memory.capacity import without_orphans
 from webapp.memory.rows import calls_of, columns_of, row_of
+from webapp.memory.sessions.titles import LOOKED_AT, opening_of, shortened
 from webapp.memory.trimming.store import LOOK_AHEAD, oldest_of, trim
 from webapp.messages import Message
 from webapp.storage import Connection
@@ -22,10 +23,24 @@ from webapp.storage.engine import ServerConnection, run
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The size of a session after an append, and how many messages it has more, or fewer."""
+    """The size of a session after an append, how many messages it has more, or fewer, and whether
+    the append made it."""
 
     size: int
     added: int
+    made: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What an append adds to a session's figures: a turn and its tokens, or nothing."""
+
+    turns: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+NOTHING = Counted()
 
 
 def append(
@@ -35,6 +50,7 @@ def append(
     messages: Sequence[Message],
     cap: int,
     now_ms: int,
+    counted: Counted = NOTHING,
 ) -> Growth | None:
     """Stores messages at the end of a session and cuts it to `cap` (0 keeps all) as `fit` does.
 
@@ -49,18 +65,15 @@ def append(
         messages = without_orphans(messages)
     if not messages:
         return _as_it_is(connection, tenant, session_id)
-    arriving = {
-        "tenant": tenant,
-        "session": session_id,
-        "number": len(messages),
-        "now": now_ms,
-    }
+    arriving = _arriving(tenant, session_id, len(messages), now_ms, counted)
     row = connection.execute(_EXTEND_SESSION, arriving).fetchone()
-    if row is None:
-        row = connection.execute(_MAKE_SESSION, arriving).fetchone()
+    made = row is None
+    if made:
+        opening = opening_of(messages)
+        row = connection.execute(_MAKE_SESSION, {**arriving, "opening": opening}).fetchone()
         if row is None:
             return None
-    session, size, last_seq = row
+    session, size, last_seq, untitled = row
     first_seq = last_seq - len(messages) + 1
     try:
         connection.executemany(
@@ -72,7 +85,9 @@ def append(
         )
     except UnicodeEncodeError as error:
         raise not_storable() from error
-    return _cut(connection, tenant, session, size, cap, len(messages))
+    if untitled and not made:
+        _open(connection, tenant, session, messages, size)
+    return _cut(connection, tenant, session, size, cap, len(messages), made=made)
 
 
 def append_turn(
@@ -83,6 +98,7 @@ def append_turn(
     cap: int,
     now_ms: int,
     before: Ask,
+    counted: Counted = NOTHING,
 ) -> tuple[Rows, Growth | None]:
     """For a server: `append` of a turn, which begins with its question, in one way there and back;
     another question is asked before it, whose rows it gives."""
@@ -92,16 +108,18 @@ def append_turn(
     others, extended, _, *oldest = connection.execute_together(
         (
             before,
-            (_EXTEND_SESSION, {**who, "number": len(messages), "now": now_ms}),
+            (_EXTEND_SESSION, _arriving(tenant, session_id, len(messages), now_ms, counted)),
             (_INSERT_BEHIND, {**who, **columns_of(messages)}),
             *((oldest_of(tenant, session_id, len(messages) + LOOK_AHEAD),) if cap else ()),
         )
     )
     row = extended.fetchone()
     if row is None:
-        return others, append(connection, tenant, session_id, messages, cap, now_ms)
-    session, size, _ = row
+        return others, append(connection, tenant, session_id, messages, cap, now_ms, counted)
+    session, size, _, untitled = row
     seen = oldest[0].fetchall() if oldest else None
+    if untitled:
+        _open(connection, tenant, session, messages, size)
     return others, _cut(connection, tenant, session, size, cap, len(messages), seen)
 
 
@@ -113,12 +131,43 @@ def _cut(
     cap: int,
     added: int,
     seen: list[Any] | None = None,
+    *,
+    made: bool = False,
 ) -> Growth:
     gone = 0
     if 0 < cap < size:
         gone = trim(connection, tenant, session, size, cap, seen)
         run(connection, _SHRINK_SESSION, {"tenant": tenant, "id": session, "gone": gone})
-    return Growth(int(size) - gone, added - gone)
+    return Growth(int(size) - gone, added - gone, made)
+
+
+def _arriving(
+    tenant: int, session_id: str, number: int, now_ms: int, counted: Counted
+) -> dict[str, Any]:
+    """What a session's row is told of the messages that come."""
+    return {
+        "tenant": tenant,
+        "session": session_id,
+        "number": number,
+        "now": now_ms,
+        "turns": counted.turns,
+        "input": counted.input_tokens,
+        "output": counted.output_tokens,
+    }
+
+
+def _open(
+    connection: Connection, tenant: int, session: int, messages: Sequence[Message], size: int
+) -> None:
+    """Notes the first question of a session that was there without one: cleared, or older than
+    titles are."""
+    opening = opening_of(messages)
+    which = {"tenant": tenant, "id": session}
+    if size > len(messages):
+        oldest = connection.execute(_OLDEST_QUESTION, which).fetchone()
+        opening = None if oldest is None else shortened(oldest[0])
+    if opening is not None:
+        run(connection, _OPEN_SESSION, {**which, "opening": opening})
 
 
 def size(connection: Connection, tenant: int, session_id: str) -> int:
@@ -151,17 +200,20 @@ _CALLS = """
 
 _EXTEND_SESSION = """
     UPDATE sessions SET message_count = message_count + :number, last_seq = last_seq + :number,
-        last_active_at = :now
+        last_active_at = :now, turn_count = turn_count + :turns,
+        input_tokens = input_tokens + :input, output_tokens = output_tokens + :output
     WHERE tenant_id = :tenant AND session_id = :session
-    RETURNING id, message_count, last_seq
+    RETURNING id, message_count, last_seq, opening IS NULL
 """
 
 # A session goes with its tenant, so only a first message needs to ask whether that still exists.
 _MAKE_SESSION = """
     INSERT INTO sessions
-        (tenant_id, session_id, created_at, last_active_at, message_count, last_seq)
-    SELECT id, :session, :now, :now, :number, :number FROM tenants WHERE id = :tenant
-    RETURNING id, message_count, last_seq
+        (tenant_id, session_id, created_at, last_active_at, message_count, last_seq,
+        opening, turn_count, input_tokens, output_tokens)
+    SELECT id, :session, :now, :now, :number, :number, :opening, :turns, :input, :output
+    FROM tenants WHERE id = :tenant
+    RETURNING id, message_count, last_seq, opening IS NULL
 """
 
 _INSERT = """
@@ -187,6 +239,15 @@ _INSERT_BEHIND = """
 _SHRINK_SESSION = """
     UPDATE sessions SET message_count = message_count - :gone
     WHERE /*pg tenant_id = :tenant AND */ id = :id
+"""
+
+_OLDEST_QUESTION = f"""
+    SELECT substr(content, 1, {LOOKED_AT:d}) FROM messages
+    WHERE /*pg tenant_id = :tenant AND */ session = :id AND role = 'user' ORDER BY seq LIMIT 1
+"""  # noqa: S608  # nosec B608  # a constant
+
+_OPEN_SESSION = """
+    UPDATE sessions SET opening = :opening WHERE /*pg tenant_id = :tenant AND */ id = :id
 """
 
 _SIZE = """

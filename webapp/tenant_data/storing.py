@@ -11,7 +11,7 @@ from typing import Any
 
 from webapp.errors import Conflict
 from webapp.memory import store as conversations
-from webapp.memory.store import Growth
+from webapp.memory.store import Counted, Growth
 from webapp.messages import Message
 from webapp.periods import DAY_MS, day_number, month_span
 from webapp.storage import Connection
@@ -33,20 +33,31 @@ def store_turn(
     cap: int,
     record: RequestRecord,
     turn: int | None,
+    forgets: int | None = None,
 ) -> None:
-    """The turn whole. `turn` is the number of the tenant's turns when it read their history.
+    """The turn whole. `turn` is the number of the tenant's turns when it read their history;
+    `forgets` how many of its sessions had been forgotten, when the turn saw something of its own.
 
-    `Conflict` and nothing when the tenant was forgotten meanwhile; `PlaceLost` and nothing when
-    another turn was stored: this one has not seen it.
+    `Conflict` and nothing when the tenant or the session was forgotten meanwhile; `PlaceLost` and
+    nothing when another turn was stored: this one has not seen it.
     """
     if turn is not None and is_on_server(connection):
-        _store_at_once(connection, tenant, session_id, messages, cap, record, turn)
-        return
-    growth = conversations.append(connection, tenant, session_id, messages, cap, record.at_ms)
-    if growth is None or not store_request(
-        connection, tenant, record, messages=growth.added, turn=turn
-    ):
-        raise _forgotten()
+        growth = _store_at_once(connection, tenant, session_id, messages, cap, record, turn)
+    else:
+        appended = conversations.append(
+            connection, tenant, session_id, messages, cap, record.at_ms, _counted(record)
+        )
+        if appended is None or not store_request(
+            connection, tenant, record, messages=appended.added, turn=turn
+        ):
+            raise _forgotten()
+        growth = appended
+    # A session that was there and had to be made: was it cleared with all others, or forgotten?
+    if growth.made and forgets not in (None, counters.forgotten_sessions(connection, tenant)):
+        raise Conflict(
+            "This session was forgotten while the turn was running; nothing was stored.",
+            code="session_forgotten",
+        )
 
 
 def _store_at_once(
@@ -57,14 +68,14 @@ def _store_at_once(
     cap: int,
     record: RequestRecord,
     turn: int,
-) -> None:
+) -> Growth:
     """The same in two ways to a server and back, the second of which is the commit's.
 
     The tenant's row is held from the first on, if it has stored no other turn meanwhile.
     """
     held = counters.latest_of_turn(tenant, turn)
     found, growth = conversations.append_turn(
-        connection, tenant, session_id, messages, cap, record.at_ms, held
+        connection, tenant, session_id, messages, cap, record.at_ms, held, _counted(record)
     )
     latest = found.fetchone()
     if growth is None or latest is None:
@@ -72,6 +83,11 @@ def _store_at_once(
     added = _added(connection, tenant, record, growth.added, counters.Latest(*latest))
     counters.count_held(connection, tenant, added)
     usage.record(connection, tenant, record)
+    return growth
+
+
+def _counted(record: RequestRecord) -> Counted:
+    return Counted(1, record.input_tokens, record.output_tokens)
 
 
 def _forgotten() -> Conflict:

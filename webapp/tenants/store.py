@@ -13,7 +13,7 @@ from webapp.tenants.restrictions import blocks
 from webapp.tenants.rows import COLUMNS, NOBODY, TenantRow, row_of
 
 _STANDING = (
-    "SELECT id, turn, blocked_at IS NOT NULL, rate_limit, token_budget,"
+    "SELECT id, turn, forgotten_sessions, blocked_at IS NOT NULL, rate_limit, token_budget,"
     " budget_day, day_tokens, budget_month, month_tokens"
     " FROM tenants WHERE user_id = :user"
 )
@@ -23,12 +23,14 @@ _STANDING = (
 class Standing:
     """The columns that decide whether a tenant's next turn may run.
 
-    `turn` counts the turns that were stored. `budget_day` (20261123) and `budget_month` (202611)
-    say which UTC day and month the token counters belong to; chat/budget.py reads them right.
+    `turn` counts the turns that were stored, `forgotten_sessions` the sessions that somebody has
+    forgotten. `budget_day` (20261123) and `budget_month` (202611) say which UTC day and
+    month the token counters belong to; chat/budget.py reads them right.
     """
 
     number: int
     turn: int
+    forgotten_sessions: int
     blocked: bool
     rate_limit: str | None
     token_budget: str | None
@@ -104,8 +106,8 @@ def standing(connection: Connection, stored_id: str, *, user_id: str = "") -> St
     if row is None:
         if blocks.kept_since(connection, stored_id, user_id) is None:
             return None
-        return Standing(NOBODY, 0, True, None, None, 0, 0, 0, 0)
-    return Standing(row[0], row[1], bool(row[2]), *row[3:])
+        return Standing(NOBODY, 0, 0, True, None, None, 0, 0, 0, 0)
+    return Standing(row[0], row[1], row[2], bool(row[3]), *row[4:])
 
 
 def drop_unused(connection: Connection, number: int) -> None:

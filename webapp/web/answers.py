@@ -112,19 +112,27 @@ class Tenant(ListedTenant):
 
 
 class Session(Answer):
-    """One conversation of a tenant."""
+    """One conversation of a tenant; turns and tokens are those of its stored turns."""
 
     session_id: str
+    title: Annotated[
+        str | None,
+        Field(description="given by a person, or the first question in short; null without one"),
+    ]
     message_count: Count
+    turn_count: Count
+    input_tokens: Count
+    output_tokens: Count
     created_at: Moment
     last_active_at: Moment
     has_state: bool
 
 
 class SessionList(Answer):
-    """A tenant's sessions, the most recently active first; at most a thousand."""
+    """A page of a tenant's sessions."""
 
     sessions: list[Session]
+    next_cursor: Cursor
 
 
 class StoredMessage(Answer):
@@ -165,6 +173,12 @@ class Forgotten(Answer):
     messages: Count
     sessions: Count
     requests: Count
+
+
+class ForgottenSession(Answer):
+    """What went with the session."""
+
+    messages: Count
 
 
 class Imported(Answer):

@@ -40,6 +40,9 @@ MESSAGE_PATTERN: Final = (
     rf"^[^\u0000]*[^\u0000\u0009-\u000d\u001c-\u001f\u0085{_SPACES}][^\u0000]*$"
 )
 
+# Not white space alone, without control characters.
+TITLE_PATTERN: Final = rf"^[^{_CONTROLS}]*[^{_CONTROLS}{_SPACES}][^{_CONTROLS}]*$"
+
 
 class Shape(BaseModel):
     """A declared shape of input: no unknown fields, no conversion of types."""

@@ -12,6 +12,7 @@ from webapp.web.api import (
     health,
     metrics,
     prometheus,
+    sessions,
     tenants,
     tokens,
     transfers,
@@ -49,7 +50,8 @@ def register(app: Flask) -> None:
 
     read = group("conversations", Permission.READ_CONVERSATIONS, "/api")
     read.get("/tenants/<user_id>/messages")(tenants.list_messages)
-    read.get("/tenants/<user_id>/sessions")(tenants.list_sessions)
+    read.get("/tenants/<user_id>/sessions")(sessions.list_sessions)
+    read.get("/tenants/<user_id>/sessions/<session_id>")(sessions.get_session)
 
     watch = group("metrics", Permission.READ_METRICS, "/api")
     watch.get("/metrics")(metrics.all_metrics)
@@ -57,12 +59,15 @@ def register(app: Flask) -> None:
 
     change = group("change_tenant", Permission.CHANGE_TENANT, "/api")
     change.patch("/tenants/<user_id>")(tenants.change_tenant)
+    change.patch("/tenants/<user_id>/sessions/<session_id>")(sessions.change_session)
 
     clear = group("clear_tenant", Permission.CLEAR_TENANT, "/api")
     clear.delete("/tenants/<user_id>/messages")(tenants.clear_messages)
+    clear.delete("/tenants/<user_id>/sessions/<session_id>/messages")(sessions.clear_session)
 
     forget = group("forget_tenant", Permission.FORGET_TENANT, "/api")
     forget.delete("/tenants/<user_id>")(tenants.forget_tenant)
+    forget.delete("/tenants/<user_id>/sessions/<session_id>")(sessions.forget_session)
 
     take_out = group("export_tenant", Permission.EXPORT_TENANT, "/api")
     take_out.get("/tenants/<user_id>/export")(transfers.export_tenant)

@@ -252,7 +252,7 @@ def test_an_unknown_tenant_has_no_messages_and_none_to_clear(client: FlaskClient
     empty: dict[str, Any] = {"messages": [], "next_cursor": None}
     assert got(client, "/api/tenants/mallory/messages") == empty
     assert client.delete("/api/tenants/mallory/messages").json == {"cleared": 0}
-    assert got(client, "/api/tenants/mallory/sessions") == {"sessions": []}
+    assert got(client, "/api/tenants/mallory/sessions") == {"sessions": [], "next_cursor": None}
     assert got(client, "/api/tenants")["tenants"] == []
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from webapp.memory.clearing import store
 from webapp.memory.kept_answers import store as kept_answers
+from webapp.memory.sessions import store as sessions
+from webapp.memory.sessions.store import SessionSummary
 from webapp.storage import Connection
 from webapp.storage.slices import ROWS
 from webapp.tenants import store as tenants
@@ -41,6 +43,33 @@ def clear_part(connection: Connection, tenant: int, most: int = ROWS) -> Cleared
     kept_answers.clear(connection, tenant)
     counters.no_messages(connection, tenant)
     return ClearedPart(gone, 1)
+
+
+def clear_session_part(
+    connection: Connection, tenant: int, session: SessionSummary, most: int = ROWS
+) -> ClearedPart:
+    """Takes about `most` messages of one session; the session and its title stay."""
+    tenants.hold(connection, tenant)
+    gone, finished = store.clear_session_part(connection, tenant, session.number, most)
+    counters.count_messages(connection, tenant, -gone)
+    if finished:
+        kept_answers.clear_session(connection, tenant, session.session_id)
+    return ClearedPart(gone, 0, finished)
+
+
+def forget_session_part(
+    connection: Connection, tenant: int, session: SessionSummary, most: int = ROWS
+) -> ClearedPart:
+    """The same, and behind the last message the session goes with its state.
+
+    It is counted, so that a turn which has read it can tell that it did not merely lose its
+    messages.
+    """
+    part = clear_session_part(connection, tenant, session, most)
+    if part.finished:
+        sessions.drop(connection, tenant, session.number)
+        counters.count_forgotten_session(connection, tenant)
+    return part
 
 
 def clear(connection: Connection, tenant: int) -> int:

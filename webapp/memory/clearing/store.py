@@ -34,6 +34,23 @@ def clear_part(connection: Connection, tenant: int, most: int) -> tuple[int, boo
     return gone, True
 
 
+def clear_session_part(
+    connection: Connection, tenant: int, session: int, most: int
+) -> tuple[int, bool]:
+    """Takes about `most` messages of one session, which stays: how many went, and whether none is
+    left."""
+    which = {"tenant": tenant, "session": session}
+    found = connection.execute(_COUNT_OF, which).fetchone()
+    count = 0 if found is None else int(found[0])
+    if count > most:
+        end = connection.execute(_NEXT_TURN, {**which, "most": most}).fetchone()
+        if end is not None:
+            return _drop_before(connection, which, end[0]), False
+    gone = connection.execute(_DROP_MESSAGES, which).rowcount
+    connection.execute(_NO_MESSAGES, which)
+    return gone, True
+
+
 def _clear_session(connection: Connection, tenant: int, session: int) -> int:
     which = {"tenant": tenant, "session": session}
     gone = connection.execute(_DROP_MESSAGES, which).rowcount
@@ -47,7 +64,11 @@ def _clear_oldest(connection: Connection, tenant: int, session: int, most: int) 
     end = connection.execute(_NEXT_TURN, which).fetchone()
     if end is None:
         return _clear_session(connection, tenant, session)
-    gone = connection.execute(f"{_DROP_MESSAGES} AND seq < :end", {**which, "end": end[0]}).rowcount
+    return _drop_before(connection, which, end[0])
+
+
+def _drop_before(connection: Connection, which: dict[str, int], end: int) -> int:
+    gone = connection.execute(f"{_DROP_MESSAGES} AND seq < :end", {**which, "end": end}).rowcount
     connection.execute(_FEWER_MESSAGES, {**which, "gone": gone})
     return gone
 
@@ -58,7 +79,10 @@ _DROP_SESSION = f"""
     DELETE FROM sessions WHERE {_SESSION} AND state IS NULL AND state_version = 0
 """  # noqa: S608  # nosec B608  # a constant
 
-_NO_MESSAGES = f"UPDATE sessions SET message_count = 0 WHERE {_SESSION}"  # noqa: S608  # nosec B608  # a constant
+# What was made of its first question is gone with it; a title that a person gave is not.
+_NO_MESSAGES = f"UPDATE sessions SET message_count = 0, opening = NULL WHERE {_SESSION}"  # noqa: S608  # nosec B608  # a constant
+
+_COUNT_OF = f"SELECT message_count FROM sessions WHERE {_SESSION}"  # noqa: S608  # nosec B608  # a constant
 
 _FEWER_MESSAGES = f"""
     UPDATE sessions SET message_count = message_count - :gone WHERE {_SESSION}

@@ -21,21 +21,24 @@ def keep(
     key: str,
     *,
     body: str,
+    session_id: str,
     answer: str,
     now_ms: int,
     since_ms: int,
 ) -> bool:
     """Keeps the answer, also in the place of one that is older; False when there is one."""
     kept = connection.execute(
-        "INSERT INTO idempotency (tenant_id, key_hash, body_hash, answer, created_at)"
-        " VALUES (:tenant, :key, :body, :answer, :now)"
+        "INSERT INTO idempotency (tenant_id, key_hash, body_hash, session_id, answer, created_at)"
+        " VALUES (:tenant, :key, :body, :session, :answer, :now)"
         " ON CONFLICT (tenant_id, key_hash) DO UPDATE SET body_hash = excluded.body_hash,"
-        " answer = excluded.answer, created_at = excluded.created_at"
+        " session_id = excluded.session_id, answer = excluded.answer,"
+        " created_at = excluded.created_at"
         " WHERE idempotency.created_at <= :since",
         {
             "tenant": tenant,
             "key": key,
             "body": body,
+            "session": session_id,
             "answer": answer,
             "now": now_ms,
             "since": since_ms,
@@ -46,6 +49,15 @@ def keep(
 
 def clear(connection: Connection, tenant: int) -> None:
     connection.execute("DELETE FROM idempotency WHERE tenant_id = :tenant", {"tenant": tenant})
+
+
+def clear_session(connection: Connection, tenant: int, session_id: str) -> None:
+    """Drops the answers of one session, and those of whose session nothing is known: they are older
+    than the column is, and would be a day old at most."""
+    connection.execute(
+        "DELETE FROM idempotency WHERE tenant_id = :tenant AND session_id IN (:session, '')",
+        {"tenant": tenant, "session": session_id},
+    )
 
 
 def clear_left(connection: Connection, most: int) -> int:

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from webapp.memory.sessions.titles import LOOKED_AT, shortened
 from webapp.storage import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """One session of a tenant; times are milliseconds since 1970-01-01 UTC."""
+    """One session of a tenant; times are milliseconds since 1970-01-01 UTC.
 
+    `number` tells it from all others. Turns and tokens are those of its stored turns, which a
+    clear leaves as they are.
+    """
+
+    number: int
     session_id: str
+    title: str | None
     message_count: int
+    turn_count: int
+    input_tokens: int
+    output_tokens: int
     created_at_ms: int
     last_active_at_ms: int
     has_state: bool
 
+    @property
+    def total_tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
 
-def sessions_of(connection: Connection, tenant: int, limit: int = 1000) -> list[SessionSummary]:
-    """At most `limit` of the tenant's sessions, the most recently active first."""
-    rows = connection.execute(_LATEST, {"tenant": tenant, "limit": limit}).fetchall()
-    return [SessionSummary(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows]
+
+def summary_of(row: Sequence[Any]) -> SessionSummary:
+    """The session in a row of `COLUMNS`."""
+    number, session_id, title, asked, messages, turns, came, went, begun, active, has_state = row
+    # A first question is here for sessions that are older than titles are.
+    shown = title or (shortened(asked) if asked else None) or None
+    return SessionSummary(
+        number, session_id, shown, messages, turns, came, went, begun, active, bool(has_state)
+    )
+
+
+def find(connection: Connection, tenant: int, session_id: str) -> SessionSummary | None:
+    """The session of this name, or None; never makes one."""
+    row = connection.execute(_FIND, {"tenant": tenant, "session": session_id}).fetchone()
+    return None if row is None else summary_of(row)
+
+
+def rename(connection: Connection, tenant: int, session_id: str, title: str | None) -> int | None:
+    """Gives it a title, or with None takes the given one back; its number, None for no session."""
+    row = connection.execute(
+        _RENAME, {"tenant": tenant, "session": session_id, "title": title}
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def drop(connection: Connection, tenant: int, number: int) -> None:
+    """Deletes the session with its state; its messages are gone by now."""
+    connection.execute(_DROP, {"tenant": tenant, "number": number})
 
 
 def count(connection: Connection, tenant: int) -> int:
@@ -41,7 +78,8 @@ def count_with_messages(connection: Connection) -> int:
 
 
 def page(connection: Connection, tenant: int, after: int, limit: int) -> list[tuple[Any, ...]]:
-    """id, session_id, created_at, last_active_at, state, state_version, in order of id."""
+    """id, session_id, created_at, last_active_at, state, state_version and `FIGURES`, in order of
+    id."""
     return connection.execute(_PAGE, {"tenant": tenant, "after": after, "limit": limit}).fetchall()
 
 
@@ -67,21 +105,46 @@ def drop_all(connection: Connection, tenant: int) -> None:
     connection.execute("DELETE FROM sessions WHERE tenant_id = :tenant", {"tenant": tenant})
 
 
-_LATEST = """
-    SELECT session_id, message_count, created_at, last_active_at, state IS NOT NULL FROM sessions
-    WHERE tenant_id = :tenant ORDER BY last_active_at DESC, id DESC LIMIT :limit
+TITLE = "COALESCE(title, NULLIF(opening, ''))"
+FIRST_QUESTION = f"""CASE WHEN title IS NULL AND opening IS NULL THEN (
+        SELECT substr(content, 1, {LOOKED_AT:d}) FROM messages
+        WHERE /*pg messages.tenant_id = sessions.tenant_id AND */ session = sessions.id
+            AND role = 'user' ORDER BY seq LIMIT 1
+    ) END"""  # noqa: S608  # nosec B608  # a constant
+COLUMNS = f"""id, session_id, {TITLE}, {FIRST_QUESTION}, message_count, turn_count, input_tokens,
+    output_tokens, created_at, last_active_at, state IS NOT NULL"""
+"""What `summary_of` reads."""
+
+_FIND = f"""
+    SELECT {COLUMNS} FROM sessions WHERE tenant_id = :tenant AND session_id = :session
+"""  # noqa: S608  # nosec B608  # a constant
+
+_RENAME = """
+    UPDATE sessions SET title = :title WHERE tenant_id = :tenant AND session_id = :session
+    RETURNING id
 """
 
-_PAGE = """
-    SELECT id, session_id, created_at, last_active_at, state, state_version FROM sessions
-    WHERE tenant_id = :tenant AND id > :after ORDER BY id LIMIT :limit
-"""
+_DROP = "DELETE FROM sessions WHERE tenant_id = :tenant AND id = :number"
+
+FIGURES = ("title", "opening", "turn_count", "input_tokens", "output_tokens")
+"""What an export has of a session beside its times and its state."""
+
+_PAGE = f"""
+    SELECT id, session_id, created_at, last_active_at, state, state_version, {", ".join(FIGURES)}
+    FROM sessions WHERE tenant_id = :tenant AND id > :after ORDER BY id LIMIT :limit
+"""  # noqa: S608  # nosec B608  # a constant
 
 _PUT = """
     INSERT INTO sessions
-        (tenant_id, session_id, created_at, last_active_at, state, state_version)
-    VALUES (:tenant, :session, :created_at, :last_active_at, :state, :state_version)
+        (tenant_id, session_id, created_at, last_active_at, state, state_version,
+        title, opening, turn_count, input_tokens, output_tokens)
+    VALUES (:tenant, :session, :created_at, :last_active_at, :state, :state_version,
+        :title, :opening, :turn_count, :input_tokens, :output_tokens)
     ON CONFLICT (tenant_id, session_id) DO UPDATE SET
+        title = COALESCE(excluded.title, sessions.title), opening = excluded.opening,
+        turn_count = sessions.turn_count + excluded.turn_count,
+        input_tokens = sessions.input_tokens + excluded.input_tokens,
+        output_tokens = sessions.output_tokens + excluded.output_tokens,
         state = excluded.state, state_version = sessions.state_version + excluded.state_version
     WHERE sessions.message_count = 0 AND sessions.state IS NULL
 """

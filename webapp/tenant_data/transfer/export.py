@@ -101,6 +101,7 @@ def _sessions(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
         }
         if row[4] is not None or row[5]:
             fields |= {"state": json.loads(row[4] or "null"), "state_version": row[5]}
+        fields |= zip(sessions.FIGURES, row[6:], strict=True)
         yield fields
 
 

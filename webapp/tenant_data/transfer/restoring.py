@@ -82,6 +82,7 @@ def _put_sessions(
             "last_active_at": active,
             "state": None if session.state is None else _json(session.state),
             "state_version": session.state_version,
+            **session.model_dump(include=set(sessions.FIGURES)),
         }
         if not sessions.put(connection, tenant, name, values):
             raise Conflict(

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from webapp.errors import InvalidInput
 from webapp.ids import check_session_id, check_user_id
+from webapp.memory.sessions.titles import OPENING_CHARS, check_title
 from webapp.messages import Role
 from webapp.usage.histogram import LAST_BUCKET, NO_LATENCY
 from webapp.usage.windows import Period
@@ -87,6 +88,11 @@ class Session(Shape):
     state: dict[str, Any] | None = None
     # It goes on being counted up from here.
     state_version: Count = 0
+    title: Annotated[str, _valid(check_title)] | None = None
+    opening: str | None = Field(default=None, max_length=OPENING_CHARS)
+    turn_count: Count = 0
+    input_tokens: Count = 0
+    output_tokens: Count = 0
 
 
 class Function(Shape):

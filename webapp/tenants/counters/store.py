@@ -106,6 +106,22 @@ def no_messages(connection: Connection, number: int) -> None:
     )
 
 
+def forgotten_sessions(connection: Connection, number: int) -> int:
+    """How many of the tenant's sessions somebody has forgotten."""
+    row = connection.execute(
+        "SELECT forgotten_sessions FROM tenants WHERE id = :number", {"number": number}
+    ).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def count_forgotten_session(connection: Connection, number: int) -> None:
+    """Counts one more of them."""
+    connection.execute(
+        "UPDATE tenants SET forgotten_sessions = forgotten_sessions + 1 WHERE id = :number",
+        {"number": number},
+    )
+
+
 def with_messages(connection: Connection, after: int, limit: int) -> list[WithMessages]:
     """At most `limit` tenants that have messages and are numbered above `after`, in order."""
     rows = connection.execute(_WITH_MESSAGES, {"after": after, "limit": limit}).fetchall()

@@ -1,4 +1,4 @@
-"""/api/tenants: list, look at, limit, block, clear and forget tenants; see transfers.py too."""
+"""/api/tenants: list, look at, limit, block, clear, forget; see sessions.py and transfers.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pydantic import ConfigDict, Field, StringConstraints
 from webapp.allowances import MAX_LIMIT_CHARS
 from webapp.errors import InvalidInput
 from webapp.ids import check_user_id
-from webapp.memory.fields import message_fields, session_fields
+from webapp.memory.fields import message_fields
 from webapp.memory.paging.conversation import ConversationPage, Place, conversation
-from webapp.memory.sessions.store import sessions_of
 from webapp.storage.narrowing import narrow
 from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import (
@@ -31,7 +30,6 @@ from webapp.web.answers import (
     Forgotten,
     ListedTenant,
     MessageList,
-    SessionList,
     Tenant,
     TenantList,
     answer,
@@ -159,17 +157,6 @@ def list_messages(user_id: str) -> Response:
     later = write_cursor(page.later, *of_list)
     messages = map(message_fields, page.messages)
     return answer(MessageList, {"messages": messages, "next_cursor": later})
-
-
-def list_sessions(user_id: str) -> Response:
-    """The tenant's sessions, the most recently active first; at most a thousand."""
-    number = services().directory.number(tenant_of_path(user_id))
-    sessions = []
-    if number is not None:
-        with services().database.read() as connection:
-            narrow(connection, number)
-            sessions = sessions_of(connection, number)
-    return answer(SessionList, {"sessions": map(session_fields, sessions)})
 
 
 def clear_messages(user_id: str) -> Response:

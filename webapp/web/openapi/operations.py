@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from webapp.web import answers
-from webapp.web.api import chat, metrics, tenants, tokens
+from webapp.web.api import chat, metrics, sessions, tenants, tokens
 from webapp.web.openapi.operation import (
     EVENTS,
     HTML,
@@ -96,8 +96,42 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
         "GET /api/tenants/{user_id}/sessions": Operation(
             id="listSessions",
             summary="List one tenant's sessions",
-            tag="Tenants",
-            replies={200: Reply("The sessions.", answers.SessionList)},
+            tag="Sessions",
+            details="`search` is a part of the session's id or of its title.",
+            query=sessions.SessionsQuery,
+            replies={200: Reply("A page of sessions.", answers.SessionList)},
+        ),
+        "GET /api/tenants/{user_id}/sessions/{session_id}": Operation(
+            id="getSession",
+            summary="Look at one session",
+            tag="Sessions",
+            replies={200: Reply("The session.", answers.Session)},
+        ),
+        "PATCH /api/tenants/{user_id}/sessions/{session_id}": Operation(
+            id="changeSession",
+            summary="Rename one session",
+            tag="Sessions",
+            details="null goes back to the title that is made from the first question.",
+            body=sessions.SessionPatch,
+            replies={200: Reply("The session as it is now.", answers.Session)},
+            example={"title": "Invoice of May"},
+        ),
+        "DELETE /api/tenants/{user_id}/sessions/{session_id}": Operation(
+            id="forgetSession",
+            summary="Forget one session altogether",
+            tag="Sessions",
+            details="Messages, state and title go. The tenant's figures stay.",
+            replies={200: Reply("What went.", answers.ForgottenSession)},
+        ),
+        "DELETE /api/tenants/{user_id}/sessions/{session_id}/messages": Operation(
+            id="clearSession",
+            summary="Clear one session's memory",
+            tag="Sessions",
+            details=(
+                "The session stays, with its state and the title that a person gave it. A session"
+                " that is not known has nothing to clear: that is 0, and no failure."
+            ),
+            replies={200: Reply("What went.", answers.Cleared)},
         ),
         "GET /api/tenants/{user_id}/messages": Operation(
             id="listMessages",

@@ -113,6 +113,7 @@ def tags() -> list[dict[str, str]]:
     return [
         {"name": "Chat", "description": "Turns, and tokens for those who run them."},
         {"name": "Tenants", "description": "Who talks to the agent, and what it remembers."},
+        {"name": "Sessions", "description": "A tenant's conversations, one by one."},
         {"name": "Metrics", "description": "What happened, for one tenant and for all."},
         {"name": "Server", "description": "Health, and this document."},
     ]

@@ -293,10 +293,24 @@ _TENANT_OF = {
 }
 _WALLS = "".join(_WALL.format(table=table, tenant=column) for table, column in _TENANT_OF.items())
 
+_TITLES_AND_FIGURES = """
+ALTER TABLE sessions
+    ADD COLUMN title TEXT,
+    ADD COLUMN opening TEXT,
+    ADD COLUMN turn_count BIGINT NOT NULL DEFAULT 0,
+    ADD COLUMN input_tokens BIGINT NOT NULL DEFAULT 0,
+    ADD COLUMN output_tokens BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE idempotency ADD COLUMN session_id TEXT COLLATE "C" NOT NULL DEFAULT '';
+ALTER TABLE tenants
+    ADD COLUMN forgotten_sessions BIGINT NOT NULL DEFAULT 0,
+    ADD COLUMN dropped_sessions BIGINT NOT NULL DEFAULT 0;
+"""
+
 STEPS = (
     ("p001_tables", _TENANTS + _CONVERSATIONS + _USAGE + _BUCKETS + _ACCOUNTS),
     # After a step of this ending the audit log is sealed for the first time; see services.py.
     ("p002_audit_head", _AUDIT),
     ("p003_turn_lines", _TURN_LINES),
     ("p004_row_level_security", _WALLS),
+    ("p005_adds_titles_and_figures_of_sessions", _TITLES_AND_FIGURES),
 )

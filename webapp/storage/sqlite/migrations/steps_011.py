@@ -104,3 +104,19 @@ def m016_turns_counted_after(db: Database) -> None:
         SELECT 'turns_counted_after', CAST(id AS TEXT) FROM requests
         WHERE id > 0 ORDER BY id DESC LIMIT 1
     """)
+
+
+@migrations()
+def m017_adds_titles_and_figures_of_sessions(db: Database) -> None:
+    """A session's title and figures, whose session a kept answer is of, and two counters of a
+    tenant's sessions: those forgotten by a person, and those that a limit took away.
+
+    `title` is a person's; `opening` is made from the first question, and goes with it.
+    """
+    db.execute("ALTER TABLE sessions ADD COLUMN title TEXT")
+    db.execute("ALTER TABLE sessions ADD COLUMN opening TEXT")
+    for column in ("turn_count", "input_tokens", "output_tokens"):
+        db.execute(f"ALTER TABLE sessions ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    db.execute("ALTER TABLE idempotency ADD COLUMN session_id TEXT NOT NULL DEFAULT ''")
+    for column in ("forgotten_sessions", "dropped_sessions"):
+        db.execute(f"ALTER TABLE tenants ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")

@@ -12,7 +12,8 @@ from webapp.accounts import audit
 from webapp.accounts.audit import AuditFilter
 from webapp.accounts.roles import Permission
 from webapp.memory.paging.conversation import ConversationPage, Place, conversation
-from webapp.memory.sessions.store import sessions_of
+from webapp.memory.sessions.listing import store as listing
+from webapp.memory.sessions.listing.query import SessionQuery
 from webapp.periods import DAY_MS, month_span
 from webapp.storage import Connection
 from webapp.storage.narrowing import narrow
@@ -59,7 +60,8 @@ def tenant_page(user_id: str, **faults: str) -> str:
         narrow(connection, row.number)
         usage = summary(connection, row.number, window, now)
         shown = visitor().may(Permission.READ_CONVERSATIONS)
-        sessions = sessions_of(connection, row.number, SESSIONS) if shown else []
+        newest = SessionQuery(limit=SESSIONS)
+        sessions = listing.page(connection, row.number, newest).rows if shown else ()
         session_id = query.session_id or (sessions[0].session_id if sessions else None)
         talk = _talk(connection, row, session_id, None)
         acts = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records

@@ -1,0 +1,1 @@
+"""The list of a tenant's sessions: what may be asked for, and its pages."""
