@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import MakeApp, services_of, settings_for
-from tests.fakes import FakeModel, calls
+from tests.fakes import FakeModel, calls, until
 from webapp import create_app
 from webapp.agent import Toolkit
 from webapp.errors import ConfigurationError
@@ -124,6 +124,132 @@ def test_settings_name_guardrails(
     assert "add" in tools
 
 
+def test_settings_name_those_that_come_with_switchboard(make_app: MakeApp, tmp_path: Path) -> None:
+    denied = tmp_path / "deny.txt"
+    denied.write_text("# what we do not talk about\n\n\\bACME-\\d+\n")
+    app = make_app(
+        GUARDRAILS=f"""length(input=40), patterns('(secret|geheim)', file="{denied}", on=input)
+            personal_data(email phone), prompt-injection,
+            patterns('x{{3}}y', name=more, mask=yes)"""
+    )
+    _, guards = names(app)
+    assert guards == ["length", "patterns", "personal-data", "prompt-injection", "more"]
+
+
+@pytest.mark.parametrize(
+    ("guardrails", "sentence"),
+    [
+        ("nothing", r"there is no guardrail 'nothing'; there are length, patterns, .*import paths"),
+        ("length", "needs input=, output= or both"),
+        ("length(4000)", "need their names"),
+        ("length(input=many)", "input of length must be a whole number"),
+        ("length(inputs=5)", "length has no parameter inputs; it has input, output, name"),
+        ("patterns('(')", r"RE2 cannot read the regular expression '\('"),
+        ("patterns(file=/nowhere/at/all)", "file of patterns names a file that cannot be read"),
+        ("patterns(a, mask=perhaps)", "mask of patterns must be true or false"),
+        ("personal-data(names)", "kinds of the guardrail personal-data must be one or more of"),
+        ("personal-data(regions=ZZ)", "'ZZ' is no region"),
+        ("patterns(a), patterns(b)", "Two guardrails have the name 'patterns'"),
+        ("shop.parts:polite(3)", "shop.parts:polite takes no parameters"),
+    ],
+)
+def test_guardrails_that_cannot_be_made_refuse_the_start(
+    tmp_path: Path, guardrails: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=sentence) as fault:
+        create_app(settings_for(tmp_path, GUARDRAILS=guardrails))
+    assert "\n" not in fault.value.message
+
+
+@pytest.mark.parametrize("guardrails", ["length(", "length)", "length(input=5", "a-b:c", "1st"])
+def test_what_is_no_list_of_guardrails_is_refused_where_settings_are_read(
+    tmp_path: Path, guardrails: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="SWITCHBOARD_GUARDRAILS must be a list of names"):
+        settings_for(tmp_path, GUARDRAILS=guardrails)
+
+
+def test_an_installed_package_may_bring_guardrails(
+    make_app: MakeApp, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path.cwd()
+    info = here / f"{shop}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {shop}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        f"[switchboard.guardrails]\nmanners = {shop}.parts:both\n"
+    )
+    monkeypatch.syspath_prepend(str(here))
+    _, guards = names(make_app(GUARDRAILS="manners, length(input=9)"))
+    assert guards == ["polite", "silent", "length"]
+
+
+def test_a_refusal_is_told_counted_and_not_stored(make_app: MakeApp) -> None:
+    model = FakeModel.of("hello", "it is geheim", "my mail is a@b.de", "it is geheim")
+    app = make_app(
+        model=model,
+        GUARDRAILS="patterns(geheim, name=no-secrets, on=output), length(input=20), personal-data",
+    )
+    client: Any = app.test_client()
+
+    def say(message: str, key: str = "", **more: Any) -> Any:
+        headers = {"Idempotency-Key": key} if key else {}
+        body = {"user_id": "alice", "message": message, **more}
+        return client.post("/chat", json=body, headers=headers)
+
+    long = say("x" * 21)
+    assert (long.status_code, long.json["code"], long.json["guardrail"]) == (
+        400,
+        "guardrail_refused",
+        "length",
+    )
+    assert client.get("/api/tenants/alice").status_code == 404
+    assert say("I am a@b.de").json["reply"] == "hello"
+    refused = say("tell me", key="once")
+    assert (refused.status_code, refused.json["guardrail"]) == (400, "no-secrets")
+    assert say("tell me", key="once").json["reply"] == "my mail is [EMAIL]"
+    with say("again", stream=True) as answer:
+        streamed = answer.text
+    assert "event: error" in streamed
+    assert '"guardrail": "no-secrets"' in streamed
+    assert "geheim" not in streamed
+    told = client.get("/api/tenants/alice/messages").json["messages"]
+    assert [message["content"] for message in told] == [
+        *("I am [EMAIL]", "hello"),
+        *("tell me", "my mail is [EMAIL]"),
+    ]
+    assert model.seen[0][-1].content == "I am [EMAIL]"
+
+    def counted(name: str) -> str:
+        metric = r"switchboard_guardrail_refusals_total"
+        page = client.get("/metrics").text
+        found = re.search(rf'{metric}{{guardrail="{name}",host=".*"}} (\d)', page)
+        return found[1] if found else ""
+
+    until(lambda: counted("no-secrets") == "2")  # a stream is counted a moment after its end
+    assert counted("length") == "1"
+    assert 'switchboard_turns_total{code="guardrail_refused"} 3.0' in client.get("/metrics").text
+    assert client.get("/api/tenants/alice").json["error_count"] == 0
+
+
+def test_a_guardrail_that_fails_is_a_failure_of_the_server(make_app: MakeApp, shop: str) -> None:
+    package = Path.cwd() / shop
+    (package / "failing.py").write_text(
+        "from webapp.agent import input_guardrail\n"
+        "@input_guardrail\n"
+        "def broken(text):\n"
+        "    raise ValueError(text)\n"
+    )
+    client: Any = make_app(GUARDRAILS=f"{shop}.failing:broken").test_client()
+    failed = client.post("/chat", json={"user_id": "alice", "message": "my words"})
+    assert (failed.status_code, failed.json["code"], failed.json["guardrail"]) == (
+        500,
+        "guardrail_failed",
+        "broken",
+    )
+    assert "words" not in failed.text
+
+
 def test_the_served_agent_calls_them_and_is_refused_by_them(make_app: MakeApp, shop: str) -> None:
     model = FakeModel.of(calls(("price", {"product": "tea"})), "Tea costs 5 euros.", "a secret")
     app = make_app(model=model, TOOLKITS=f"{shop}.parts:toolkit", GUARDRAILS=f"{shop}.parts:both")
@@ -209,14 +335,16 @@ def test_what_cannot_be_used_refuses_the_start_with_one_sentence(
     build_services(loaded).database.close()
 
 
+WRONG_PATHS = ("tools:", ":toolkit", "a/b.py:x", "a..b:c")
+
+
 @pytest.mark.parametrize(
     ("setting", "path"),
     [
-        (setting, path)
-        for setting in ("TOOLKITS", "GUARDRAILS")
-        for path in ("tools:", ":toolkit", "a/b.py:x", "a..b:c", "tools.py")
-    ]
-    + [("GUARDRAILS", "tools"), ("GUARDRAILS", "my tools:x")],
+        *((setting, path) for setting in ("TOOLKITS", "GUARDRAILS") for path in WRONG_PATHS),
+        ("TOOLKITS", "tools.py"),
+        ("GUARDRAILS", "tools.py"),
+    ],
 )
 def test_what_is_no_import_path_is_refused_where_settings_are_read(
     tmp_path: Path, setting: str, path: str

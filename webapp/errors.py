@@ -36,6 +36,7 @@
     │   ├── ContextOverflow       the model says the conversation is too long for it
     │   ├── AnswerInvalid         no answer was of the form that was asked for
     │   └── LoopLimitExceeded     the model went on calling tools past the limit
+    ├── GuardrailFailed           a guardrail could not say whether a text may pass
     ├── StepFailed                a step of a workflow failed; says which, and why
     ├── StepTimeout               a step of a workflow did not come to its end in time
     └── StorageUnavailable        the database is locked, full, corrupt or away
@@ -99,11 +100,14 @@ class MessageTooLong(InvalidInput):
 
 
 class GuardrailRefused(InvalidInput):
-    """A guardrail refused; `guardrail` is its name."""
+    """A guardrail refused; `guardrail` is its name.
+
+    A check may raise it instead of giving its sentence, and need not name its guardrail then.
+    """
 
     code = "guardrail_refused"
 
-    def __init__(self, message: str, *, guardrail: str) -> None:
+    def __init__(self, message: str, *, guardrail: str = "") -> None:
         super().__init__(message)
         self.guardrail = guardrail
 
@@ -345,6 +349,17 @@ class LoopLimitExceeded(ModelError):
     """The model asked for tools once more than `max_loops` allows."""
 
     code = "model_error"
+
+
+class GuardrailFailed(SwitchboardError):
+    """A guardrail raised, or gave what is no verdict, so that nothing may pass it; `guardrail` is
+    its name."""
+
+    code = "guardrail_failed"
+
+    def __init__(self, *, guardrail: str) -> None:
+        super().__init__("A check of this turn failed, so it was not answered.")
+        self.guardrail = guardrail
 
 
 class StepFailed(SwitchboardError):

@@ -1,9 +1,9 @@
 """What an application adds to the served agent: toolkits and guardrails, named in settings.
 
-A toolkit may have a name: one that comes with Switchboard, or that an installed package brings as
-an entry point of the group `switchboard.toolkits`. A path such as `my_package.tools:toolkit` names
-the thing itself, a list of them, or a function or class that is called without arguments and gives
-them. What they do is in agent/.
+Each may have a name: one that comes with Switchboard, or that an installed package brings as an
+entry point of the group `switchboard.toolkits` or `switchboard.guardrails`. A path such as
+`my_package.tools:toolkit` names the thing itself, a list of them, or a function or class that is
+called without arguments and gives them. What they do is in agent/.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ import importlib
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path, PurePath
 from typing import Any
 
-from webapp.agent import Guardrail, InputGuardrail, OutputGuardrail, Toolkit
-from webapp.agent.guardrails import Guardrails
+from webapp.agent import Guardrail, Toolkit
+from webapp.agent.guardrails.checks import Guardrails, is_guardrail
 from webapp.agent.tools import by_name
 from webapp.errors import ConfigurationError
+from webapp.listed_parts import parts_of
+from webapp.named_guardrails import NAMES, named_guardrail
 
 GROUP = "switchboard.toolkits"
 
@@ -37,13 +39,13 @@ class Extensions:
 
 def extensions_of(
     toolkit_paths: Sequence[str],
-    guardrail_paths: Sequence[str],
+    guardrails_named: Sequence[str],
     *,
     toolkits: Iterable[Toolkit] | None = None,
     guardrails: Iterable[Guardrail] | None = None,
     built_in: BuiltIn,
 ) -> Callable[[], Extensions]:
-    """Imports what the paths name when it is first called; what is handed in goes before them.
+    """Imports what is named when it is first called; what is handed in goes before it.
 
     `built_in` makes the toolkits that come with Switchboard, by their names.
 
@@ -57,17 +59,17 @@ def extensions_of(
         if tools is None:
             tools = _toolkits(toolkit_paths, built_in)
         by_name(tools)
-        guards = _given("guardrails", guardrails, _is_guardrail)
+        guards = _given("guardrails", guardrails, is_guardrail)
         if guards is None:
-            guards = _imported(
-                "SWITCHBOARD_GUARDRAILS", guardrail_paths, _is_guardrail, "guardrail"
-            )
+            guards = tuple(each for text in guardrails_named for each in _guardrails(text))
         Guardrails.of(guards)
         return Extensions(tools, guards)
 
     return load
 
 
+GUARDRAILS = "SWITCHBOARD_GUARDRAILS"
+GUARDRAIL_GROUP = "switchboard.guardrails"
 Fits = Callable[[object], bool]
 
 
@@ -86,7 +88,7 @@ def _entry_point(name: str, built_in: BuiltIn) -> str:
     """The import path of the toolkit that an installed package brings under a name."""
     brought = entry_points(group=GROUP)
     for each in brought.select(name=name):
-        return each.value.partition("[")[0].replace(" ", "")
+        return _path_of(each)
     known = ", ".join([*built_in, *sorted(brought.names - built_in.keys())])
     raise ConfigurationError(
         f"SWITCHBOARD_TOOLKITS is wrong: there is no toolkit named {name!r}; there are {known}, and"
@@ -94,12 +96,39 @@ def _entry_point(name: str, built_in: BuiltIn) -> str:
     )
 
 
+def _path_of(entry: EntryPoint) -> str:
+    """Without the extras that it may name."""
+    return entry.value.partition("[")[0].replace(" ", "")
+
+
 def _is_toolkit(value: object) -> bool:
     return isinstance(value, Toolkit)
 
 
-def _is_guardrail(value: object) -> bool:
-    return isinstance(value, InputGuardrail | OutputGuardrail) and not isinstance(value, type)
+def _guardrails(text: str) -> tuple[Guardrail, ...]:
+    """What one entry of SWITCHBOARD_GUARDRAILS names."""
+    (part,) = parts_of(text)
+    is_path = ":" in part.name
+    try:
+        built_in = None if is_path else named_guardrail(part)
+    except ConfigurationError as fault:
+        raise ConfigurationError(f"{GUARDRAILS} is wrong: {fault.message}") from None
+    if built_in is not None:
+        return (built_in,)
+    if part.has_parameters:
+        raise ConfigurationError(
+            f"{GUARDRAILS} is wrong: {part.name} takes no parameters; those have"
+            f" {', '.join(NAMES)}."
+        )
+    if is_path:
+        return _imported(GUARDRAILS, (part.name,), is_guardrail, "guardrail")
+    for entry in entry_points(group=GUARDRAIL_GROUP, name=part.name):
+        return _imported(GUARDRAILS, (_path_of(entry),), is_guardrail, "guardrail")
+    raise ConfigurationError(
+        f"{GUARDRAILS} is wrong: there is no guardrail {part.name!r}; there are"
+        f" {', '.join(NAMES)}, those of installed packages (entry points {GUARDRAIL_GROUP}), and"
+        " import paths such as my_package.checks:polite."
+    )
 
 
 def _given(name: str, values: Iterable[Any] | None, fits: Fits) -> tuple[Any, ...] | None:
@@ -116,7 +145,7 @@ def _given(name: str, values: Iterable[Any] | None, fits: Fits) -> tuple[Any, ..
 
 _WANTED = {
     "toolkits": 'put functions into a Toolkit("name", [function, …]).',
-    "guardrails": "a guardrail has a name and check_input or check_output.",
+    "guardrails": "a guardrail has a name and check_input, check_output or check_tool_result.",
 }
 
 

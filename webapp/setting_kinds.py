@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from webapp.allowances import check_rate_limit, parse_budget
 from webapp.errors import InvalidInput
+from webapp.listed_parts import parts_of
 from webapp.secret_strength import ENOUGH_BITS, bits_of
 
 MIN_SECRET_CHARS = 32
@@ -33,6 +34,7 @@ _TOOLKIT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d{1,15})\s*(b|kb|kib|mb|mib|k|m)?", re.ASCII)
 _SIZES = {"b": 1, "k": 1024, "kb": 1000, "kib": 1024, "m": 1024**2, "mb": 1000**2, "mib": 1024**2}
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,99}", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 _TRUTHS = {
@@ -285,7 +287,26 @@ def toolkit(text: str) -> str:
 
 def import_path(text: str) -> str:
     """`package.module:name`; whether there is such a thing is seen where it is imported."""
-    module, colon, name = text.partition(":")
-    if not colon or not all(part.isidentifier() for part in f"{module}.{name}".split(".")):
+    if not _is_import_path(text):
         raise ValueError("must name import paths such as my_package.tools:toolkit")
     return text
+
+
+def guardrails(text: str) -> tuple[str, ...]:
+    """Names, some with parameters, and import paths; whether there are such is seen later."""
+    try:
+        parts = parts_of(text)
+        if not all(_NAME.fullmatch(part.name) or _is_import_path(part.name) for part in parts):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            "must be a list of names and import paths such as length(input=4000), personal-data,"
+            " my_package.checks:polite; a parameter with other signs than letters and digits stands"
+            " in quotes"
+        ) from None
+    return tuple(dict.fromkeys(part.text for part in parts))
+
+
+def _is_import_path(text: str) -> bool:
+    module, colon, name = text.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in f"{module}.{name}".split("."))

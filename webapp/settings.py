@@ -134,7 +134,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "allowed_hosts": _listed(kinds.host_pattern),
     "toolkits": _listed(kinds.toolkit),
     "http_get_hosts": _listed(kinds.host_pattern),
-    "guardrails": _listed(kinds.import_path),
+    "guardrails": kinds.guardrails,
     "agent_name": kinds.line,
     "model": kinds.line,
     "tools": kinds.auto_or_truth,

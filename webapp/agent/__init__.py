@@ -15,7 +15,20 @@ from webapp.agent.events import (
     ToolStarted,
     ToolStatus,
 )
-from webapp.agent.guardrails import Guardrail, InputGuardrail, OutputGuardrail
+from webapp.agent.guardrails import (
+    Guardrail,
+    InputGuardrail,
+    LengthGuardrail,
+    OutputGuardrail,
+    PatternGuardrail,
+    PersonalDataGuardrail,
+    PromptInjectionGuardrail,
+    Replace,
+    ToolGuardrail,
+    input_guardrail,
+    output_guardrail,
+    tool_guardrail,
+)
 from webapp.agent.meter import Meter
 from webapp.agent.model import (
     Cancellation,
@@ -40,6 +53,7 @@ __all__ = [
     "Finished",
     "Guardrail",
     "InputGuardrail",
+    "LengthGuardrail",
     "Meter",
     "Model",
     "ModelAnswered",
@@ -47,6 +61,10 @@ __all__ = [
     "ModelRequest",
     "OpenAIModel",
     "OutputGuardrail",
+    "PatternGuardrail",
+    "PersonalDataGuardrail",
+    "PromptInjectionGuardrail",
+    "Replace",
     "ResponseFormat",
     "RunContext",
     "RunOutput",
@@ -55,12 +73,16 @@ __all__ = [
     "Tool",
     "ToolError",
     "ToolFinished",
+    "ToolGuardrail",
     "ToolSpec",
     "ToolStarted",
     "ToolStatus",
     "Toolkit",
     "check_input",
+    "input_guardrail",
+    "output_guardrail",
     "tool",
+    "tool_guardrail",
 ]
 
 

@@ -17,7 +17,8 @@ from webapp.agent.events import (
     ToolStarted,
 )
 from webapp.agent.executor import ToolLimits, run_together
-from webapp.agent.guardrails import Guardrails
+from webapp.agent.guardrails.bounded import RunCalledOff
+from webapp.agent.guardrails.checks import Guardrails
 from webapp.agent.model import Model, ModelReply, ModelRequest, TextDelta, ToolSpec
 from webapp.agent.replies import usable
 from webapp.agent.response_format import ResponseFormat
@@ -63,7 +64,14 @@ class Loop:
 
     def play(self) -> Generator[Event, None, RunOutput]:
         """Gives the events of the turn and returns its outcome; failures are raised."""
-        self.guardrails.check_input(self.question.content, self.context)
+        try:
+            return (yield from self._played())
+        except RunCalledOff:
+            return self._outcome("cancelled", "".join(self.shown))
+
+    def _played(self) -> Generator[Event, None, RunOutput]:
+        if self.guardrails.inputs:
+            self._check_question()
         while self.model_calls < self.max_loops:
             reply = yield from self._ask()
             if reply is None:
@@ -91,6 +99,21 @@ class Loop:
             yield from self._run_tools(reply.tool_calls)
         return self._outcome("cancelled", "".join(self.shown))
 
+    def _check_question(self) -> None:
+        """What the guardrails make of the question is what is sent and stored."""
+        text = self.guardrails.check_input(self.question.content, self.context)
+        if text != self.question.content:
+            self.question = replace(self.question, content=text)
+            self.messages = [self.question]
+
+    def _passed(self, reply: ModelReply) -> ModelReply:
+        """The reply as the guardrails let it pass; what was held of a changed one is not told."""
+        text = self.guardrails.check_output(reply.content, self.context)
+        if text == reply.content:
+            return reply
+        self.held = [TextDelta(text)] if self.held and text else []
+        return replace(reply, content=text)
+
     def _ask(self) -> Generator[Event, None, ModelReply | None]:
         """One answer of the model; None when the run was called off."""
         while not self._called_off():
@@ -111,7 +134,8 @@ class Loop:
             self.usage += reply.usage
             yield ModelAnswered(reply.usage)
             reply = usable(reply, {call.id for each in self.messages for call in each.tool_calls})
-            self.guardrails.check_output(reply.content, self.context)
+            if self.guardrails.outputs:
+                reply = self._passed(reply)
             if self.held and self.drafts is None:
                 yield from self.held
             self.shown = [reply.content]
@@ -217,7 +241,10 @@ class Loop:
         if not self.context.cancelled:
             self._require_time()
         for call, result in zip(calls, results, strict=True):
-            self.messages.append(Message.tool(result.content, tool_call_id=call.id))
+            content = result.content
+            if self.guardrails.tools:
+                content = self.guardrails.check_tool_result(content, self.context)
+            self.messages.append(Message.tool(content, tool_call_id=call.id))
         for call, result in zip(calls, results, strict=True):
             yield ToolFinished(call.name, "ok" if result.ok else "error", call.id)
 

@@ -295,3 +295,6 @@ class Error(Answer):
     fields: Annotated[
         dict[str, str], Field(description="a sentence for each field that was wrong")
     ] = Field(default_factory=dict)
+    guardrail: Annotated[
+        str, Field(description="which guardrail refused or failed, if one did")
+    ] = ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from flask import Flask, current_app, g, request
 
 from webapp.accounts.principal import Principal
-from webapp.errors import SwitchboardError, Unauthenticated
+from webapp.errors import GuardrailRefused, SwitchboardError, Unauthenticated
 from webapp.tracing import NO_SPAN, RequestSpan, Span
 from webapp.web.door import Door, doors_of
 from webapp.web.ending import Ending
@@ -27,7 +27,7 @@ class RequestContext:
     """Filled by the middleware in its order; `tenant` by the view that binds it.
 
     `outcome` is the status that an answer would have had if its end had been known at its head:
-    a stream begins with 200, whatever becomes of it.
+    a stream begins with 200, whatever becomes of it. `refused_by` names the guardrail that refused.
     """
 
     request_id: str
@@ -38,6 +38,7 @@ class RequestContext:
     tenant: str | None = None
     error_code: str | None = None
     outcome: int | None = None
+    refused_by: str = ""
     span: Span = NO_SPAN
     request_span: RequestSpan | None = None
     limit_headers: dict[str, str] = field(default_factory=dict)
@@ -45,7 +46,14 @@ class RequestContext:
 
     def ended(self, error: SwitchboardError) -> None:
         """The answer broke off with this, after its head was sent."""
-        self.outcome, self.error_code = error.status, error.code
+        self.outcome = error.status
+        self.failed(error)
+
+    def failed(self, error: SwitchboardError) -> None:
+        """The request is answered with this failure."""
+        self.error_code = error.code
+        if isinstance(error, GuardrailRefused):
+            self.refused_by = error.guardrail
 
 
 def services() -> Services:

@@ -13,7 +13,13 @@ from werkzeug.exceptions import (
     RequestEntityTooLarge,
 )
 
-from webapp.errors import Refused, SwitchboardError, Unauthenticated
+from webapp.errors import (
+    GuardrailFailed,
+    GuardrailRefused,
+    Refused,
+    SwitchboardError,
+    Unauthenticated,
+)
 from webapp.web.answers import Error, answer
 from webapp.web.context import context
 
@@ -42,7 +48,14 @@ def error_body(error: SwitchboardError) -> dict[str, object]:
     fields = getattr(error, "fields", None)
     if fields:
         body["fields"] = fields
+    if guardrail := guardrail_of(error):
+        body["guardrail"] = guardrail
     return body
+
+
+def guardrail_of(error: SwitchboardError) -> str:
+    """The name of the guardrail that refused or failed; empty for all else."""
+    return error.guardrail if isinstance(error, GuardrailRefused | GuardrailFailed) else ""
 
 
 def json_error(error: SwitchboardError) -> Response:
@@ -59,7 +72,7 @@ def register(app: Flask) -> None:
 
 def answer_error(error: SwitchboardError) -> Response:
     """The answer to a deliberate failure, as the request's door writes it."""
-    context().error_code = error.code
+    context().failed(error)
     response = context().door.write_error(error)
     if isinstance(error, Refused):
         response.headers["Retry-After"] = str(error.retry_after)

@@ -1,5 +1,5 @@
-"""Counts the answers by route, method and status, and how long they took; web/api/prometheus.py
-shows it."""
+"""Counts the answers by route, method and status, and how long they took, and what guardrails
+refused; web/api/prometheus.py shows it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPT
 # Seconds; the last one has no bound.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LABELS = (*map(str, BOUNDS), "+Inf")
+REFUSED_BY = "guardrail_refusals"
 ANSWERS, DURATIONS, SECONDS = "http_requests", "http_durations", "http_seconds"
 
 
@@ -34,6 +35,8 @@ def count_requests(app: Flask) -> None:
 
         def ended() -> None:
             took = time.monotonic() - here.started
+            if here.refused_by:
+                figures.count({(REFUSED_BY, here.refused_by): 1})
             figures.count(
                 {
                     (ANSWERS, method, route, str(here.outcome or status)): 1,
@@ -53,3 +56,9 @@ def worker_figures() -> OwnFigures:
     """What this worker counts, and through it what all do."""
     figures: OwnFigures = current_app.extensions[EXTENSION]
     return figures
+
+
+def guardrail_refusals() -> dict[str, int]:
+    """How many turns each guardrail has refused, in all workers of this server."""
+    sums = worker_figures().all.sums()
+    return {key[1]: int(number) for key, number in sorted(sums.items()) if key[0] == REFUSED_BY}

@@ -21,6 +21,7 @@ from webapp.errors import SwitchboardError
 from webapp.web.answers import ChatReply, to_json
 from webapp.web.context import RequestContext
 from webapp.web.door import EventWriter
+from webapp.web.errors import guardrail_of
 
 logger = logging.getLogger("switchboard.errors")
 
@@ -58,9 +59,10 @@ class NamedEvents:
         return b""
 
     def error(self, error: SwitchboardError, request_id: str) -> bytes:
-        return event(
-            "error", {"error": error.message, "code": error.code, "request_id": request_id}
-        )
+        body = {"error": error.message, "code": error.code, "request_id": request_id}
+        if guardrail := guardrail_of(error):
+            body["guardrail"] = guardrail
+        return event("error", body)
 
 
 NAMED_EVENTS = NamedEvents()

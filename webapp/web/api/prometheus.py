@@ -39,6 +39,7 @@ from webapp.web.request_counts import (
     BOUNDS,
     DURATIONS,
     LABELS,
+    REFUSED_BY,
     SECONDS,
     worker_figures,
 )
@@ -154,6 +155,7 @@ def _of_this_server() -> list[Metric]:
     sums, living = figures.sums(), figures.living()
     return [
         *_of_answers(sums, host),
+        _of_guardrails(sums, host),
         _counter(
             "switchboard_limiter_storage_failures",
             f"Requests let through because the limiter's storage was down. {HERE}.",
@@ -204,6 +206,18 @@ def _of_answers(sums: Mapping[Key, float], host: str) -> list[Metric]:
             sum_value=round(sums.get((SECONDS, method, route), 0.0), 6),
         )
     return [answers, durations]
+
+
+def _of_guardrails(sums: Mapping[Key, float], host: str) -> Metric:
+    refusals = CounterMetricFamily(
+        "switchboard_guardrail_refusals",
+        f"Turns that a guardrail refused, by its name. {HERE}.",
+        labels=("host", "guardrail"),
+    )
+    for (kind, *names), number in sorted(sums.items()):
+        if kind == REFUSED_BY:
+            refusals.add_metric((host, *names), number)
+    return refusals
 
 
 def _of_workers(living: list[Standing], host: str) -> list[Metric]:

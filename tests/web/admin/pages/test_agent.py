@@ -42,6 +42,13 @@ def test_the_page_names_the_tools_and_the_guardrails(alice: Person) -> None:
     assert "<dt>Guardrails</dt>" in page
 
 
+def test_the_page_says_what_each_guardrail_does(make_app: MakeApp) -> None:
+    app = make_app(GUARDRAILS="length(input=4000), personal-data(email)")
+    page = sign_in(app, "alice", "owner").read("/admin/agent")
+    assert "at most 4,000 characters in a question" in page
+    assert "masks email" in page
+
+
 def test_two_admins_do_not_overwrite_one_another(app: Flask, alice: Person) -> None:
     form = form_to(alice.read("/admin/agent"), "/admin/agent")
     alice.submit("/admin/agent", **AGENT)

@@ -17,6 +17,7 @@ from webapp.storage import Connection
 from webapp.web.admin.forms.binding import FormShape, bind_form
 from webapp.web.admin.session.visitor import actor
 from webapp.web.context import services
+from webapp.web.request_counts import guardrail_refusals
 
 CONFLICT = (
     "Somebody else has changed the agent since you opened this page. What you typed is below and"
@@ -87,6 +88,7 @@ def _page(typed: TypedAgent | None = None, faults: Mapping[str, str] | None = No
         history=services().configurations.history(),
         toolkits=services().toolkits,
         guardrails=services().extensions().guardrails,
+        refusals=guardrail_refusals(),
         faults=faults or {},
     )
 
