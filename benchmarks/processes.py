@@ -5,6 +5,7 @@ Linux only. What a server is and how it is asked is not known here.
 
 import http.client
 import os
+import secrets
 import signal
 import socket
 import sqlite3
@@ -17,6 +18,8 @@ from typing import Self
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_LOCAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_ENOUGH = 12_000  # where the kernel's own ports begin lower, it is asked for one of them
 
 
 class ServerFailed(RuntimeError):
@@ -113,11 +116,23 @@ def commit_cost(folder: Path, commits: int = 100) -> list[float]:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port of loopback that nothing uses now.
+
+    It lies below those that the kernel gives to connections: one of these could be taken, by
+    anybody's connection, before the server that is told the port listens on it, or while a test
+    has that server down. Not of the generator that tests seed: two processes would get the same.
+    """
+    lowest = int(_LOCAL_PORTS.read_text().split()[0])
+    while True:
+        port = 10_000 + secrets.randbelow(lowest - 10_000) if lowest > _ENOUGH else 0
+        with socket.socket() as probe:
+            # As the servers do it: a closed connection that is still waited for is no hindrance.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
 
 
 class Server:

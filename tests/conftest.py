@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,10 @@ from webapp.services import Services
 from webapp.settings import LoadedSettings, load_settings, variable_name
 from webapp.storage import Database, open_database
 from webapp.web.context import EXTENSION
+
+# Nobody's terminal: pytest itself leaves its width to the processes that it starts (by readline).
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
 
 # How long an example takes says how busy the machine is, and nothing of the code.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -200,6 +200,11 @@ class Server:
             "POST", "/chat", {"user_id": user_id, "message": message, **more}, timeout=timeout
         )
 
+    def metric(self, name: str) -> float:
+        """The sum of what `/metrics` tells under this name."""
+        lines = self.request("GET", "/metrics").body.decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+
     def connect(self, timeout: float = 30) -> socket.socket:
         """A bare connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout)

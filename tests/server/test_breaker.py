@@ -103,11 +103,6 @@ def users(number: int) -> list[str]:
     return [somebody() for _ in range(number)]
 
 
-def metric(server: Server, name: str) -> float:
-    lines = server.request("GET", "/metrics").body.decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
-
-
 @pytest.mark.parametrize("ill", ILL)
 def test_while_the_upstream_is_ill_turns_are_refused_at_once_and_then_it_recovers(
     server: Server, health: Health, ill: str
@@ -116,7 +111,7 @@ def test_while_the_upstream_is_ill_turns_are_refused_at_once_and_then_it_recover
     kept = {"Idempotency-Key": somebody()}
     first = server.request("POST", "/chat", {"user_id": loyal, "message": "hello"}, kept)
     assert first.status == 200
-    opened = metric(server, "switchboard_model_breaker_opened_total")
+    opened = server.metric("switchboard_model_breaker_opened_total")
     health.ill = ill
     while state_of(server) == "ok":
         assert {answer.status for answer in ask(server, 20)} <= {502, 503, 504}
@@ -131,12 +126,12 @@ def test_while_the_upstream_is_ill_turns_are_refused_at_once_and_then_it_recover
     readiness = server.request("GET", "/readyz")
     assert (readiness.status, readiness.json["status"]) == (200, "ready")
     assert "model_breaker" in readiness.json["reasons"]
-    assert metric(server, "switchboard_model_breaker_opened_total") == opened + 1
+    assert server.metric("switchboard_model_breaker_opened_total") == opened + 1
     assert len(memory(server.database, loyal)) == 2
     health.ill = None
     until_closed(server)
     assert {answer.status for answer in ask(server, 20)} == {200}
-    assert metric(server, "switchboard_turns_at_model") == 0
+    assert server.metric("switchboard_turns_at_model") == 0
     require_whole(server.database)
 
 
@@ -189,7 +184,7 @@ def test_clients_that_hang_up_open_nothing(server: Server, health: Health) -> No
         asked = health.asked
         connection.close()
     end = time.monotonic() + 20
-    while metric(server, "switchboard_turns_at_model"):
+    while server.metric("switchboard_turns_at_model"):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert state_of(server) == "ok"

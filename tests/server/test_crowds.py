@@ -45,7 +45,7 @@ def test_turns_beyond_the_room_wait_in_order_and_beyond_that_are_told_so(
             running_turns = [pool.submit(small.chat, f"r{n}", "hold it") for n in range(2)]
             until(lambda: script.held == 2)
             waiting = [pool.submit(small.chat, f"w{n}", "echo waited") for n in range(2)]
-            until(lambda: waiting_turns(small) == 2)
+            until(lambda: small.metric("switchboard_turns_waiting") == 2)
             refused = small.chat("late", "echo late")
             assert (refused.status, refused.code) == (503, "server_busy")
             assert int(refused.headers["Retry-After"]) >= 1
@@ -65,7 +65,7 @@ def test_a_streamed_turn_is_refused_with_a_status_as_well(small: Server, script:
         held = [small.say(f"s{n}", "hold it", stream=True) for n in range(2)]
         until(lambda: script.held == 2)
         held += [small.say(f"t{n}", "echo it", stream=True) for n in range(2)]
-        until(lambda: waiting_turns(small) == 2)
+        until(lambda: small.metric("switchboard_turns_waiting") == 2)
         assert small.chat("u", "echo it", stream=True).code == "server_busy"
     for connection in held:
         connection.close()
@@ -76,11 +76,11 @@ def test_who_hangs_up_while_it_waits_for_room_makes_place(small: Server, script:
         held = [small.say(f"h{n}", "hold it") for n in range(2)]
         until(lambda: script.held == 2)
         waiting = [small.say(f"i{n}", "echo it") for n in range(2)]
-        until(lambda: waiting_turns(small) == 2)
+        until(lambda: small.metric("switchboard_turns_waiting") == 2)
         for connection in waiting:
             connection.close()
         with ThreadPoolExecutor(1) as pool:
-            until(lambda: waiting_turns(small) == 0)
+            until(lambda: small.metric("switchboard_turns_waiting") == 0)
             later = pool.submit(small.chat, "j", "echo it")
             script.release.set()
             assert later.result(20).status == 200
@@ -125,12 +125,6 @@ def test_heads_and_bodies_that_drip_are_ended(server: Server) -> None:
     assert silent.recv(1) == b""  # nobody asked, so there is nothing to answer
     for connection in (silent, *connections.values()):
         connection.close()
-
-
-def waiting_turns(server: Server) -> int:
-    page = server.request("GET", "/metrics").body.decode()
-    (line,) = [line for line in page.splitlines() if line.startswith("switchboard_turns_waiting{")]
-    return int(float(line.rpartition(" ")[2]))
 
 
 def drip(connection: socket.socket) -> bytes | None:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -67,10 +68,11 @@ def test_a_hang_up_in_the_queue_makes_room_for_another(
     with script.holding(), ThreadPoolExecutor() as pool:
         running = pool.submit(server.chat, user, "hold the first")
         until(lambda: script.held == 1)
-        waiting = [server.say(user, f"echo {number}", stream=streamed) for number in range(4)]
-        until(lambda: server.chat(user, "echo too many").status == 429)
-        for connection in waiting:
-            connection.close()
+        with ExitStack() as waiting:
+            for number in range(4):
+                waiting.enter_context(server.say(user, f"echo {number}", stream=streamed))
+            until(lambda: server.metric("switchboard_turns_waiting") == 4)
+            assert server.chat(user, "echo too many").status == 429
         until(lambda: recorded(server.database, user).count((499, "client_closed_request")) == 4)
         last = pool.submit(server.chat, user, "echo last")
         script.release.set()
@@ -97,12 +99,12 @@ def test_a_hundred_hang_ups_leave_no_connection_and_no_thread_behind(
         server.chat("leak", f"{kind} before")
     before = held_by_worker()
     with script.holding():
-        connections = [
-            server.say(f"leak-{number}", "hold it", stream=number % 2 == 0) for number in range(100)
-        ]
-        until(lambda: script.held == 100, 20)
-        for connection in connections:
-            connection.close()
+        with ExitStack() as connections:
+            for number in range(100):
+                connections.enter_context(
+                    server.say(f"leak-{number}", "hold it", stream=number % 2 == 0)
+                )
+            until(lambda: script.held == 100, 20)
         # Connections to the model that are whole may be kept; those of the abandoned are not.
         until(lambda: held_by_worker()["socket"] <= before["socket"] + 2, 10)
     # gevent looks names up in a pool of at most ten threads, which it keeps.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,20 @@ def server(tmp_path: Path, database_url: str, model: OneAtATime) -> Iterator[Ser
 
 def workers_of(server: Server) -> list[int]:
     return [pid for pid in tree(server.pid) if pid != server.pid]
+
+
+@contextmanager
+def no_write_under_way(server: Server) -> Iterator[None]:
+    """Who is stopped in this block does not stop with the lock of a SQLite file in its hands."""
+    database = server.database
+    with ExitStack() as held:
+        for path in (database, database.with_name(f"{database.name}-turns")):
+            if path.exists():
+                connection = held.enter_context(
+                    closing(sqlite3.connect(path, timeout=30, isolation_level=None))
+                )
+                connection.execute("BEGIN IMMEDIATE")
+        yield
 
 
 def history_of(server: Server, user: str) -> list[str]:
@@ -215,8 +231,9 @@ def test_a_worker_that_stood_still_past_its_lease_writes_nothing_when_it_wakes(
         while not model.running["carol"]:
             time.sleep(0.02)
         # Whichever worker has the turn: all that are there stand still, and one more comes.
-        for worker in stopped:
-            os.kill(worker, signal.SIGSTOP)
+        with no_write_under_way(server):
+            for worker in stopped:
+                os.kill(worker, signal.SIGSTOP)
         try:
             os.kill(server.pid, signal.SIGTTIN)
             while not set(workers_of(server)) - set(stopped):
