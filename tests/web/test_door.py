@@ -96,7 +96,7 @@ def test_a_door_decides_caller_errors_headers_and_origins(
 
 def test_no_module_but_a_door_looks_at_the_beginning_of_a_path() -> None:
     package = Path(webapp.web.__file__).parent
-    looks = re.compile(r"\b(?:path|rule)\.startswith\(|\"/admin(?!s)")
+    looks = re.compile(r"\b(?:path|rule)\.(?:startswith|find)\(|\"/admin(?!s)")
     found = {
         module.relative_to(package).as_posix()
         for module in package.rglob("*.py")

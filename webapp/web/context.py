@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Request, current_app, g, request
 
 from webapp.accounts.principal import Principal
 from webapp.errors import GuardrailRefused, SwitchboardError, Unauthenticated
@@ -68,11 +68,18 @@ def context() -> RequestContext:
     return cast("RequestContext", g._get_current_object().context)
 
 
+def current_request() -> Request:
+    """The current request itself: Flask's proxy looks for it again at each access."""
+    found: Request = request._get_current_object()  # type: ignore[attr-defined]  # of the proxy
+    return found
+
+
 def begin(started: float) -> RequestContext:
     """Makes the context; keeps the caller's request id when it is a sane one."""
-    given = request.headers.get("X-Request-Id", "")
+    asked = current_request()
+    given = asked.headers.get("X-Request-Id", "")
     request_id = given if _SANE_REQUEST_ID.fullmatch(given) else f"req-{secrets.token_hex(12)}"
-    here = RequestContext(request_id, started, doors_of(current_app).of(request.path))
+    here = RequestContext(request_id, started, doors_of(current_app).of(asked.path))
     g.context = here
     return here
 

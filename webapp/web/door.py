@@ -7,7 +7,7 @@ door and never look at the path themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from flask import Flask, Response
@@ -50,23 +50,22 @@ class Door:
     cross_origin: bool
     documented: bool
 
-    def holds(self, path: str) -> bool:
-        """Whether the path is the prefix itself or below it."""
-        return path.startswith(self.prefix) and path[len(self.prefix) :][:1] in ("", "/")
-
 
 @dataclass(frozen=True, slots=True)
 class Doors:
     """All doors of an application, in the order in which a path is held against them."""
 
     all: tuple[Door, ...]
+    _by_start: dict[str, Door] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Every prefix is one segment, so the first one of a path tells its door.
+        object.__setattr__(self, "_by_start", {door.prefix: door for door in reversed(self.all)})
 
     def of(self, path: str) -> Door:
         """The door that holds the path; the last one holds everything."""
-        for door in self.all:
-            if door.holds(path):
-                return door
-        return self.all[-1]
+        end = path.find("/", 1)
+        return self._by_start.get(path if end < 0 else path[:end], self.all[-1])
 
 
 def doors_of(app: Flask) -> Doors:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import request
+from flask import Request, request
 
 from webapp.accounts.principal import Principal
 from webapp.accounts.privacy import require_not_hidden
 from webapp.accounts.roles import Permission
 from webapp.errors import Forbidden, RateLimited, SwitchboardError, Unauthenticated
-from webapp.web.context import caller, context, services
+from webapp.web.context import caller, context, current_request, services
 from webapp.web.elsewhere import came_through_a_proxy, is_of_another_page
 from webapp.web.limits import limits
 
@@ -21,13 +21,14 @@ HEALTH = frozenset({"health.healthz", "health.readyz"})  # anybody may ask
 
 def find_caller() -> None:
     """Notes the caller of a REST request, or why there is none; refuses nothing."""
-    if request.endpoint in HEALTH:
+    asked = current_request()
+    if asked.endpoint in HEALTH:
         return  # to look a credential up takes the database, which may be what is asked about
-    header = request.headers.get("Authorization", "")
+    header = asked.headers.get("Authorization", "")
     here = context()
     if not header:
         if services().open_to_this_machine:
-            _find_this_machine()
+            _find_this_machine(asked)
         return
     try:
         here.principal = _principal(header)
@@ -37,14 +38,14 @@ def find_caller() -> None:
         here.credential_fault = error
 
 
-def _find_this_machine() -> None:
+def _find_this_machine(asked: Request) -> None:
     """Without a key, only requests that a person at this machine meant to make are answered."""
     here = context()
-    if came_through_a_proxy(request):
+    if came_through_a_proxy(asked):
         here.credential_fault = Unauthenticated(
             "Without a key only this machine is answered, and this request came through a proxy."
         )
-    elif is_of_another_page(request, services().settings.cors_origins):
+    elif is_of_another_page(asked, services().settings.cors_origins):
         here.credential_fault = Forbidden(
             "A page of another site made this request, so nothing was done.", code="foreign_origin"
         )

@@ -16,7 +16,7 @@ from webapp.this_machine import is_loopback
 from webapp.web import compression, cors, errors
 from webapp.web import context as request_context
 from webapp.web.bounds import field_bounds
-from webapp.web.context import context, services
+from webapp.web.context import context, current_request, services
 from webapp.web.door import doors_of
 from webapp.web.request_counts import count_requests
 from webapp.web.traces import traces
@@ -69,7 +69,8 @@ def access_log(app: Flask) -> None:
     def arrange(response: Response) -> Response:
         if not access_logger.isEnabledFor(logging.INFO):
             return response
-        here, method, path = context(), request.method, _route(request)
+        asked = current_request()
+        here, method, path = context(), asked.method, _route(asked)
 
         def write() -> None:
             user = here.tenant

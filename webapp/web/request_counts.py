@@ -6,9 +6,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app
 
-from webapp.web.context import context
+from webapp.web.context import context, current_request
 from webapp.worker_figures import OwnFigures, own_figures
 
 EXTENSION = "switchboard-worker-figures"
@@ -27,10 +27,11 @@ def count_requests(app: Flask) -> None:
 
     @app.after_request
     def count(response: Response) -> Response:
-        rule = request.url_rule
+        asked = current_request()
+        rule = asked.url_rule
         # The rule that matched, never the path: a path can hold a user id.
         route = rule.rule if rule is not None else "unmatched"
-        method = request.method if request.method in KNOWN_METHODS else "other"
+        method = asked.method if asked.method in KNOWN_METHODS else "other"
         here, status = context(), response.status_code
 
         def ended() -> None:

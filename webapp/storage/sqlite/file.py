@@ -9,14 +9,14 @@ from pathlib import Path
 FileIdentity = tuple[int, int] | None
 
 
-def identity(path: Path) -> FileIdentity:
+def identity(path: str | Path) -> FileIdentity:
     """The identity of the file at the path; read before each use, which costs a microsecond.
 
     A connection goes on with its file when that was deleted or another was put in its place, and
     what is written then is lost with the last connection.
     """
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  # a Path makes its text first, each time
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -31,7 +31,7 @@ class Readers:
         damaged: Callable[[StorageUnavailable], None],
     ) -> None:
         """`examine` is asked before the first connection to a file, `damaged` is told of one."""
-        self._path = path
+        self._path, self._name = path, str(path)
         self._examine = examine
         self._damaged = damaged
         self._free: list[sqlite3.Connection] = []
@@ -47,7 +47,7 @@ class Readers:
             connection.close()
 
     def take(self) -> tuple[sqlite3.Connection, FileIdentity]:
-        file = identity(self._path)
+        file = identity(self._name)
         if file != self._file:
             self._examine(file)
             stale, self._free, self._file = self._free, [], file

@@ -37,6 +37,7 @@ class SQLiteTurnLines:
 
     def __init__(self, database: Path, *, lease: float = LEASE_SECONDS) -> None:
         self._path = database.absolute().with_name(database.name + "-turns")
+        self._name = str(self._path)
         self._lease = lease
         # Reentrant because the collector may end an abandoned stream, and so leave, just here.
         self._mutex = threading.RLock()
@@ -191,7 +192,7 @@ class SQLiteTurnLines:
 
     def _require_open(self) -> None:
         """Opens the file that lies there now, if that is not yet so."""
-        if self._connection is None or identity(self._path) != self._file:
+        if self._connection is None or identity(self._name) != self._file:
             self._let_go()
             self._run(_RENEWED, worker=0)
 
@@ -205,7 +206,7 @@ class SQLiteTurnLines:
             try:
                 for statement in _SET_UP:
                     patiently(partial(connection.execute, statement))
-                self._connection, self._file = connection, identity(self._path)
+                self._connection, self._file = connection, identity(self._name)
                 self._enrol()
             except BaseException:
                 self._connection = None

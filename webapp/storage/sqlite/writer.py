@@ -34,7 +34,7 @@ class Writer:
         examine: Callable[[FileIdentity], None],
     ) -> None:
         """`state` is told how each batch ended; `examine` is asked before a file is opened."""
-        self._path = path
+        self._path, self._name = path, str(path)
         self._patience = patience
         self._state = state
         self._examine = examine
@@ -160,7 +160,7 @@ class Writer:
 
     def _open(self) -> sqlite3.Connection:
         # Only the leader of a batch comes here, so one connection is enough and never shared.
-        file = identity(self._path)
+        file = identity(self._name)
         if file != self._file:
             self.drop()
         if self._connection is None:

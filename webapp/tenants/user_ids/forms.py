@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 from typing import Protocol
 
 REFERENCE_CHARS = 16
+REMEMBERED = 4096
 
 
 class UserIds(Protocol):
@@ -35,6 +37,8 @@ class PlainUserIds:
 
     def __init__(self, reference_key: bytes) -> None:
         self._key = reference_key
+        # A turn needs it three times, and OpenSSL takes longer to begin a hash than to make one.
+        self._known = lru_cache(maxsize=REMEMBERED)(self._hashed)
 
     @property
     def key_check(self) -> str | None:
@@ -47,5 +51,8 @@ class PlainUserIds:
         return stored
 
     def reference(self, user_id: str) -> str:
+        return self._known(user_id)
+
+    def _hashed(self, user_id: str) -> str:
         digest = hmac.digest(self._key, user_id.encode("utf-8"), hashlib.sha256)
         return digest.hex()[:REFERENCE_CHARS]

@@ -13,7 +13,7 @@ from webapp.web.answers import Imported, answer
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited
 from webapp.web.binding import require_plain_body
-from webapp.web.context import RequestContext, context, services
+from webapp.web.context import RequestContext, context, current_request, services
 from webapp.web.pacing import blocks_of, lines_of, paced
 
 logger = logging.getLogger("switchboard.errors")
@@ -42,7 +42,7 @@ def import_tenant(user_id: str) -> Response:
     user_id = tenant_of_path(user_id)
     if request.mimetype not in TAKEN_TYPES:
         raise UnsupportedMediaType(f"The body must be JSON Lines, with Content-Type: {MEDIA_TYPE}.")
-    require_plain_body()
+    require_plain_body(current_request())
     request.max_content_length = MAX_IMPORT_BYTES
     lines = paced(lines_of(request.stream.read, MAX_LINE_BYTES))
     imported = services().acts.import_(user_id, lines, audit=audited())
