@@ -29,6 +29,7 @@ from webapp.agent.guardrails import (
     output_guardrail,
     tool_guardrail,
 )
+from webapp.agent.mcp import MCPToolkit
 from webapp.agent.meter import Meter
 from webapp.agent.model import (
     Cancellation,
@@ -54,6 +55,7 @@ __all__ = [
     "Guardrail",
     "InputGuardrail",
     "LengthGuardrail",
+    "MCPToolkit",
     "Meter",
     "Model",
     "ModelAnswered",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
@@ -13,10 +13,11 @@ from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.executor import ToolLimits
 from webapp.agent.guardrails import Guardrail, Guardrails
+from webapp.agent.live_tools import LiveToolkit, ToolBox
 from webapp.agent.loop import Loop
 from webapp.agent.memory_turn import MemoryTurn, state_in
 from webapp.agent.misuse import asks_for_its_user, explained
-from webapp.agent.model import Model, ToolSpec
+from webapp.agent.model import Model
 from webapp.agent.parts import all_of, checked_model, is_text, require_methods, require_whole
 from webapp.agent.run_context import RunContext
 from webapp.agent.structured.drafts import Drafts
@@ -24,7 +25,7 @@ from webapp.agent.structured.python_types import wanted_type
 from webapp.agent.structured.wanted import Wanted
 from webapp.agent.text import check_input
 from webapp.agent.tool_results import RESULT_MAX_CHARS
-from webapp.agent.tools import Tool, Toolkit, by_name, require_seconds
+from webapp.agent.tools import Toolkit, require_seconds
 from webapp.agent.turn import Started, TurnEvent, play_turn
 from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
@@ -48,8 +49,9 @@ class Agent:
     its own, in seconds, and `tool_result_max_chars` what the model is given of its result.
     `output_type` is the type of every answer: what pydantic can check, or a JSON Schema as a dict;
     the output then has the value as `parsed`. `close`, or a `with` block, closes the connections of
-    a model that the agent has made from its name; a model that was handed in is its maker's to
-    close. Raises `ConfigurationError` for parts that do not fit, and for a model without a key.
+    a model that the agent has made from its name, and of toolkits such as `MCPToolkit`; a model
+    that was handed in is its maker's to close. Raises `ConfigurationError` for parts that do not
+    fit, and for a model without a key.
     """
 
     name: str
@@ -57,7 +59,7 @@ class Agent:
     model: Model | str | None = None
     memory: Memory = field(default_factory=InMemory)
     instructions: str = ""
-    toolkits: Sequence[Toolkit] = ()
+    toolkits: Sequence[Toolkit | LiveToolkit] = ()
     max_loops: int = 10
     context_max_messages: int = 100
     guardrails: Sequence[Guardrail] = ()
@@ -68,8 +70,7 @@ class Agent:
     turns: TurnQueue = field(default_factory=LocalTurnQueue, repr=False)
     _model: Model = field(init=False, repr=False)
     _own_model: bool = field(init=False, repr=False)
-    _tools: Mapping[str, Tool[..., Any]] = field(init=False, repr=False)
-    _specs: tuple[ToolSpec, ...] = field(init=False, repr=False)
+    _tools: ToolBox = field(init=False, repr=False)
     _guards: Guardrails = field(init=False, repr=False)
     _wanted: Wanted | None = field(init=False, repr=False)
 
@@ -94,7 +95,7 @@ class Agent:
             all_of("toolkits", self.toolkits),
             all_of("guardrails", self.guardrails),
         )
-        tools = by_name(toolkits)
+        tools = ToolBox(toolkits)
         guards = Guardrails.of(guardrails)
         model = checked_model(self.name, self.model)
         for name, value in (
@@ -104,7 +105,6 @@ class Agent:
             ("toolkits", toolkits),
             ("guardrails", guardrails),
             ("_tools", tools),
-            ("_specs", tuple(tool.spec for tool in tools.values())),
             ("_guards", guards),
             ("_wanted", wanted_type(self.output_type)),
         ):
@@ -164,6 +164,7 @@ class Agent:
 
     def close(self) -> None:
         """Closes what the agent has opened itself; it may be called again, and no run after it."""
+        self._tools.close()
         if self._own_model:
             self._model.close()  # type: ignore[attr-defined]  # it is an OpenAIModel
 
@@ -191,10 +192,11 @@ class Agent:
         context.span.agent(self.name, self._model.name)
         if self.turn_timeout is not None:
             context = replace(context, deadline=Deadline.after(self.turn_timeout))
+        offer = self._tools.offer(context)
         return Loop(
             model=self._model,
-            tools=self._tools,
-            specs=self._specs,
+            tools=offer.tools,
+            specs=offer.specs,
             guardrails=self._guards,
             max_loops=self.max_loops,
             window=ContextWindow.of(

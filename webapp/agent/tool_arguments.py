@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Protocol, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 from pydantic_core import ErrorDetails
@@ -26,6 +26,17 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 class BadArguments(Exception):
     """The model's arguments cannot be used; the text is a sentence for the model."""
+
+
+class Arguments(Protocol):
+    """What a tool's arguments are for a model, and how they are read."""
+
+    @property
+    def schema(self) -> Mapping[str, Any]: ...
+
+    def read(self, text: str, context: RunContext | None = None) -> dict[str, Any]:
+        """The values by the names of the function's parameters; raises `BadArguments`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from webapp.agent import docstrings
 from webapp.agent.model import ToolSpec
 from webapp.agent.run_context import RunContext
-from webapp.agent.tool_arguments import BadArguments, ToolArguments
+from webapp.agent.tool_arguments import Arguments, BadArguments, ToolArguments
 from webapp.agent.tool_results import (
     RESULT_MAX_CHARS,
     BadResult,
@@ -77,7 +77,7 @@ class Tool(Generic[P, R]):
     name: str
     description: str
     function: Callable[P, R]
-    arguments: ToolArguments = field(repr=False)
+    arguments: Arguments = field(repr=False)
     timeout: float | None = None
     left_running: LeftRunning = field(default_factory=LeftRunning, compare=False, repr=False)
 

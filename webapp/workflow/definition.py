@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from webapp.agent import Agent
+from webapp.agent import Agent, Toolkit
 from webapp.errors import ConfigurationError
 from webapp.workflow.calling import Called
 from webapp.workflow.nodes import Condition, Loop, Node, Parallel, Router, Step
@@ -76,7 +76,11 @@ def _shape(node: Node, *, code: bool) -> list[Any]:
 def _agent_shape(agent: Agent | None) -> list[Any] | None:
     if agent is None:
         return None
-    tools = [[each.name for each in kit.tools] for kit in agent.toolkits]
+    # Tools that come and go change with their server, and the agent is the same.
+    tools = [
+        [each.name for each in kit.tools] if isinstance(kit, Toolkit) else [kit.name]
+        for kit in agent.toolkits
+    ]
     model = getattr(agent.model, "name", agent.model)
     return [agent.name, str(model), agent.instructions, agent.max_loops, tools]
 
