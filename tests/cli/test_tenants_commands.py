@@ -300,3 +300,35 @@ def test_cleanup_forgets_the_inactive(run: Run, database: Database) -> None:
 def test_cleanup_wants_a_length_of_time(run: Run, database: Database, arguments: list[str]) -> None:
     assert run("cleanup", *arguments).status == 2
     assert listed(run) == ["bob", "alice"]
+
+
+def test_a_session_is_listed_shown_renamed_cleared_and_forgotten(
+    run: Run, database: Database
+) -> None:
+    (session,) = json.loads(run("sessions", "list", "alice", "--search", "ALICE", "--json").out)
+    assert json.loads(run("sessions", "show", "alice", "default", "--json").out) == session
+    assert session["title"] == "I am alice"
+    assert "I am alice" in run("sessions", "list", "alice").out
+    assert "no such sessions" in run("sessions", "list", "alice", "--search", "x").err
+    renamed = run("sessions", "rename", "alice", "default", "Invoice of May")
+    assert renamed.out == "default of alice is called “Invoice of May”.\n"
+    assert run("sessions", "rename", "alice", "default").status == 2
+    assert run("sessions", "rename", "alice", "default", " ").status == 1
+    assert "I am alice" in run("sessions", "rename", "alice", "default", "--reset").out
+    asked = run("sessions", "clear", "alice", "default", typed="y\n")
+    assert (asked.status, "Clear 2 messages of default of alice?" in asked.err) == (2, True)
+    assert run("sessions", "clear", "alice", "default", "--yes").out == "2 messages cleared.\n"
+    gone = run("sessions", "forget", "alice", "default", "--yes")
+    assert gone.out == "default of alice is forgotten: 0 messages.\n"
+    assert "no such session" in run("sessions", "show", "alice", "default").err
+    assert [action for action, _ in actions(database)][-2:] == ["clear_session", "forget_session"]
+
+
+@pytest.mark.parametrize(
+    "command", [("list", "alice"), ("show", "alice", "default"), ("rename", "alice", "x", "y")]
+)
+def test_titles_are_hidden_in_the_terminal(
+    run: Run, database: Database, command: tuple[str, ...]
+) -> None:
+    hidden = run("sessions", *command, hide="true")
+    assert (hidden.status, hidden.out) == (1, "")

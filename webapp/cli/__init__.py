@@ -21,6 +21,7 @@ COMMANDS = {
     "admins": "Accounts of the console.",
     "keys": "Keys of the REST API.",
     "tenants": "List, show, limit, block, clear, forget, export and import tenants.",
+    "sessions": "List, show, rename, clear and forget one tenant's sessions.",
     "metrics": "The figures of all tenants together.",
     "audit": "Who did what to whom.",
     "cleanup": "Forget the tenants that have been inactive for so long.",

@@ -28,6 +28,7 @@ HELP = "Ctrl-C stops an answer; Ctrl-C, Ctrl-D or /exit at the prompt ends it."
     name="chat",
     epilog=examples(
         "switchboard chat user-a",
+        "switchboard chat user-a --session invoices",
         "switchboard chat user-a --url https://chat.example.org --key-file backend.key",
         "SWITCHBOARD_API_KEY=… switchboard chat user-a --cacert company-ca.pem",
         "echo 'What is my name?' | switchboard chat user-a",
@@ -46,7 +47,7 @@ HELP = "Ctrl-C stops an answer; Ctrl-C, Ctrl-D or /exit at the prompt ends it."
     type=click.Path(dir_okay=False, path_type=Path),
     help="Certificates to trust for https, in PEM; else those of the system or SSL_CERT_FILE.",
 )
-@click.option("--session", "session_id", type=SESSION_ID, help="A session's name.")
+@click.option("--session", "session_id", type=SESSION_ID, help="The session's id, else default.")
 def command(
     user_id: str,
     url: str | None,

@@ -16,6 +16,9 @@ import click
 from webapp.cli.text import columns_of, cut, padded, visible
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+LIMIT = click.option(
+    "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="0 lists all."
+)
 GAP = "  "
 LOOKED_AT = 200
 LEAST_FLEXIBLE = 12

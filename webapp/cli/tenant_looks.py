@@ -12,6 +12,7 @@ from webapp.cli.figures import WINDOW, write_figures
 from webapp.cli.opened import opened_services
 from webapp.cli.output import (
     AS_JSON,
+    LIMIT,
     Column,
     examples,
     listed,
@@ -23,23 +24,17 @@ from webapp.cli.output import (
     write_table,
 )
 from webapp.cli.parameters import SESSION_ID, USER_ID
+from webapp.cli.sessions import require_not_hidden
 from webapp.cli.text import readable, visible, wrapped
-from webapp.errors import Forbidden
-from webapp.memory.fields import message_fields, session_fields
+from webapp.memory.fields import message_fields
 from webapp.memory.paging.conversation import MAX_LIMIT as MESSAGES_AT_ONCE
 from webapp.memory.paging.conversation import Place, conversation
 from webapp.memory.paging.store import StoredMessage
-from webapp.memory.sessions.listing.query import MAX_LIMIT as SESSIONS_AT_ONCE
-from webapp.memory.sessions.listing.query import SessionQuery
-from webapp.memory.sessions.store import SessionSummary
 from webapp.services import Services
 from webapp.tenants.fields import tenant_fields
 from webapp.tenants.listing.query import DEFAULT_SORT, MAX_LIMIT, SORTS, TenantFilter, TenantQuery
 from webapp.tenants.rows import TenantRow
 
-LIMIT = click.option(
-    "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="0 lists all."
-)
 TENANTS = (
     Column("USER ID", flexible=True),
     Column("MESSAGES", right=True),
@@ -50,14 +45,6 @@ TENANTS = (
     Column("P95 MS", right=True, dispensable=8),
     Column("LAST ACTIVE", dispensable=3, time=True),
     Column("STATE", dispensable=1),
-)
-SESSIONS = (
-    Column("SESSION", flexible=True),
-    Column("TITLE", flexible=True, dispensable=4),
-    Column("MESSAGES", right=True),
-    Column("STATE", dispensable=2),
-    Column("BEGAN", dispensable=3, time=True),
-    Column("LAST ACTIVE", dispensable=1, time=True),
 )
 
 
@@ -104,43 +91,6 @@ def show(user_id: str, as_json: bool) -> None:
         write_fields((name.replace("_", " "), value) for name, value in fields.items())
 
 
-@click.command(epilog=examples("switchboard tenants sessions user-a --json"))
-@click.argument("user_id", type=USER_ID)
-@AS_JSON
-def sessions(user_id: str, as_json: bool) -> None:
-    """Lists a tenant's sessions, the last active first."""
-    with opened_services() as services:
-        _require_not_hidden(services)
-        services.directory.get(user_id)
-        found = _sessions(services, user_id, SessionQuery(limit=SESSIONS_AT_ONCE))
-        if as_json:
-            write_json_list(map(session_fields, found))
-            return
-        count = write_table(SESSIONS, map(_session_row, found))
-    if not count:
-        click.echo(f"{visible(user_id)} has no sessions.", err=True)
-
-
-def _sessions(services: Services, user_id: str, query: SessionQuery) -> Iterator[SessionSummary]:
-    while True:
-        page = services.sessions.page(user_id, query)
-        yield from page.rows
-        if page.following is None:
-            return
-        query = replace(query, position=page.following)
-
-
-def _session_row(session: SessionSummary) -> tuple[object, ...]:
-    return (
-        session.session_id,
-        session.title,
-        session.message_count,
-        "kept" if session.has_state else "",
-        moment(session.created_at_ms),
-        moment(session.last_active_at_ms),
-    )
-
-
 @click.command(
     epilog=examples(
         "switchboard tenants messages user-a",
@@ -154,7 +104,7 @@ def _session_row(session: SessionSummary) -> tuple[object, ...]:
 def messages(user_id: str, session_id: str | None, limit: int, as_json: bool) -> None:
     """Shows what is stored of a tenant's conversations, oldest first."""
     with opened_services() as services:
-        _require_not_hidden(services)
+        require_not_hidden(services)
         tenant = services.directory.get(user_id)
         found = listed(_messages(services, tenant.number, session_id), limit)
         if as_json:
@@ -163,11 +113,6 @@ def messages(user_id: str, session_id: str | None, limit: int, as_json: bool) ->
         count = sum(map(_write_message, found))
     if not count:
         click.echo("There are no messages.", err=True)
-
-
-def _require_not_hidden(services: Services) -> None:
-    if services.settings.hide_conversations:
-        raise Forbidden("Conversations are hidden: SWITCHBOARD_HIDE_CONVERSATIONS is true.")
 
 
 @click.command(epilog=examples("switchboard tenants metrics user-a --window 7d"))
