@@ -71,6 +71,7 @@ OF_BOTH_ENGINES = (
         "test_shared_turns.py",
         "web/api/test_chat.py",
         "web/api/test_sessions.py",
+        "web/api/test_states.py",
         "web/api/test_tenants.py",
         "web/api/test_metrics.py",
     ),

@@ -34,6 +34,7 @@ from webapp.storage import Database, open_database, open_turn_lines
 from webapp.storage.unfinished import require_no_unfinished_copy
 from webapp.tenant_data.acts import TenantActs
 from webapp.tenant_data.session_acts import SessionActs
+from webapp.tenant_data.session_states import SessionStates
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids.forms import UserIds
 from webapp.turn_room import TurnRoom
@@ -61,6 +62,7 @@ class Services:
     directory: TenantDirectory
     acts: TenantActs
     sessions: SessionActs
+    states: SessionStates
     admins: Admins
     sign_in: SignIn
     stopping: Stopping
@@ -193,6 +195,7 @@ def build_services(
             memory_max_messages=settings.memory_max_messages,
         ),
         sessions=SessionActs(database, user_ids),
+        states=SessionStates(database, user_ids, ticking, max_bytes=settings.state_max_bytes),
         admins=Admins(database, passwords, audit=audit, clock=ticking),
         sign_in=SignIn(
             database,

@@ -28,6 +28,9 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/docs"): EVERYBODY,
     ("POST", "/chat"): TURNS,
     ("POST", "/api/tokens"): TURNS,
+    ("GET", "/api/tenants/<user_id>/sessions/<session_id>/state"): TURNS,
+    ("PUT", "/api/tenants/<user_id>/sessions/<session_id>/state"): TURNS,
+    ("DELETE", "/api/tenants/<user_id>/sessions/<session_id>/state"): TURNS,
     ("GET", "/metrics"): LOOKING,
     ("GET", "/api/metrics"): LOOKING,
     ("GET", "/api/tenants"): LOOKING,
@@ -137,7 +140,10 @@ def test_a_token_speaks_for_its_user_and_no_other(guarded: Flask) -> None:
     other = client.post("/chat", json={"user_id": "bob", "message": "hi"}, headers=headers)
     assert other.status_code == 403
     for route in EXPECTED:
-        if route[1].startswith("/api"):
+        if route[1].endswith("/state"):
+            assert ask(client, route, headers, "alice") not in (401, 403, 404), route
+            assert ask(client, route, headers, "bob") == 404, route
+        elif route[1].startswith("/api"):
             assert ask(client, route, headers, "alice") == 403, route
 
 

@@ -135,6 +135,15 @@ class SessionList(Answer):
     next_cursor: Cursor
 
 
+class SessionState(Answer):
+    """The state of one session. Its version grows with each change and never goes back."""
+
+    user_id: str
+    session_id: str
+    state: dict[str, Any]
+    version: Annotated[Count, Field(description="0 where there never was a state")]
+
+
 class StoredMessage(Answer):
     """A stored message. The last two are there when the agent used tools."""
 

@@ -77,12 +77,7 @@ SessionId = Annotated[str, _checked(check_session_id), WithJsonSchema(IDENTIFIER
 
 def bind_json(shape: type[BoundShape]) -> BoundShape:
     """The body as a `shape`; `InvalidInput` with the fields, or a 413 or 415."""
-    asked = current_request()
-    if not asked.is_json:
-        raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
-    require_plain_body(asked)
-    body = _whole_body(asked)
-    require_few_items(body)
+    body = _json_body()
     try:
         bound = shape.model_validate_json(body)
     except ValidationError as error:
@@ -106,6 +101,29 @@ def _names_each_field_once(body: bytes, bound: BaseModel) -> bool:
         and b"NaN" not in body
         and b"Infinity" not in body
     )
+
+
+def json_object() -> dict[str, Any]:
+    """The body as an object of any JSON; `InvalidInput`, or a 413 or 415."""
+    body = _json_body()
+    try:
+        value = _WHOLE.decode(body.decode("utf-8"))
+    except (ValueError, RecursionError):
+        raise _invalid_json() from None
+    if not isinstance(value, dict):
+        raise InvalidInput("The body must be a JSON object.")
+    return value
+
+
+def _json_body() -> bytes:
+    """The whole body, which says that it is JSON and has few enough items."""
+    asked = current_request()
+    if not asked.is_json:
+        raise UnsupportedMediaType("The body must be JSON, with Content-Type: application/json.")
+    require_plain_body(asked)
+    body = _whole_body(asked)
+    require_few_items(body)
+    return body
 
 
 def require_plain_body(asked: Request) -> None:
@@ -188,12 +206,19 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
         seen.add(name)
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_twice(pairs)
+    return dict(pairs)
+
+
 def _refuse_constant(name: str) -> None:
     """Python takes NaN and Infinity for JSON."""
     raise ValueError(name)
 
 
 _STRICT: Final = json.JSONDecoder(object_pairs_hook=_refuse_twice, parse_constant=_refuse_constant)
+"""Looks, and gives nothing."""
+_WHOLE: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 
 def _sentence(name: str, kind: str, message: str) -> str:

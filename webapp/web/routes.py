@@ -13,6 +13,7 @@ from webapp.web.api import (
     metrics,
     prometheus,
     sessions,
+    states,
     tenants,
     tokens,
     transfers,
@@ -43,6 +44,11 @@ def register(app: Flask) -> None:
 
     turns = group("chat", Permission.RUN_TURNS)
     turns.post("/chat")(chat.chat)
+
+    state = group("states", Permission.RUN_TURNS, "/api")
+    state.get("/tenants/<user_id>/sessions/<session_id>/state")(states.get_state)
+    state.put("/tenants/<user_id>/sessions/<session_id>/state")(states.put_state)
+    state.delete("/tenants/<user_id>/sessions/<session_id>/state")(states.delete_state)
 
     look = group("tenants", Permission.READ_TENANTS, "/api")
     look.get("/tenants")(tenants.list_tenants)
@@ -83,7 +89,7 @@ def register(app: Flask) -> None:
 
     reading = (look, read, watch, described, scraped)
     acting = (change, clear, forget, take_out, take_in, clear_all)
-    for blueprint in (open_to_all, turns, issuing, *reading, *acting):
+    for blueprint in (open_to_all, turns, state, issuing, *reading, *acting):
         app.register_blueprint(blueprint)
     register_console(app)
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from webapp.web import answers
-from webapp.web.api import chat, metrics, sessions, tenants, tokens
+from webapp.web.api import chat, metrics, sessions, states, tenants, tokens
 from webapp.web.openapi.operation import (
     EVENTS,
     HTML,
@@ -23,6 +23,17 @@ IDEMPOTENCY_KEY = Header(
     "Idempotency-Key",
     "The same key, user and body within 24 hours get the first answer again without a second turn.",
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+)
+
+IF_MATCH = Header(
+    "If-Match",
+    'The version that was read, such as `"3"`; `*` for any state. 409 when it is another by now.',
+    {"type": "string", "pattern": '^(\\*|"[0-9]{1,18}")$'},
+)
+IF_NONE_MATCH = Header(
+    "If-None-Match",
+    "`*` writes only where there is no state yet; otherwise 409.",
+    {"type": "string", "enum": ["*"]},
 )
 
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
@@ -132,6 +143,37 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
                 " that is not known has nothing to clear: that is 0, and no failure."
             ),
             replies={200: Reply("What went.", answers.Cleared)},
+        ),
+        "GET /api/tenants/{user_id}/sessions/{session_id}/state": Operation(
+            id="getState",
+            summary="Read the state of a session",
+            tag="Sessions",
+            details="A session that has none, or is not known, gives {} and version 0.",
+            replies={200: Reply("The state.", answers.SessionState, headers=("ETag",))},
+        ),
+        "PUT /api/tenants/{user_id}/sessions/{session_id}/state": Operation(
+            id="putState",
+            summary="Replace the state of a session",
+            tag="Sessions",
+            details=(
+                "All of it. With `If-Match`, or a `version`, only if nobody has changed it since;"
+                " without, whatever was there. An object without a field `state` is taken as the"
+                " state itself. Makes the session, and the tenant, on first use."
+            ),
+            body=states.StateBody,
+            headers=(IF_MATCH, IF_NONE_MATCH),
+            replies={200: Reply("The state now.", answers.SessionState, headers=("ETag",))},
+            failures=(409,),
+            example={"state": {"cart": ["tea"], "visits": 3}},
+        ),
+        "DELETE /api/tenants/{user_id}/sessions/{session_id}/state": Operation(
+            id="deleteState",
+            summary="Remove the state of a session",
+            tag="Sessions",
+            details="The messages stay. A session without a state stays as it is.",
+            headers=(IF_MATCH, IF_NONE_MATCH),
+            replies={200: Reply("What is left.", answers.SessionState, headers=("ETag",))},
+            failures=(409,),
         ),
         "GET /api/tenants/{user_id}/messages": Operation(
             id="listMessages",

@@ -50,6 +50,11 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
     },
     "WWW-Authenticate": {"required": True, "schema": {"type": "string"}},
     "Allow": {"required": True, "schema": {"type": "string"}},
+    "ETag": {
+        "description": "The version, in quotes; what `If-Match` is given.",
+        "required": True,
+        "schema": {"type": "string", "examples": ['"3"']},
+    },
     "X-RateLimit-Limit": {
         "description": "How many turns the tenant has in the window; on every turn.",
         "schema": {"type": "integer"},

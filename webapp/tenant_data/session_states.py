@@ -1,0 +1,79 @@
+"""Reads, replaces and removes the state of a session from outside of its turns."""
+
+from __future__ import annotations
+
+from webapp.clock import Clock
+from webapp.errors import TenantBlocked
+from webapp.memory.states import store
+from webapp.memory.states.store import NO_STATE, StoredState
+from webapp.session_state.values import Fields, require_size, size_of, write_fields
+from webapp.session_state.versions import Precondition
+from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
+from webapp.tenants import store as tenants
+from webapp.tenants.counters import store as counters
+from webapp.tenants.user_ids.forms import UserIds
+
+
+class SessionStates:
+    """The states of all sessions, by readable user ids and the sessions' names."""
+
+    def __init__(
+        self, database: Database, user_ids: UserIds, clock: Clock, *, max_bytes: int
+    ) -> None:
+        self._database = database
+        self._user_ids = user_ids
+        self._clock = clock
+        self._max_bytes = max_bytes
+
+    def get(self, user_id: str, session_id: str) -> StoredState:
+        """The session's state; of one that is not known, none. Makes nobody known."""
+        with self._database.read() as connection:
+            number = tenants.number_of(connection, self._user_ids.stored(user_id))
+            if number is None:
+                return NO_STATE
+            narrow(connection, number)
+            return store.find(connection, number, session_id)
+
+    def put(
+        self, user_id: str, session_id: str, fields: Fields, condition: Precondition
+    ) -> StoredState:
+        """Puts a state in the place of the session's; makes the session, and the tenant as well.
+
+        Raises `StateConflict`, `StateTooLarge`, and `TenantBlocked`, and then nothing is stored.
+        """
+        require_size(size_of(fields), self._max_bytes)
+        # Empty, it is a state still.
+        return self._write(user_id, session_id, write_fields(fields) or "{}", condition)
+
+    def remove(self, user_id: str, session_id: str, condition: Precondition) -> StoredState:
+        """Removes the session's state, and gives what is left: its version. Makes nobody known."""
+        return self._write(user_id, session_id, None, condition)
+
+    def _write(
+        self, user_id: str, session_id: str, text: str | None, condition: Precondition
+    ) -> StoredState:
+        stored_id, now = self._user_ids.stored(user_id), self._clock.now_ms()
+
+        def checked(found: StoredState) -> str | None:
+            condition.require(found.version, present=found.text is not None)
+            return text
+
+        def work(connection: Connection) -> StoredState:
+            standing = tenants.standing(connection, stored_id, user_id=user_id)
+            if standing is not None and standing.blocked:
+                raise TenantBlocked("This user is blocked.")
+            if standing is None and text is None:
+                checked(NO_STATE)
+                return NO_STATE
+            number = (
+                tenants.ensure(connection, stored_id, now, user_id=user_id)
+                if standing is None
+                else standing.number
+            )
+            narrow(connection, number)
+            # In the order in which a turn takes them: the tenant's row, then the session's.
+            counters.count_messages(connection, number, 0, now)
+            return store.replace(connection, number, session_id, checked, now)
+
+        return self._database.write(work)
