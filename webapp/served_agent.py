@@ -71,6 +71,7 @@ class ServedAgent:
             guardrails=self._extensions().guardrails,
             max_loops=configuration.max_loops,
             context_max_messages=configuration.context_max_messages,
+            context_max_tokens=self._settings.context_max_tokens,
             turn_timeout=self._settings.turn_seconds,
             tool_timeout=self._settings.tool_timeout,
             tool_result_max_chars=self._settings.tool_result_max_chars,

@@ -72,6 +72,7 @@ class Settings(BaseModel):
     max_loops: int = Field(default=10, ge=1, le=100)
     memory_max_messages: int = Field(default=100, ge=0, le=1_000_000)
     context_max_messages: int = Field(default=100, ge=2, le=10_000)
+    context_max_tokens: int = Field(default=0, ge=0, le=100_000_000)
     message_max_chars: int = Field(default=32_000, ge=1, le=100_000_000)
     state_max_bytes: int = Field(default=64 * 1024, ge=2, le=16 * 1024**2)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
@@ -161,6 +162,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
         kinds.whole_number,
     ),
     "model_breaker_failures": kinds.whole_number,
+    "context_max_tokens": kinds.whole_number,
     **dict.fromkeys(("hide_conversations", "log_user_ids"), kinds.truth),
 }
 """How each setting's text is read; one that is not here is taken as it stands."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import FakeModel, calls, count_model, played
-from webapp.agent import Agent, ModelRequest
+from webapp.agent import Agent, ModelRequest, Replace, Toolkit, input_guardrail
 from webapp.agent.context_window import ContextWindow
-from webapp.errors import ContextOverflow, MessageTooLong, ModelError
+from webapp.agent.tokens import A_MESSAGE, TokenBudget
+from webapp.errors import ConfigurationError, ContextOverflow, MessageTooLong, ModelError
 from webapp.memory import InMemory
 from webapp.messages import Message, ToolCall
 
@@ -203,3 +207,113 @@ def test_the_context_never_exceeds_its_cap_and_never_sends_half_a_call(
         context = context.shorter()
     assert lengths == sorted(set(lengths), reverse=True)
     assert lengths[-1] == len(instructions)
+
+
+# -- a budget of tokens ----------------------------------------------------------------------------
+
+
+def letters(text: str) -> int:
+    """A counter of which each test knows the sum."""
+    return len(text)
+
+
+def sent_to(model: FakeModel, number: int = -1) -> list[str]:
+    return [message.content for message in model.seen[number]]
+
+
+def budgeted(model: FakeModel, tokens: int, **more: Any) -> Agent:
+    return Agent(
+        name="assistant",
+        model=model,
+        context_max_tokens=tokens,
+        token_counter=letters,
+        **more,
+    )
+
+
+def test_the_oldest_whole_turns_are_left_out_of_what_is_sent() -> None:
+    model = FakeModel.of(otherwise="a" * 10)
+    agent = budgeted(model, 5 * (10 + A_MESSAGE), instructions="i" * 10)
+    for number in range(4):
+        agent.run(f"question {number}", user_id="alice")
+    # Instructions, the turn before and the question fit; a half of the one before that would.
+    assert sent_to(model) == ["i" * 10, "question 2", "a" * 10, "question 3"]
+    assert agent.memory.size(user_id="alice") == 8
+
+
+def test_the_newest_turn_stays_and_one_too_large_alone_is_refused() -> None:
+    model = FakeModel.of(otherwise="fine")
+    agent = budgeted(model, 100)
+    agent.run("q" * 90, user_id="alice")
+    agent.run("r" * 94, user_id="alice")
+    assert sent_to(model) == ["r" * 94]
+    with pytest.raises(MessageTooLong, match="This message alone is longer"):
+        agent.run("s" * 95, user_id="alice")
+    assert agent.memory.size(user_id="alice") == 4
+
+
+def test_a_tool_turn_under_way_keeps_its_latest_calls_with_their_results() -> None:
+    def look(place: str) -> str:
+        """Look there."""
+        return place * 60
+
+    model = FakeModel.of(
+        calls(("look", {"place": "a"})),
+        calls(("look", {"place": "b"})),
+        calls(("look", {"place": "c"}), ("look", {"place": "d"})),
+    )
+    kits = [Toolkit("looks", [look])]
+    agent = budgeted(model, 400, toolkits=kits)
+    for_tools = TokenBudget(0, letters).beside([kits[0].tools[0].spec]).for_tools
+    agent = replace(agent, context_max_tokens=for_tools + 180)
+    with pytest.raises(MessageTooLong, match="what its tools gave"):
+        agent.run("Where?", user_id="alice")
+    assert [len(text) for text in sent_to(model, 1)] == [6, 0, 60]
+    assert sent_to(model, 2) == ["Where?", "", "b" * 60]
+    for request in model.seen:
+        asked = [call.id for message in request for call in message.tool_calls]
+        assert asked == [m.tool_call_id for m in request if m.role == "tool"]
+
+
+def test_stored_system_messages_go_when_they_do_not_fit_and_instructions_stay() -> None:
+    model = FakeModel.of(otherwise="fine")
+    agent = budgeted(model, 60, instructions="i" * 10)
+    agent.memory.add(Message("system", "s" * 60), user_id="alice")
+    agent.run("hello", user_id="alice")
+    assert sent_to(model) == ["i" * 10, "hello"]
+    with pytest.raises(ConfigurationError, match="leave no room in context_max_tokens"):
+        budgeted(model, 12, instructions="i" * 10).run("hello", user_id="alice")
+
+
+def test_what_a_guardrail_made_of_the_question_is_what_counts() -> None:
+    @input_guardrail
+    def longer(text: str) -> Replace:
+        return Replace(text * 10)
+
+    agent = budgeted(FakeModel.of("fine"), 60, guardrails=[longer])
+    agent.run("12345", user_id="alice")
+    with pytest.raises(MessageTooLong):
+        agent.run("123456", user_id="alice")
+
+
+@pytest.mark.parametrize("wrong", [{"context_max_tokens": -1}, {"context_max_tokens": True}])
+def test_a_budget_is_a_whole_number(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="context_max_tokens must be a whole number"):
+        Agent(name="assistant", model=FakeModel.of(), **wrong)
+
+
+def test_each_text_is_counted_once_from_the_newest_back() -> None:
+    counted: list[str] = []
+
+    def counter(text: str) -> int:
+        counted.append(text)
+        return len(text)
+
+    model = FakeModel.of(otherwise="a" * 10)
+    agent = Agent(name="assistant", model=model, context_max_tokens=80, token_counter=counter)
+    for number in range(6):
+        agent.run(f"question {number}", user_id="alice")
+    counted.clear()
+    agent.run("question 6", user_id="alice")
+    assert "question 5" in counted
+    assert "question 1" not in counted

@@ -24,6 +24,7 @@ from webapp.agent.structured.drafts import Drafts
 from webapp.agent.structured.python_types import wanted_type
 from webapp.agent.structured.wanted import Wanted
 from webapp.agent.text import check_input
+from webapp.agent.tokens import TokenBudget, TokenCounter, most_tokens_in
 from webapp.agent.tool_results import RESULT_MAX_CHARS
 from webapp.agent.tools import Toolkit, require_seconds
 from webapp.agent.turn import Started, TurnEvent, play_turn
@@ -43,7 +44,8 @@ class Agent:
     It holds no user: the user is an argument of each run. `dataclasses.replace` makes another with,
     say, changed `instructions`; memory and queue stay shared. A `model` that is text is
     `OpenAIModel(text)`. `max_loops` bounds the calls to the model in one turn,
-    `context_max_messages` what each call is sent, instructions included, and `turn_timeout` the
+    `context_max_messages` what each call is sent, instructions included, `context_max_tokens` the
+    same in tokens as `token_counter` counts them (0 sets no bound), and `turn_timeout` the
     seconds of a whole turn from the moment its place in the user's line has come: retries, pauses
     and tools do not stretch it. `tool_timeout` bounds each call of a tool that has no time-out of
     its own, in seconds, and `tool_result_max_chars` what the model is given of its result.
@@ -62,6 +64,8 @@ class Agent:
     toolkits: Sequence[Toolkit | LiveToolkit] = ()
     max_loops: int = 10
     context_max_messages: int = 100
+    context_max_tokens: int = 0
+    token_counter: TokenCounter = most_tokens_in
     guardrails: Sequence[Guardrail] = ()
     turn_timeout: float | None = None
     tool_timeout: float | None = None
@@ -73,6 +77,7 @@ class Agent:
     _tools: ToolBox = field(init=False, repr=False)
     _guards: Guardrails = field(init=False, repr=False)
     _wanted: Wanted | None = field(init=False, repr=False)
+    _budget: TokenBudget | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not is_text(self.name) or not self.name.strip():
@@ -107,6 +112,7 @@ class Agent:
             ("_tools", tools),
             ("_guards", guards),
             ("_wanted", wanted_type(self.output_type)),
+            ("_budget", self._token_budget()),
         ):
             object.__setattr__(self, name, value)
 
@@ -200,7 +206,11 @@ class Agent:
             guardrails=self._guards,
             max_loops=self.max_loops,
             window=ContextWindow.of(
-                self.instructions, history, question, self.context_max_messages
+                self.instructions,
+                history,
+                question,
+                self.context_max_messages,
+                self._budget and self._budget.beside(offer.specs),
             ),
             question=question,
             context=context,
@@ -208,6 +218,14 @@ class Agent:
             limits=ToolLimits(self.tool_timeout, self.tool_result_max_chars),
             drafts=None if self._wanted is None else Drafts(self._wanted),
         )
+
+    def _token_budget(self) -> TokenBudget | None:
+        if self.context_max_tokens == 0:
+            return None
+        require_whole("context_max_tokens", self.context_max_tokens)
+        if not callable(self.token_counter):
+            raise ConfigurationError("token_counter must be a function of a text, or be left out.")
+        return TokenBudget(self.context_max_tokens, self.token_counter)
 
     def _events(
         self,

@@ -10,14 +10,20 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
-from webapp.memory.capacity import recent
+from webapp.agent.tokens import TokenBudget
+from webapp.errors import ConfigurationError, MessageTooLong
+from webapp.memory.capacity import in_turns, recent
 from webapp.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
 class ContextWindow:
     """The part before the turn under way. `cap` counts all messages sent, instructions too.
+
+    Where there is a `budget` of tokens, what is sent fits it too: tools, instructions, and as many
+    whole turns as fit, the newest first.
 
     `instructions` is the system message that always stays, if there is one; it holds the stored
     system messages as well. Where there are no instructions those are the first of the history.
@@ -27,10 +33,16 @@ class ContextWindow:
     history: tuple[Message, ...]
     cap: int
     own_instructions: str = ""
+    budget: TokenBudget | None = None
 
     @classmethod
     def of(
-        cls, instructions: str, history: Sequence[Message], question: Message, cap: int
+        cls,
+        instructions: str,
+        history: Sequence[Message],
+        question: Message,
+        cap: int,
+        budget: TokenBudget | None = None,
     ) -> ContextWindow:
         """The history that fits beside the instructions and the question."""
         answered = _answered(history)
@@ -41,14 +53,44 @@ class ContextWindow:
         if not instructions:
             front, answered = (), (*front, *answered)
         kept = recent((*answered, question), cap - len(front))
-        return cls(front, kept[:-1], cap, instructions)
+        return cls(front, kept[:-1], cap, instructions, budget)
 
     def messages(self, turn: Sequence[Message]) -> tuple[Message, ...]:
-        """All that is sent, at most `cap`; the turn, which grows, pushes whole old turns out."""
-        return (
-            *self.instructions,
-            *recent((*self.history, *turn), self.cap - len(self.instructions)),
-        )
+        """All that is sent, at most `cap`; the turn, which grows, pushes whole old turns out.
+
+        Raises `MessageTooLong` when the turn alone is over the budget of tokens.
+        """
+        sent = recent((*self.history, *turn), self.cap - len(self.instructions))
+        if self.budget is None:
+            return (*self.instructions, *sent)
+        return self._affordable(self.budget, sent)
+
+    def _affordable(self, budget: TokenBudget, sent: tuple[Message, ...]) -> tuple[Message, ...]:
+        """What of it fits the budget: whole turns, the newest first, and then the stored system
+        messages that stand in front of them."""
+        systems, turns = in_turns(sent)
+        newest: Sequence[Message] = turns.pop() if turns else ()
+        front = self.instructions
+        room = budget.max_tokens - budget.for_tools
+        if budget.of((*front, *newest)) > room:
+            front = _system(self.own_instructions)
+            if budget.of(front) >= room:
+                raise ConfigurationError(
+                    "The instructions and the tools leave no room in context_max_tokens."
+                )
+            newest = _fitting(budget, newest, room - budget.of(front))
+        left = room - budget.of((*front, *newest))
+        kept: list[Message] = []
+        told = budget.of(systems)
+        if told <= left:
+            kept, left = [*systems], left - told
+        chosen: list[Sequence[Message]] = []
+        for turn in reversed(turns):
+            left -= budget.of(turn)
+            if left < 0:
+                break
+            chosen.append(turn)
+        return (*front, *kept, *chain.from_iterable(reversed(chosen)), *newest)
 
     def shorter(self) -> ContextWindow | None:
         """Without the older half of the turns, or at last without the stored system messages.
@@ -66,6 +108,22 @@ class ContextWindow:
         starts = [0, *(i for i, message in enumerate(turns) if message.role == "user" and i)]
         starts.append(len(turns))
         return replace(self, history=(*systems, *turns[starts[len(starts) // 2] :]))
+
+
+def _fitting(budget: TokenBudget, turn: Sequence[Message], room: int) -> Sequence[Message]:
+    """The turn under way, or its question and the latest calls with their results."""
+    for cap in range(len(turn), 0, -1):
+        shorter = recent(turn, cap)
+        # Fewer than that would let the model ask for the same calls again and again.
+        if len(shorter) == 1 < len(turn):
+            break
+        if budget.of(shorter) <= room:
+            return shorter
+    raise MessageTooLong(
+        "This message alone is longer than the model may be sent."
+        if len(turn) <= 1
+        else "This message and what its tools gave are longer than the model may be sent."
+    )
 
 
 @lru_cache(maxsize=64)

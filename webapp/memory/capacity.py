@@ -131,6 +131,11 @@ def _cut(
     return (*front, *chain.from_iterable(turns[first:]), *kept)
 
 
+def in_turns(messages: Sequence[Item]) -> tuple[list[Item], list[list[Item]]]:
+    """The system messages, and the others by turns."""
+    return [message for message in messages if message.role == "system"], _turns(messages)
+
+
 def _turns(messages: Sequence[Item]) -> list[list[Item]]:
     turns: list[list[Item]] = []
     for message in messages:

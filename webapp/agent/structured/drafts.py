@@ -39,6 +39,9 @@ class Drafts:
         if window.cap <= len(window.instructions) + len(back):
             back = ()  # there is no room for more than the question
         fitting = replace(window, cap=window.cap - len(back)) if back else window
+        if window.budget is not None:
+            told = window.budget.counter(form.words) + window.budget.of(back)
+            fitting = replace(fitting, budget=window.budget.less(told))
         messages: Sequence[Message] = (*fitting.messages(turn), *back)
         if not takes_response_format(model):
             messages = form.told_in(messages)
