@@ -1,6 +1,6 @@
 """The limiter's storages of our engines; importing this makes the `limits` package know them."""
 
-import webapp.storage.sqlite.limits  # noqa: F401  # to be known is all it is for
 from webapp.storage.redis.limits import InOneStep, reason
+from webapp.storage.sqlite.limits import SQLiteStorage
 
-__all__ = ["InOneStep", "reason"]
+__all__ = ["InOneStep", "SQLiteStorage", "reason"]

@@ -20,7 +20,7 @@ from limits.strategies import FixedWindowRateLimiter, RateLimiter
 
 from webapp.accounts.address_groups import address_group
 from webapp.errors import ConfigurationError, RateLimited
-from webapp.storage.limits import InOneStep
+from webapp.storage.limits import InOneStep, SQLiteStorage
 from webapp.web.context import context
 from webapp.web.limits_memory import MemoryCounters
 from webapp.web.limits_outage import Away, Outage
@@ -125,7 +125,7 @@ class _Taken:
 def _take(strategy: RateLimiter, items: tuple[RateLimitItem, ...], *who: str) -> _Taken:
     """Counts one hit in each, the shortest window first, until one is full."""
     storage = strategy.storage
-    if isinstance(storage, InOneStep | MemoryCounters):
+    if isinstance(storage, InOneStep | SQLiteStorage | MemoryCounters):
         number, hits, left = storage.take(items, *who)
         item = items[max(number, 0)]
         return _Taken(item, number >= 0, item.amount - hits, left)

@@ -10,7 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from limits import RateLimitItemPerHour, RateLimitItemPerSecond
+from limits import (
+    RateLimitItemPerDay,
+    RateLimitItemPerHour,
+    RateLimitItemPerMinute,
+    RateLimitItemPerSecond,
+)
 from limits.storage import Storage, storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 
@@ -24,26 +29,34 @@ PROCESSES = 2
 HITTER = f"""
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from limits import RateLimitItemPerHour
+from limits import RateLimitItemPerDay, RateLimitItemPerHour
 from limits.storage import storage_from_string
 from limits.strategies import FixedWindowRateLimiter
 import webapp.storage.limits
 
-strategy = FixedWindowRateLimiter(storage_from_string(sys.argv[1]))
+storage = storage_from_string(sys.argv[1])
+strategy = FixedWindowRateLimiter(storage)
 item = RateLimitItemPerHour({LIMIT})
+larger = RateLimitItemPerDay(10 * {LIMIT})
+
+def hit(_):
+    if sys.argv[2:] == ["in one step"]:
+        return storage.take((item, larger), "turns", "alice")[0] < 0
+    return strategy.hit(item, "turns", "alice")
+
 print("ready", flush=True)
 sys.stdin.readline()
 with ThreadPoolExecutor(8) as pool:
     tries = range({TRIES_OF_A_PROCESS})
-    print(sum(pool.map(lambda _: strategy.hit(item, "turns", "alice"), tries)))
+    print(sum(pool.map(hit, tries)))
 """
 
 
-def let_through(url: str) -> int:
+def let_through(url: str, *how: str) -> int:
     """What `PROCESSES` processes of eight threads let through, begun at the same moment."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", HITTER, url],
+            [sys.executable, "-c", HITTER, url, *how],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -82,6 +95,30 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 
 def test_two_processes_of_eight_threads_let_exactly_the_limit_through(url: str) -> None:
     assert let_through(url) == LIMIT
+
+
+def test_all_limits_of_a_request_are_counted_in_one_step(storage: SQLiteStorage, url: str) -> None:
+    assert let_through(url, "in one step") == LIMIT
+    assert storage.get(RateLimitItemPerHour(LIMIT).key_for("turns", "alice")) == LIMIT
+    # What the first limit refused is not counted in the second.
+    assert storage.get(RateLimitItemPerDay(10 * LIMIT).key_for("turns", "alice")) == LIMIT
+
+
+def test_one_step_tells_which_limit_is_full_and_for_how_long(storage: SQLiteStorage) -> None:
+    second, minute, day = (
+        RateLimitItemPerSecond(9),
+        RateLimitItemPerMinute(2),
+        RateLimitItemPerDay(3),
+    )
+    assert storage.take((second, minute, day), "turns", "alice")[:2] == (-1, 1)
+    assert storage.take((second, minute, day), "turns", "alice")[:2] == (-1, 2)
+    number, hits, left = storage.take((second, minute, day), "turns", "alice")
+    assert (number, hits) == (1, 2)
+    assert 50 < left <= 60
+    assert storage.get(day.key_for("turns", "alice")) == 2
+    assert storage.take((day,), "turns", "alice")[:2] == (-1, 3)
+    assert storage.take((day,), "turns", "alice")[:2] == (0, 3)
+    assert storage.take((minute, day), "turns", "bob")[:2] == (-1, 1)
 
 
 @pytest.mark.redis

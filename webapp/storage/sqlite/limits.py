@@ -10,11 +10,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from limits import RateLimitItem
 from limits.storage import Storage
 
 from webapp.storage.sqlite.connecting import patiently
@@ -35,19 +37,44 @@ _SCHEMA = """
 # A window that begins later than now was begun before the clock was set back: without this it
 # would last as long as the clock was set back by. A second is what two processes may differ by.
 _OVER = "(expires_at <= :now OR begins_at > :now + 1)"
+_ADDED = f"""
+    ON CONFLICT (name) DO UPDATE SET
+        hits = CASE WHEN {_OVER} THEN 0 ELSE hits END + excluded.hits,
+        begins_at = CASE WHEN {_OVER} THEN excluded.begins_at ELSE begins_at END,
+        expires_at = CASE WHEN {_OVER} THEN excluded.expires_at ELSE expires_at END
+    RETURNING hits, expires_at
+"""  # nosec B608  # a constant condition
 _COUNT = f"""
     INSERT INTO windows (name, hits, begins_at, expires_at)
     VALUES (:name, :amount, :now, :now + :expiry)
-    ON CONFLICT (name) DO UPDATE SET
-        hits = CASE WHEN {_OVER} THEN 0 ELSE hits END + :amount,
-        begins_at = CASE WHEN {_OVER} THEN excluded.begins_at ELSE begins_at END,
-        expires_at = CASE WHEN {_OVER} THEN excluded.expires_at ELSE expires_at END
-    RETURNING hits
-"""  # noqa: S608  # nosec B608  # a constant condition
+    {_ADDED}
+"""  # noqa: S608  # nosec B608  # a constant clause
+# Those in front of the first that is full, which is all of them when none is. SQLite finds them
+# before it writes the first, because it reads the table into which it writes.
+_TAKE = """
+    WITH
+        asked (number, name, most, expiry) AS (VALUES {asked}),
+        full (number) AS (
+            SELECT MIN(number) FROM asked JOIN windows USING (name)
+            WHERE hits >= most AND NOT {over}
+        )
+    INSERT INTO windows (name, hits, begins_at, expires_at)
+    SELECT name, 1, :now, :now + expiry FROM asked CROSS JOIN full
+    WHERE full.number IS NULL OR asked.number < full.number
+    ORDER BY asked.number
+    {added}
+"""
 _SWEEP = """
     DELETE FROM windows WHERE name IN
         (SELECT name FROM windows WHERE expires_at <= :now LIMIT :most)
 """
+
+
+@lru_cache(maxsize=32)
+def _taking(number: int) -> str:
+    """The statement for so many limits."""
+    asked = ", ".join(f"({n}, :name{n}, :most{n}, :expiry{n})" for n in range(number))
+    return _TAKE.format(asked=asked, over=_OVER, added=_ADDED)
 
 
 class SQLiteStorage(Storage):
@@ -72,13 +99,36 @@ class SQLiteStorage(Storage):
         now = time.time()
         counted = {"name": key, "amount": amount, "expiry": expiry, "now": now}
         row = self._run(lambda connection: connection.execute(_COUNT, counted).fetchall()[0])
-        self._since_sweep += 1
+        self._sweep_at_times(1, now)
+        return int(row[0])
+
+    def take(self, items: Sequence[RateLimitItem], *identifiers: str) -> tuple[int, int, float]:
+        """As `InOneStep.take` in storage/redis/limits.py, in one statement."""
+        now = time.time()
+        asked: dict[str, str | float] = {"now": now}
+        for number, item in enumerate(items):
+            asked[f"name{number}"] = item.key_for(*identifiers)
+            asked[f"most{number}"] = item.amount
+            asked[f"expiry{number}"] = item.get_expiry()
+        statement = _taking(len(items))
+        taken = self._run(lambda connection: connection.execute(statement, asked).fetchall())
+        self._sweep_at_times(len(taken), now)
+        if len(taken) == len(items):
+            hits, ends_at = taken[0]
+            return -1, hits, ends_at - now
+        full = len(taken)
+        standing = self._find(str(asked[f"name{full}"]))
+        # Its window may have ended just now: then it was full, and is to be asked again.
+        hits, ends_at = (items[full].amount, now) if standing is None else standing
+        return full, hits, max(0.0, ends_at - now)
+
+    def _sweep_at_times(self, counted: int, now: float) -> None:
+        """More go in one sweep than came since the last one, so the file stops growing."""
+        self._since_sweep += counted
         if self._since_sweep >= SWEEP_EVERY:
-            # More go in one sweep than came since the last one, so the file stops growing.
             self._since_sweep = 0
             swept = {"now": now, "most": SWEEP_AT_MOST}
             self._run(lambda connection: connection.execute(_SWEEP, swept))
-        return int(row[0])
 
     def get(self, key: str) -> int:
         row = self._find(key)
