@@ -44,7 +44,7 @@ def lines(_: object, value: object) -> bytes:
 def fuzzed(make_app: MakeApp) -> Flask:
     """Each request comes from an address of its own: bad credentials of one are throttled soon."""
     app = make_app(
-        model=FakeModel(otherwise=said("Hi", 3, 1)),
+        model=FakeModel(otherwise=said("{}", 3, 1)),
         AUTH="required",
         JWT_SECRET="Qm5zXc8vLw2kTy7r-tokens-NpJb4HsGd9FuAe3",
     )
@@ -116,12 +116,16 @@ def checked(headers: dict[str, str], mode: GenerationMode) -> Callable[[Case[Any
 
 
 def make_meant(case: Case[Any]) -> None:
-    """What a schema cannot say: a cursor is what a list gave, and a key must name its user."""
+    """What a schema cannot say: a cursor is what a list gave, a key must name its user, and a
+    JSON Schema is more than an object."""
     case.query.pop("cursor", None)
     if isinstance(case.body, dict):
         body = {name: whole(value) for name, value in case.body.items()}
         if case.operation.label == "POST /chat" and body.get("user_id") is None:
             body["user_id"] = "alice"
+        form = body.get("response_format")
+        if isinstance(form, dict) and isinstance(form.get("json_schema"), dict):
+            body["response_format"] = {**form, "json_schema": {**form["json_schema"], "schema": {}}}
         case.body = body
 
 

@@ -34,6 +34,12 @@ class ResponseFormat:
         return self.schema is None or self.schema.get("type") == "object"
 
     @property
+    def mark(self) -> str:
+        """A text that is another one for another form."""
+        told = {"schema": self.schema, "strict": self.strict, "description": self.description}
+        return json.dumps({"name": self.name, **told}, sort_keys=True)
+
+    @property
     def words(self) -> str:
         """The form as a sentence for a model."""
         if self.schema is None:

@@ -49,7 +49,10 @@ def fingerprint(turn: ChatTurn) -> Fingerprint | None:
     if not key or len(key) > MAX_KEY_CHARS or not (key.isascii() and key.isprintable()):
         sentence = f"Idempotency-Key must be 1 to {MAX_KEY_CHARS} printable ASCII characters"
         raise InvalidInput(sentence, fields={"Idempotency-Key": sentence})
-    body = json.dumps([turn.route, turn.session_id, turn.message])
+    said = [turn.route, turn.session_id, turn.message]
+    if turn.wanted is not None:
+        said.append(turn.wanted.format.mark)
+    body = json.dumps(said)
     return Fingerprint(turn.user_id, _digest(key), _digest(body))
 
 
@@ -90,7 +93,7 @@ def first_answer(
         return None
     _same_body(mark, row[0])
     answer = json.loads(row[1])
-    return ChatAnswer(
+    kept = ChatAnswer(
         user_id=turn.user_id,
         reply=answer["reply"],
         session_id=turn.session_id,
@@ -100,6 +103,7 @@ def first_answer(
         finish_reason=answer.get("finish_reason", "stop"),
         model=answer.get("model", ""),
     )
+    return kept if turn.wanted is None else kept.formed(json.loads(kept.reply))
 
 
 def keep(

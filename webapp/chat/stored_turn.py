@@ -139,6 +139,8 @@ class StoredTurn:
             finish_reason=output.finish_reason,
             model=output.model,
         )
+        if turn.wanted is not None:
+            answer = answer.formed(output.parsed)
         record = storage.records.of(turn, self._spent)
         changes = self.state.finish()
 
@@ -181,6 +183,8 @@ class StoredTurn:
 
     def _prepared(self, tenant: int, agent: Agent, messages: Sequence[Message]) -> Prepared:
         self._tenant = self._spent.tenant = tenant
+        if self._turn.wanted is not None:
+            agent = agent.answering(self._turn.wanted)
         return Prepared(agent, messages, self._storage.clock.now_ms())
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from webapp.agent import TextDelta, ToolFinished, ToolStarted
+from webapp.agent.structured.wanted import Wanted
 from webapp.agent.turn import Started
 from webapp.allowances import TokenBudget
 from webapp.ids import DEFAULT_SESSION
@@ -32,7 +33,7 @@ class ChatTurn:
 
     `route` names the door it came through in the tenant's metrics; `started` is the monotonic
     clock in seconds when the request came, so that waiting in line counts as latency. `span` is the
-    request's, for those who follow it.
+    request's, for those who follow it. `wanted` is the form that the answer must have.
     """
 
     user_id: str
@@ -44,6 +45,7 @@ class ChatTurn:
     idempotency_key: str | None = None
     cancel: Cancellation | None = None
     span: Span = NO_SPAN
+    wanted: Wanted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,26 @@ class ChatAnswer:
     usage: Usage = field(default_factory=Usage)
     finish_reason: str = "stop"
     model: str = ""
+
+    def formed(self, output: object) -> FormedAnswer:
+        """The same with the value that its text stands for."""
+        return FormedAnswer(
+            user_id=self.user_id,
+            reply=self.reply,
+            session_id=self.session_id,
+            request_id=self.request_id,
+            usage=self.usage,
+            finish_reason=self.finish_reason,
+            model=self.model,
+            output=output,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FormedAnswer(ChatAnswer):
+    """An answer of the wanted form: `reply` is its JSON text, `output` the value."""
+
+    output: Any = None
 
 
 ChatEvent: TypeAlias = Started | TextDelta | ToolStarted | ToolFinished | ChatAnswer

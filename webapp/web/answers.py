@@ -68,6 +68,9 @@ class ChatReply(Answer):
     model: Annotated[str, Field(description="the name under which the model was asked")]
     usage: Usage
     request_id: str
+    output: Annotated[
+        Any, Field(description="the reply as JSON, where `response_format` asked for JSON")
+    ] = None
 
 
 class Token(Answer):

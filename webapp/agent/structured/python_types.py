@@ -26,11 +26,13 @@ WRAPPER = "response"
 def wanted_type(output_type: Any) -> Wanted | None:
     """What `output_type` asks for; None for text as it comes (`str`, or None).
 
-    A mapping is a JSON Schema, several types in a list are a union. Raises `ConfigurationError` for
-    what is neither.
+    A `Wanted` is one already, a mapping is a JSON Schema, several types in a list are a union.
+    Raises `ConfigurationError` for what is none of these.
     """
     if output_type is None or output_type is str:
         return None
+    if isinstance(output_type, Wanted):
+        return output_type
     if isinstance(output_type, Mapping):
         # jsonschema is slow to import, and most programs have types.
         from webapp.agent.structured.json_schemas import BadSchema, wanted_schema

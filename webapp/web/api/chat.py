@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Response, request
 from pydantic import Field
 
@@ -19,6 +21,7 @@ from webapp.web.binding import (
 )
 from webapp.web.context import caller, context, services
 from webapp.web.hang_up import HangUp
+from webapp.web.response_format import ResponseFormat, wanted
 from webapp.web.turn import admit, stream_turn
 
 
@@ -29,6 +32,7 @@ class ChatRequest(Shape):
     user_id: UserId | None = None
     session_id: SessionId | None = None
     stream: bool = False
+    response_format: ResponseFormat | None = None
 
 
 def chat() -> Response:
@@ -51,6 +55,9 @@ def chat() -> Response:
         span=context().span,
     )
     admit(turn)
+    if body.response_format is not None:
+        # Not before the limit has let the turn in: a schema costs some time to look at.
+        turn = replace(turn, wanted=wanted(body.response_format))
     if not body.stream:
         return answer(ChatReply, services().chat.reply(turn))
     return stream_turn(turn, hang_up.closed)

@@ -47,7 +47,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
                 " `stream` true the answer is server-sent events: `delta` {text} and `tool`"
                 " {name, status, tool_call_id} as they come, then one `done` with the body that a"
                 " whole answer has, or one `error` with the error object. With a token `user_id`"
-                " may be left out: the token names its user."
+                " may be left out: the token names its user. With `response_format` the reply is"
+                " JSON that was checked, and `output` its value; a model that gives no such answer"
+                " in three tries is a 502 `invalid_answer`."
             ),
             body=chat.ChatRequest,
             headers=(IDEMPOTENCY_KEY,),
