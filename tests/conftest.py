@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # are run with SQLite.
 ENGINES = ("sqlite", "postgres")
 OF_BOTH_ENGINES = (
-    *("accounts/", "chat/", "tenant_data/", "tenants/", "usage/"),
+    *("accounts/", "chat/", "tenant_data/", "tenants/", "usage/", "workflow/"),
     *(
         "memory/test_conversation",
         "server/test_several_workers.py",

@@ -22,7 +22,7 @@ FRAGMENT = re.compile(r"^\s*(?:PRAGMA|BEGIN|COMMIT|ROLLBACK|WHERE|ORDER BY|SET|V
 RUNS_SQL = {"execute", "executemany", "executescript"}
 OWNERS = {
     "tenants": {"tenants", "blocked_users", "tenant_search"},
-    "memory": {"sessions", "messages", "idempotency"},
+    "memory": {"sessions", "messages", "idempotency", "workflow_runs", "workflow_steps"},
     "usage": {"requests", "refusals", "usage", "usage_rollup"},
     "chat": {"agent_configurations"},
     "accounts": {

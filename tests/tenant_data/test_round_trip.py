@@ -315,6 +315,8 @@ NOT_EXPORTED = {
     "idempotency": "the words of a day's answers, which are in the messages",
     "refusals": "counts that wait for the sums; an export adds them to these",
     "audit": "what was done, kept when the tenant is gone",
+    "workflow_runs": "what a worker goes on with, by a definition that is not in the export",
+    "workflow_steps": "the journals of these runs",
 }
 
 

@@ -14,6 +14,7 @@ from webapp.storage.database import SERVER_SCHEMES, Database
 
 DEFAULT_USER = "default"
 DEFAULT_SIZE = 100
+IN_MEMORY = {"SQLiteMemory": "InMemory", "SQLiteWorkflowStore": "InMemoryWorkflowStore"}
 
 
 def user_or_default(user_id: str | None) -> str:
@@ -44,31 +45,31 @@ def check_size(max_size: object) -> int:
     return max_size
 
 
-def file_url(place: str | Path) -> str:
+def file_url(place: str | Path, what: str = "SQLiteMemory") -> str:
     """The URL of a database's file, which may be given as one."""
     text = str(place)
     url = text if text.startswith("sqlite:///") else f"sqlite:///{text}"
     if ":memory:" in text:
         raise ConfigurationError(
-            "A SQLiteMemory must name a file; without one there is InMemory()."
+            f"A {what} must name a file; without one there is {IN_MEMORY[what]}()."
         )
     try:
         return database_url(url)
     except ValueError as error:
-        raise ConfigurationError(f"The database of a SQLiteMemory {error}.") from None
+        raise ConfigurationError(f"The database of a {what} {error}.") from None
 
 
-def server_url(url: str) -> str:
+def server_url(url: str, what: str = "PostgresMemory") -> str:
     """The URL of a database on a PostgreSQL server."""
     if not url.startswith(SERVER_SCHEMES):
         raise ConfigurationError(
-            "A PostgresMemory is given the URL of a database:"
+            f"A {what} is given the URL of a database:"
             " postgresql://user:password@host:5432/database."
         )
     try:
         return database_url(url)
     except ValueError as error:
-        raise ConfigurationError(f"The database of a PostgresMemory {error}.") from None
+        raise ConfigurationError(f"The database of a {what} {error}.") from None
 
 
 def check_database(database: Database, memory: str, place: str, example: str) -> Database:

@@ -35,7 +35,7 @@ class PostgresMemory(StoredMemory):
         owned = isinstance(database, str)
         if isinstance(database, str):
             opened = open_database(server_url(database), max(1, connections))
-            _prepare(opened)
+            prepare(opened)
         else:
             opened = check_database(
                 database, "a PostgresMemory", "the URL of a database", "postgresql://host/chats"
@@ -50,7 +50,7 @@ class PostgresMemory(StoredMemory):
         )
 
 
-def _prepare(database: Database) -> None:
+def prepare(database: Database) -> None:
     """Makes the tables, if they are not there: the role need not be their owner otherwise."""
     try:
         if database.pending_migrations():

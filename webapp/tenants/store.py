@@ -115,7 +115,8 @@ def drop_unused(connection: Connection, number: int) -> None:
     connection.execute(
         "DELETE FROM tenants WHERE id = :number AND request_count = 0 AND message_count = 0"
         " AND blocked_at IS NULL AND rate_limit IS NULL AND token_budget IS NULL"
-        " AND NOT EXISTS (SELECT 1 FROM sessions WHERE tenant_id = :number)",
+        " AND NOT EXISTS (SELECT 1 FROM sessions WHERE tenant_id = :number)"
+        " AND NOT EXISTS (SELECT 1 FROM workflow_runs WHERE tenant_id = :number)",
         {"number": number},
     )
 

@@ -18,6 +18,8 @@ from webapp.workflow.events import (
 from webapp.workflow.in_memory import InMemoryWorkflowStore
 from webapp.workflow.journal import RunSummary, WorkflowStore
 from webapp.workflow.nodes import Condition, Loop, Parallel, Router, Step
+from webapp.workflow.postgres import PostgresWorkflowStore
+from webapp.workflow.sqlite import SQLiteWorkflowStore
 from webapp.workflow.workflow import Workflow
 
 __all__ = [
@@ -26,8 +28,10 @@ __all__ = [
     "InMemoryWorkflowStore",
     "Loop",
     "Parallel",
+    "PostgresWorkflowStore",
     "Router",
     "RunSummary",
+    "SQLiteWorkflowStore",
     "Step",
     "StepFinished",
     "StepResult",

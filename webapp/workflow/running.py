@@ -414,7 +414,7 @@ def _failed(result: StepResult, error: Exception, usage: Usage, seconds: float) 
     if isinstance(error, SwitchboardError):
         sentence, code = error.message, error.code
     else:
-        sentence, code = "an error in its function.", StepFailed.code
+        sentence, code = f"it raised {type(error).__name__}.", StepFailed.code
     return replace(result, status="failed", error=sentence, code=code, usage=usage, seconds=seconds)
 
 

@@ -26,6 +26,8 @@ from webapp.tenants.counters import store as counters
 from webapp.tenants.restrictions.change import TenantChange
 from webapp.usage.records import Refusal
 from webapp.usage.rollup.worker import roll_up
+from webapp.workflow import ExecutionContext, Step, Workflow
+from webapp.workflow.stored import StoredWorkflows
 
 PASSWORD = "a long pass phrase of the tests"
 BY = Actor.command_line()
@@ -39,6 +41,11 @@ OWN_COLUMNS = {"messages": {"tenant_id"}, "usage_rollup": {"mark", "mark_xid"}}
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
+def note(context: ExecutionContext) -> str:
+    context.session_state.set("noted", "\u2028")
+    return f"{context.text} noted"
+
+
 def live(app: Flask) -> Services:
     """Uses everything once, so that no table stays empty."""
     services, client = services_of(app), app.test_client()
@@ -47,6 +54,10 @@ def live(app: Flask) -> Services:
             body = {"user_id": user, "message": f"¿qué? {number}\u2028", "session_id": session}
             headers = {"Idempotency-Key": f"key-{number}-{session}"}
             assert client.post("/chat", json=body, headers=headers).status_code == 200
+    runs = StoredWorkflows(services.database, user_ids=services.user_ids)
+    workflow = Workflow("notes", [Step("note", note)], store=runs)
+    for user in ("bob", "gone"):
+        workflow.run("¿qué?", user_id=user)
     services.directory.update("alice", TenantChange(blocked=True, rate_limit="5/minute"))
     services.directory.update("gone", TenantChange(blocked=True))
     services.acts.forget("gone")

@@ -21,11 +21,17 @@ from webapp.storage.narrowing import narrow
 from webapp.tenant_data.storing import store_refusals
 from webapp.usage.records import Refusal
 from webapp.usage.rollup.worker import roll_up
+from webapp.workflow import Step, Workflow
+from webapp.workflow.stored import StoredWorkflows
 
 WALLED = {
     "tenants": "id",
     **dict.fromkeys(
-        ("sessions", "messages", "idempotency", "requests", "usage", "refusals"), "tenant_id"
+        (
+            *("sessions", "messages", "idempotency", "requests", "usage", "refusals"),
+            *("workflow_runs", "workflow_steps"),
+        ),
+        "tenant_id",
     ),
 }
 # `audit` is the operators', and names a tenant whom somebody acted on. `tenant_search` holds ids
@@ -51,6 +57,9 @@ def database(url: str, tmp_path: Path) -> Iterator[Database]:
         for _ in range(2):
             body = {"user_id": user, "message": "Hi"}
             assert client.post("/chat", json=body, headers={"Idempotency-Key": user}).status_code
+        runs = StoredWorkflows(services.database)
+        Workflow("w", [Step("step", lambda context: None)], store=runs).run("Hi", user_id=user)
+        runs.close()
     roll_up(services.database)
 
     def refuse(connection: Connection) -> None:

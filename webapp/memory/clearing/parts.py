@@ -1,8 +1,8 @@
 """Clears conversations in parts, each of which leaves every counter right; permissions are not
 here.
 
-The last part of a tenant also takes the answers kept for its idempotency keys: they are the same
-words.
+The last parts of a tenant also take the runs of its workflows, and the answers kept for its
+idempotency keys: they are the same words.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from webapp.memory.clearing import store
 from webapp.memory.kept_answers import store as kept_answers
 from webapp.memory.sessions import store as sessions
 from webapp.memory.sessions.store import SessionSummary
+from webapp.memory.workflow_runs import store as workflow_runs
 from webapp.storage import Connection
 from webapp.storage.slices import ROWS
 from webapp.tenants import store as tenants
@@ -20,6 +21,7 @@ from webapp.tenants.activity import store as activity
 from webapp.tenants.counters import store as counters
 
 TENANTS = 500
+RUNS = 100  # of workflows, each with its steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ def clear_part(connection: Connection, tenant: int, most: int = ROWS) -> Cleared
     if not finished:
         counters.count_messages(connection, tenant, -gone)
         return ClearedPart(gone, 0, finished=False)
+    if workflow_runs.drop_some(connection, tenant, RUNS) == RUNS:
+        counters.count_messages(connection, tenant, -gone)
+        return ClearedPart(gone, 0, finished=False)
     kept_answers.clear(connection, tenant)
     counters.no_messages(connection, tenant)
     return ClearedPart(gone, 1)
@@ -53,6 +58,8 @@ def clear_session_part(
     gone, finished = store.clear_session_part(connection, tenant, session.number, most)
     counters.count_messages(connection, tenant, -gone)
     if finished:
+        runs = workflow_runs.drop_of_session(connection, tenant, session.session_id, RUNS)
+        finished = runs < RUNS
         kept_answers.clear_session(connection, tenant, session.session_id)
     return ClearedPart(gone, 0, finished)
 
@@ -99,7 +106,9 @@ def clear_all_part(connection: Connection, after: int, most: int = ROWS) -> Clea
         return ClearedPart(gone, clear_by_now, finished=False, after=after)
     # Those of tenants whose messages went by another way, such as a smaller cap.
     left = kept_answers.clear_left(connection, most)
-    return ClearedPart(gone, clear_by_now, finished=left < most, after=after)
+    runs = workflow_runs.drop_left(connection, RUNS)
+    finished = left < most and runs < RUNS
+    return ClearedPart(gone, clear_by_now, finished=finished, after=after)
 
 
 def clear_inactive(connection: Connection, before_ms: int, limit: int) -> int:

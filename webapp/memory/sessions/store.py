@@ -50,6 +50,11 @@ def find(connection: Connection, tenant: int, session_id: str) -> SessionSummary
     return None if row is None else summary_of(row)
 
 
+def touch(connection: Connection, tenant: int, session_id: str, now_ms: int) -> None:
+    """The session is active now; it is made, if there is none."""
+    connection.execute(_TOUCH, {"tenant": tenant, "session": session_id, "now": now_ms})
+
+
 def rename(connection: Connection, tenant: int, session_id: str, title: str | None) -> int | None:
     """Gives it a title, or with None takes the given one back; its number, None for no session."""
     row = connection.execute(
@@ -118,6 +123,12 @@ COLUMNS = f"""id, session_id, {TITLE}, {FIRST_QUESTION}, message_count, turn_cou
 _FIND = f"""
     SELECT {COLUMNS} FROM sessions WHERE tenant_id = :tenant AND session_id = :session
 """  # noqa: S608  # nosec B608  # a constant
+
+_TOUCH = """
+    INSERT INTO sessions (tenant_id, session_id, created_at, last_active_at)
+    VALUES (:tenant, :session, :now, :now)
+    ON CONFLICT (tenant_id, session_id) DO UPDATE SET last_active_at = excluded.last_active_at
+"""
 
 _RENAME = """
     UPDATE sessions SET title = :title WHERE tenant_id = :tenant AND session_id = :session

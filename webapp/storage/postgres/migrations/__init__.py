@@ -7,11 +7,11 @@ spread over several servers by it.
 
 from __future__ import annotations
 
-from webapp.storage.postgres.migrations import steps_001
+from webapp.storage.postgres.migrations import steps_001, steps_006
 
 __all__ = ["SEARCH_INDEX", "STEPS", "WITH_USER_IDS"]
 
-STEPS: tuple[tuple[str, str], ...] = steps_001.STEPS
+STEPS: tuple[tuple[str, str], ...] = steps_001.STEPS + steps_006.STEPS
 """The name of each step and its SQL, in order."""
 
 SEARCH_INDEX = """

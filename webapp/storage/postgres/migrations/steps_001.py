@@ -291,7 +291,14 @@ _TENANT_OF = {
         ("sessions", "messages", "idempotency", "requests", "usage", "refusals"), "tenant_id"
     ),
 }
-_WALLS = "".join(_WALL.format(table=table, tenant=column) for table, column in _TENANT_OF.items())
+
+
+def wall(table: str, tenant: str) -> str:
+    """Puts a table behind the wall; `tenant` is the column with the tenant's number."""
+    return _WALL.format(table=table, tenant=tenant)
+
+
+_WALLS = "".join(wall(table, column) for table, column in _TENANT_OF.items())
 
 _TITLES_AND_FIGURES = """
 ALTER TABLE sessions

@@ -6,7 +6,7 @@ Times are milliseconds since 1970-01-01 UTC. `tenants.user_id` and `audit.target
 """
 
 # Importing a module adds its steps: the order of the imports is the order of the steps.
-from webapp.storage.sqlite.migrations import steps_001, steps_006, steps_011
+from webapp.storage.sqlite.migrations import steps_001, steps_006, steps_011, steps_018
 from webapp.storage.sqlite.migrations.registry import migrations
 
-__all__ = ["migrations", "steps_001", "steps_006", "steps_011"]
+__all__ = ["migrations", "steps_001", "steps_006", "steps_011", "steps_018"]

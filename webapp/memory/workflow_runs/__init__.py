@@ -1,0 +1,1 @@
+"""The rows of workflows' runs and of their steps; what they mean is workflow/'s."""

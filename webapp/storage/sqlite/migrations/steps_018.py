@@ -1,0 +1,69 @@
+"""Schema steps from 18 on; earlier ones are in modules named by their first number."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+
+from webapp.storage.sqlite.migrations.registry import migrations
+
+
+@migrations()
+def m018_adds_workflows(db: Database) -> None:
+    """The runs of workflows, and the journal of each: a line for every attempt at a step.
+
+    A run belongs to the process that raised its `fence` last. `state` is the session's as it was
+    when the run began; `changes` are what a step made of it.
+    """
+    db.execute("""
+        CREATE TABLE workflow_runs (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            tenant_id INTEGER NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+            run_id TEXT NOT NULL,
+            session_id TEXT NOT NULL,
+            workflow TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            status TEXT NOT NULL,
+            input TEXT NOT NULL,
+            output TEXT,
+            state TEXT,
+            error TEXT NOT NULL DEFAULT '',
+            code TEXT NOT NULL DEFAULT '',
+            fence INTEGER NOT NULL,
+            key_hash TEXT,
+            body_hash TEXT,
+            created_at INTEGER NOT NULL,
+            updated_at INTEGER NOT NULL,
+            UNIQUE (tenant_id, run_id)
+        )
+    """)
+    db.execute("CREATE INDEX workflow_runs_of_tenant ON workflow_runs (tenant_id, id)")
+    db.execute("CREATE INDEX workflow_runs_by_age ON workflow_runs (updated_at)")
+    db.execute("CREATE INDEX workflow_runs_running ON workflow_runs (id) WHERE status = 'running'")
+    db.execute(
+        "CREATE INDEX workflow_runs_by_key ON workflow_runs (tenant_id, key_hash)"
+        " WHERE key_hash IS NOT NULL"
+    )
+    db.execute("""
+        CREATE TABLE workflow_steps (
+            tenant_id INTEGER NOT NULL,
+            run INTEGER NOT NULL REFERENCES workflow_runs (id) ON DELETE CASCADE,
+            seq INTEGER NOT NULL,
+            path TEXT NOT NULL,
+            attempt INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            status TEXT NOT NULL,
+            input_hash TEXT NOT NULL,
+            output TEXT,
+            changes TEXT,
+            visible INTEGER NOT NULL,
+            started_at INTEGER NOT NULL,
+            duration_ms INTEGER NOT NULL,
+            input_tokens INTEGER NOT NULL DEFAULT 0,
+            output_tokens INTEGER NOT NULL DEFAULT 0,
+            error TEXT NOT NULL DEFAULT '',
+            code TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (tenant_id, run, seq),
+            UNIQUE (run, path, attempt)
+        ) WITHOUT ROWID
+    """)
