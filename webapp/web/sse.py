@@ -17,11 +17,11 @@ from flask import Response
 
 from webapp.agent import TextDelta, ToolFinished, ToolStarted
 from webapp.chat.values import ChatAnswer, ChatEvent
+from webapp.error_object import object_of
 from webapp.errors import SwitchboardError
 from webapp.web.answers import ChatReply, to_json
 from webapp.web.context import RequestContext
 from webapp.web.door import EventWriter
-from webapp.web.errors import guardrail_of
 
 logger = logging.getLogger("switchboard.errors")
 
@@ -59,10 +59,7 @@ class NamedEvents:
         return b""
 
     def error(self, error: SwitchboardError, request_id: str) -> bytes:
-        body = {"error": error.message, "code": error.code, "request_id": request_id}
-        if guardrail := guardrail_of(error):
-            body["guardrail"] = guardrail
-        return event("error", body)
+        return event("error", object_of(error, request_id))
 
 
 NAMED_EVENTS = NamedEvents()
