@@ -84,3 +84,23 @@ def test_what_is_told_goes_first(
     monkeypatch.setattr(serve, "usable_cores", lambda most: min(6, most))
     monkeypatch.setattr(serve, "load_settings", lambda: load_settings(environment, tmp_path))
     assert serve._number(asked) == workers
+
+
+@pytest.mark.parametrize(
+    ("database", "limits", "place"),
+    [
+        ("postgresql://host/name", "memory://", "in memory"),
+        ("postgres://host/name", "sqlite:////var/limits.db", "in /var/limits.db"),
+        ("postgresql://host/name", "redis://:hunter2@host", ""),
+        ("postgresql://host/name", "redis+cluster://host:1", ""),
+        ("sqlite:////var/switchboard.db", "memory://", ""),
+        ("sqlite:////var/switchboard.db", "sqlite:////var/limits.db", ""),
+    ],
+)
+def test_who_counts_limits_for_itself_beside_others_is_told_so(
+    tmp_path: Path, database: str, limits: str, place: str
+) -> None:
+    given = {"SWITCHBOARD_DATABASE_URL": database, "SWITCHBOARD_RATE_LIMIT_STORAGE_URL": limits}
+    sentence = serve.counting_alone(load_settings(given, tmp_path).values)
+    assert bool(sentence) == bool(place)
+    assert place in sentence

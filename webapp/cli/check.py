@@ -14,7 +14,7 @@ import click
 from webapp.cli.check_database import check_audit_log, check_data, check_database
 from webapp.cli.check_others import check_limiter, check_model, check_tools
 from webapp.cli.output import examples
-from webapp.cli.serve import for_production, weak_secret
+from webapp.cli.serve import counting_alone, for_production, weak_secret
 from webapp.cli.text import visible
 from webapp.environment import environment
 from webapp.errors import SwitchboardError
@@ -51,6 +51,8 @@ def command(data: bool) -> None:
         _line("warn", "model", "none is set; `switchboard dev` runs its own small one")
     for sentence in for_production(settings, 1):
         _line("warn", "serve", f"it would not start: {sentence}")
+    if sentence := counting_alone(settings):
+        _line("warn", "limiter", sentence)
     if sentence := traces_fault(environment()):
         _line("warn", "traces", sentence)
     if not all(results):

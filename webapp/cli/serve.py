@@ -9,13 +9,14 @@ import click
 from webapp.access import audit_log
 from webapp.cli.check_others import usable_limiter_storage
 from webapp.cli.output import examples
-from webapp.cli.serving import WORKERS, require_place, run_gunicorn, usable_cores
+from webapp.cli.serving import WORKERS, advise, require_place, run_gunicorn, usable_cores
 from webapp.environment import environment
 from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.services import build_services
 from webapp.setting_kinds import secret
 from webapp.settings import LoadedSettings, Settings, load_settings, parse_duration
 from webapp.storage import Connection, open_database
+from webapp.storage.database import SERVER_SCHEMES
 from webapp.storage.production import is_production, note_production
 
 MOST_WORKERS = 8  # beyond that they wait for one another's writes
@@ -57,6 +58,8 @@ def command(bind: str, workers: int | None, concurrency: int | None, grace: str 
     if faults:
         raise ConfigurationError("\n".join(faults))
     _note_production(loaded)
+    if sentence := counting_alone(loaded.values):
+        advise("limits_counted_alone", sentence, json_log=loaded.values.log_format == "json")
     run_gunicorn(
         ["--bind", bind, "--workers", str(workers)],
         own,
@@ -130,6 +133,22 @@ def for_production(settings: Settings, workers: int) -> list[str]:
             "There is no model; set OPENAI_API_KEY, or OPENAI_BASE_URL for another server."
         )
     return faults
+
+
+def counting_alone(settings: Settings) -> str:
+    """A sentence when several hosts can serve the database, and each would count limits for
+    itself; empty when there can be but one, or they count together."""
+    url = settings.rate_limit_storage_url
+    if not settings.database_url.startswith(SERVER_SCHEMES):
+        return ""
+    if not url.startswith(("memory:", "sqlite:")):
+        return ""
+    where = "in memory" if url.startswith("memory:") else f"in {url.removeprefix('sqlite:///')}"
+    return (
+        f"Limits are counted by this server alone, {where}: with N servers over one PostgreSQL a"
+        " user may send N times its limit. For several of them set"
+        " SWITCHBOARD_RATE_LIMIT_STORAGE_URL=redis://… on each."
+    )
 
 
 def _faults_met(loaded: LoadedSettings) -> list[str]:

@@ -166,9 +166,14 @@ def _capacity(turns: int, *, json_log: bool) -> Capacity:
             f"Only {files} files may be open, so a worker runs {held.turns} turns at once"
             f" instead of {turns}; raise the limit with: ulimit -n."
         )
-        if json_log:
-            configure_logging("json", "WARNING")
-            logger.warning("few_open_files", extra={"advice": sentence})
-        else:
-            click.echo(sentence, err=True)
+        advise("few_open_files", sentence, json_log=json_log)
     return held
+
+
+def advise(name: str, sentence: str, *, json_log: bool) -> None:
+    """Tells who starts a server what to do about something that does not keep it from starting."""
+    if json_log:
+        configure_logging("json", "WARNING")
+        logger.warning(name, extra={"advice": sentence})
+    else:
+        click.echo(sentence, err=True)

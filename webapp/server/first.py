@@ -14,9 +14,11 @@ from gunicorn.arbiter import Arbiter
 
 from webapp.environment import LOG_FORMAT, environment
 from webapp.server.log import LINES
+from webapp.server.stopped import holds_up_others
 
 AGAIN_SECONDS = 1.0
 START_SECONDS = 60.0
+HELD_UP_SECONDS = 5.0  # as long as a write waits for another's before it is refused
 FAULT = 4  # what webapp/wsgi.py ends with
 
 
@@ -43,6 +45,20 @@ class First(Arbiter):
             super().reload()
         finally:
             self._reloading = False
+
+    def murder_workers(self) -> None:
+        """Called by gunicorn each second; it gives a worker a minute to show that it is alive."""
+        super().murder_workers()
+        for pid, worker in list(self.WORKERS.items()):
+            try:
+                silent = time.monotonic() - worker.tmp.last_update()
+            except (OSError, ValueError):
+                continue  # it ends just now
+            if silent > HELD_UP_SECONDS and holds_up_others(pid):
+                logging.getLogger(LINES).error(
+                    "Worker %s was stopped while it wrote, and nobody else can: it is ended.", pid
+                )
+                self.kill_worker(pid, signal.SIGKILL)
 
     def reap_workers(self) -> None:
         """Called by gunicorn again and again while it waits."""
