@@ -1,4 +1,4 @@
-"""Whether a worker that stands still (SIGSTOP, a frozen machine's thaw) holds up the others.
+"""Whether a worker that stands still, because it got SIGSTOP, holds up the others.
 
 The lock of a SQLite file is the kernel's, and stays with who was stopped in the midst of a write:
 until it goes on or ends nobody else writes. Told by /proc, so on Linux alone.
