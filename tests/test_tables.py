@@ -22,7 +22,10 @@ FRAGMENT = re.compile(r"^\s*(?:PRAGMA|BEGIN|COMMIT|ROLLBACK|WHERE|ORDER BY|SET|V
 RUNS_SQL = {"execute", "executemany", "executescript"}
 OWNERS = {
     "tenants": {"tenants", "blocked_users", "tenant_search"},
-    "memory": {"sessions", "messages", "idempotency", "workflow_runs", "workflow_steps"},
+    "memory": {
+        *("sessions", "messages", "idempotency", "workflow_runs", "workflow_steps"),
+        "paused_turns",
+    },
     "usage": {"requests", "refusals", "usage", "usage_rollup"},
     "chat": {"agent_configurations"},
     "accounts": {

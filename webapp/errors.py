@@ -16,6 +16,8 @@
     │   ├── ForeignForm           another site sent the console's form
     │   └── StaleForm             the form's token is missing, forged, or of a session that is over
     ├── NotFound                  there is no such thing for this caller
+    │   └── ApprovalNotFound      no call of this session waits for the approval
+    ├── ApprovalRequired          a tool needs a person's approval where nobody can be asked
     ├── Conflict                  the thing changed, or is being done already
     │   ├── StateConflict         another has changed the session's state meanwhile
     │   ├── TurnUnderWay          a turn asked for a turn of its own user: it would wait for itself
@@ -176,6 +178,19 @@ class NotFound(SwitchboardError):
 
     code = "not_found"
     status = 404
+
+
+class ApprovalNotFound(NotFound):
+    """No call of this session waits for the approval."""
+
+    code = "approval_not_found"
+
+
+class ApprovalRequired(SwitchboardError):
+    """A tool needs a person's approval where nobody can be asked."""
+
+    code = "approval_required"
+    status = 409
 
 
 class Conflict(SwitchboardError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from webapp.chat import idempotency
+from webapp.chat import approvals, idempotency
 from webapp.clock_watch import ClockWatch
 from webapp.errors import SwitchboardError
 from webapp.services import Services
@@ -87,6 +87,7 @@ def _forget_and_prune(services: Services) -> None:
     now = services.clock.now_ms()
     prune(services.database, now, settings.request_retention)
     idempotency.prune(services.database, now)
+    approvals.prune(services.database, now)
 
 
 def _tidy_up(services: Services) -> None:

@@ -226,5 +226,6 @@ def _chat_limits(settings: Settings) -> ChatLimits:
         memory_max_messages=settings.memory_max_messages,
         waiting_turns=settings.tenant_queue,
         state_max_bytes=settings.state_max_bytes,
+        approval_seconds=settings.approval_timeout,
         token_budget=parse_budget(settings.token_budget),
     )

@@ -67,6 +67,7 @@ class Settings(BaseModel):
     toolkits: tuple[str, ...] = DEFAULT_TOOLKITS
     http_get_hosts: tuple[str, ...] = ()
     tool_timeout: float = Field(default=60.0, gt=0, le=3600)
+    approval_timeout: float = Field(default=86_400.0, ge=1, le=30 * 86_400)
     tool_result_max_chars: int = Field(default=32_000, ge=200, le=10_000_000)
     guardrails: tuple[str, ...] = ()
     max_loops: int = Field(default=10, ge=1, le=100)
@@ -149,7 +150,8 @@ KINDS: Mapping[str, Callable[[str], object]] = {
         ("model_timeout", "turn_timeout", "session_idle", "inactive_after"), kinds.parse_duration
     ),
     **dict.fromkeys(
-        ("cleanup_interval", "request_retention", "model_breaker_pause", "tool_timeout"),
+        ("cleanup_interval", "request_retention", "model_breaker_pause", "tool_timeout")
+        + ("approval_timeout",),
         kinds.parse_duration,
     ),
     **dict.fromkeys(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from webapp.agent.agent import Agent
+from webapp.agent.approvals import Approval, PausedTurn, PendingCall
 from webapp.agent.events import (
     Event,
     Finished,
@@ -39,6 +40,7 @@ from webapp.agent.model import (
     TextDelta,
     ToolSpec,
 )
+from webapp.agent.paused_turns import InMemoryPausedTurns, PausedTurns
 from webapp.agent.response_format import ResponseFormat
 from webapp.agent.run_context import RunContext
 from webapp.agent.text import check_input
@@ -49,10 +51,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agent",
+    "Approval",
     "Cancellation",
     "Event",
     "Finished",
     "Guardrail",
+    "InMemoryPausedTurns",
     "InputGuardrail",
     "LengthGuardrail",
     "MCPToolkit",
@@ -64,6 +68,9 @@ __all__ = [
     "OpenAIModel",
     "OutputGuardrail",
     "PatternGuardrail",
+    "PausedTurn",
+    "PausedTurns",
+    "PendingCall",
     "PersonalDataGuardrail",
     "PromptInjectionGuardrail",
     "Replace",

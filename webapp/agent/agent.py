@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
+from webapp.agent.approvals import Approval, Resumption
 from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.executor import ToolLimits
@@ -19,6 +20,7 @@ from webapp.agent.memory_turn import MemoryTurn, state_in
 from webapp.agent.misuse import asks_for_its_user, explained
 from webapp.agent.model import Model
 from webapp.agent.parts import all_of, checked_model, is_text, require_methods, require_whole
+from webapp.agent.paused_turns import InMemoryPausedTurns, PausedTurns
 from webapp.agent.run_context import RunContext
 from webapp.agent.structured.drafts import Drafts
 from webapp.agent.structured.python_types import wanted_type
@@ -72,6 +74,7 @@ class Agent:
     tool_result_max_chars: int = RESULT_MAX_CHARS
     output_type: Any = None
     turns: TurnQueue = field(default_factory=LocalTurnQueue, repr=False)
+    paused_turns: PausedTurns = field(default_factory=InMemoryPausedTurns, repr=False)
     _model: Model = field(init=False, repr=False)
     _own_model: bool = field(init=False, repr=False)
     _tools: ToolBox = field(init=False, repr=False)
@@ -119,12 +122,13 @@ class Agent:
     @asks_for_its_user
     def run(
         self,
-        input: str,  # noqa: A002 - the name that users of agents know
+        input: str = "",  # noqa: A002 - the name that users of agents know
         *,
         user_id: str,
         session_id: str = DEFAULT_SESSION,
         cancel: Cancellation | None = None,
         idempotency_key: str = "",
+        approvals: Sequence[Approval] = (),
         output_type: Any = None,
     ) -> RunOutput:
         """One turn of a user, stored whole in memory when it is complete, or else not at all.
@@ -134,24 +138,30 @@ class Agent:
         input, `GuardrailRefused`, `ModelTimeout` after `turn_timeout`, and what the model and the
         memory raise. When `cancel` is set, the output's status is `cancelled` and nothing is
         stored. `idempotency_key` names the request, so that its tools' calls have the same keys
-        when it is tried again after a failure. `output_type` takes the place of the agent's own
-        for this turn (`str` for plain text); raises `AnswerInvalid` when the model gives no such
-        answer in a few tries.
+        when it is tried again after a failure. Where a tool needs approval the output's status is
+        `paused`, and the next run of that session goes on with the turn: `approvals` say what was
+        decided about its `pending_calls`, and need no input; an input refuses the others; raises
+        `ApprovalNotFound` for other calls. `output_type` takes the place of the agent's own for
+        this turn (`str` for plain text); raises `AnswerInvalid` when the model gives no such answer
+        in a few tries.
         """
         agent = self.answering(output_type)
         return finish(
-            agent._events(input, user_id, session_id, cancel, idempotency_key, streaming=False)
+            agent._events(
+                input, user_id, session_id, cancel, idempotency_key, approvals, streaming=False
+            )
         )
 
     @asks_for_its_user
     def stream(
         self,
-        input: str,  # noqa: A002 - as in `run`
+        input: str = "",  # noqa: A002 - as in `run`
         *,
         user_id: str,
         session_id: str = DEFAULT_SESSION,
         cancel: Cancellation | None = None,
         idempotency_key: str = "",
+        approvals: Sequence[Approval] = (),
         output_type: Any = None,
     ) -> Generator[Event, None, None]:
         """The same turn as events, `Finished` as the last, when the turn is stored already.
@@ -162,7 +172,9 @@ class Agent:
         the good answer, its JSON.
         """
         agent = self.answering(output_type)
-        return agent._events(input, user_id, session_id, cancel, idempotency_key, streaming=True)
+        return agent._events(
+            input, user_id, session_id, cancel, idempotency_key, approvals, streaming=True
+        )
 
     def answering(self, output_type: Any) -> Agent:
         """This agent with another `output_type`; itself for None."""
@@ -187,8 +199,11 @@ class Agent:
         context: RunContext,
         *,
         streaming: bool,
+        resumption: Resumption | None = None,
     ) -> Loop:
         """The loop of one turn over a given history, which stores nothing; its time begins now.
+
+        With `resumption` it goes on where it was paused, and `question` is its first message.
 
         Its `play` raises `LoopLimitExceeded` when the model still asks for tools in its last
         allowed answer, `MessageTooLong` when the turn does not fit the model even without history,
@@ -216,6 +231,7 @@ class Agent:
             context=context,
             streaming=streaming,
             limits=ToolLimits(self.tool_timeout, self.tool_result_max_chars),
+            resumption=resumption,
             drafts=None if self._wanted is None else Drafts(self._wanted),
         )
 
@@ -234,12 +250,14 @@ class Agent:
         session_id: str,
         cancel: Cancellation | None,
         idempotency_key: str,
+        approvals: Sequence[Approval],
         *,
         streaming: bool,
     ) -> Generator[Event, None, None]:
         check_user_id(user_id)
         check_session_id(session_id)
-        check_input(text)
+        if text or not approvals:
+            check_input(text)
         context = RunContext(
             user_id=user_id,
             session_id=session_id,
@@ -251,9 +269,10 @@ class Agent:
             play_turn(
                 text,
                 context,
-                store=MemoryTurn(self, self.memory, context),
+                store=MemoryTurn(self, self.memory, context, self.paused_turns),
                 queue=self.turns,
                 streaming=streaming,
+                approvals=approvals,
             )
         )
 

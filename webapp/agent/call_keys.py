@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections import Counter
 
+from webapp.messages import ToolCall
+
 
 class CallKeys:
     """The keys of one run's calls, in their order.
@@ -18,9 +20,16 @@ class CallKeys:
         """`request` names what may be tried again, or the run."""
         self._request = request
         self._seen: Counter[str] = Counter()
+        self._given: dict[str, str] = {}
 
-    def next(self, tool: str, arguments: str) -> str:
-        """The key of the run's next call."""
+    def of(self, call: ToolCall) -> str:
+        """The key of the call, which the run knows already or that is its next."""
+        given = self._given.get(call.id)
+        if given is None:
+            given = self._given[call.id] = self._next(call.name, call.arguments)
+        return given
+
+    def _next(self, tool: str, arguments: str) -> str:
         call = json.dumps([tool, _canonical(arguments)])
         self._seen[call] += 1
         text = json.dumps([self._request, call, self._seen[call]])

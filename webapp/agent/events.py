@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from webapp.agent.approvals import PausedTurn, PendingCall
 from webapp.agent.model import TextDelta
 from webapp.agent.run_context import new_run_id
 from webapp.messages import Message, Usage
 
-RunStatus: TypeAlias = Literal["completed", "cancelled"]
+RunStatus: TypeAlias = Literal["completed", "paused", "cancelled"]
 ToolStatus: TypeAlias = Literal["ok", "error"]
 
 
@@ -42,10 +43,12 @@ class RunOutput:
     """The outcome of one turn.
 
     `messages` are those of this turn alone, the question first; `usage` is the sum over all the
-    calls to the model, of which there were `model_calls`. A cancelled run has the text that came
-    before it was called off, and nothing of it is stored. `finish_reason` is the model's own last
-    one, empty for a cancelled run, and `model` the name under which the model was asked. Where a
-    form of the answer was asked for, `parsed` is its value and `content` its JSON text.
+    calls to the model of this run, `model_calls` their number in the turn. A cancelled run has the
+    text that came before it was called off, and nothing of it is stored. A `paused` run waits for
+    the approval of its `pending_calls`: its messages become part of the memory when the turn is
+    complete. `finish_reason` is the model's own last one, empty for a cancelled run and
+    `approval_required` for a paused one, and `model` the name under which the model was asked.
+    Where a form of the answer was asked for, `parsed` is its value and `content` its JSON text.
     """
 
     content: str
@@ -56,7 +59,13 @@ class RunOutput:
     model_calls: int = 0
     finish_reason: str = ""
     model: str = ""
+    paused: PausedTurn | None = field(default=None, repr=False)
     parsed: Any = None
+
+    @property
+    def pending_calls(self) -> tuple[PendingCall, ...]:
+        """The calls that wait for approval."""
+        return () if self.paused is None else self.paused.pending_calls
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class _Batch:
         self._calls = calls
         self._context = context
         self._limits = limits
-        self._keys = [keys.next(call.name, call.arguments) for call in calls]
+        self._keys = [keys.of(call) for call in calls]
         self._waiting = deque(range(len(calls)))
         self._under_way: dict[int, _Attempt] = {}
         self._changed = threading.Condition()

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from webapp.agent.approvals import APPROVAL_REQUIRED, PausedTurn, Resumption, with_own_ids
 from webapp.agent.call_keys import CallKeys
 from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import (
@@ -50,6 +51,8 @@ class Loop:
     context: RunContext
     streaming: bool
     limits: ToolLimits = field(default_factory=ToolLimits)
+    resumption: Resumption | None = None
+    paused: PausedTurn | None = field(init=False, default=None)
     drafts: Drafts | None = None
     messages: list[Message] = field(init=False)
     keys: CallKeys = field(init=False)
@@ -70,9 +73,11 @@ class Loop:
             return self._outcome("cancelled", "".join(self.shown))
 
     def _played(self) -> Generator[Event, None, RunOutput]:
-        if self.guardrails.inputs:
+        if self.resumption is not None:
+            yield from self._resume(self.resumption)
+        elif self.guardrails.inputs:
             self._check_question()
-        while self.model_calls < self.max_loops:
+        while self.paused is None and self.model_calls < self.max_loops:
             reply = yield from self._ask()
             if reply is None:
                 break
@@ -97,14 +102,18 @@ class Loop:
                     f"The model went on calling tools after {self.max_loops} answers."
                 )
             yield from self._run_tools(reply.tool_calls)
+        if self.paused is not None and not self.context.cancelled:
+            return self._outcome("paused", self.messages[-1].content, APPROVAL_REQUIRED)
         return self._outcome("cancelled", "".join(self.shown))
 
     def _check_question(self) -> None:
+        self.question = self._checked(self.question)
+        self.messages = [self.question]
+
+    def _checked(self, message: Message) -> Message:
         """What the guardrails make of the question is what is sent and stored."""
-        text = self.guardrails.check_input(self.question.content, self.context)
-        if text != self.question.content:
-            self.question = replace(self.question, content=text)
-            self.messages = [self.question]
+        text = self.guardrails.check_input(message.content, self.context)
+        return message if text == message.content else replace(message, content=text)
 
     def _passed(self, reply: ModelReply) -> ModelReply:
         """The reply as the guardrails let it pass; what was held of a changed one is not told."""
@@ -134,6 +143,7 @@ class Loop:
             self.usage += reply.usage
             yield ModelAnswered(reply.usage)
             reply = usable(reply, {call.id for each in self.messages for call in each.tool_calls})
+            reply = with_own_ids(reply, self._is_gated)
             if self.guardrails.outputs:
                 reply = self._passed(reply)
             if self.held and self.drafts is None:
@@ -235,18 +245,64 @@ class Loop:
         self.window = shorter
 
     def _run_tools(self, calls: tuple[ToolCall, ...]) -> Iterator[Event]:
+        """Runs the calls, or those that need no approval: then the turn is paused."""
+        gated = frozenset(call.id for call in calls if self._is_gated(call))
+        results = yield from self._run([call for call in calls if call.id not in gated])
+        self._require_time_unless_cancelled()
+        if not gated:
+            self._answer(calls, results)
+            return
+        request = self.context.idempotency_key or self.context.run_id
+        self.paused = PausedTurn(
+            self.context.run_id, request, tuple(self.messages), self.model_calls, gated, results
+        )
+
+    def _resume(self, resumption: Resumption) -> Iterator[Event]:
+        """Goes on where the turn was paused, up to the model's next answer, or pauses again."""
+        message = resumption.message
+        if message is not None and self.guardrails.inputs:
+            message = self._checked(message)
+        before = resumption.paused
+        self.messages, self.model_calls = list(before.messages), before.model_calls
+        for call in (call for message in self.messages for call in message.tool_calls):
+            self.keys.of(call)
+        turn, to_run = before.decided(resumption.decisions, wrote_instead=message is not None)
+        if to_run:
+            resumption.save(replace(turn, begun=turn.begun | {call.id for call in to_run}))
+            turn = turn.with_results((yield from self._run(to_run)))
+            resumption.save(turn)
+            self._require_time_unless_cancelled()
+        if turn.waiting:
+            self.paused = turn
+            return
+        self._answer(turn.calls, turn.results)
+        if message is not None:
+            self.messages.append(message)
+
+    def _run(self, calls: list[ToolCall]) -> Generator[Event, None, dict[str, str]]:
+        """What each call gave, by its id."""
         for call in calls:
             yield ToolStarted(call.name, call.id)
         results = run_together(self.tools, calls, self.context, self.limits, self.keys)
-        if not self.context.cancelled:
-            self._require_time()
         for call, result in zip(calls, results, strict=True):
-            content = result.content
+            yield ToolFinished(call.name, "ok" if result.ok else "error", call.id)
+        return {call.id: each.content for call, each in zip(calls, results, strict=True)}
+
+    def _answer(self, calls: tuple[ToolCall, ...], results: Mapping[str, str]) -> None:
+        for call in calls:
+            content = results[call.id]
             if self.guardrails.tools:
                 content = self.guardrails.check_tool_result(content, self.context)
             self.messages.append(Message.tool(content, tool_call_id=call.id))
-        for call, result in zip(calls, results, strict=True):
-            yield ToolFinished(call.name, "ok" if result.ok else "error", call.id)
+
+    def _is_gated(self, call: ToolCall) -> bool:
+        """Whether a person must approve the call; one that cannot be run is told so at once."""
+        tool = self.tools.get(call.name)
+        return tool is not None and tool.requires_approval and not call.fault
+
+    def _require_time_unless_cancelled(self) -> None:
+        if not self.context.cancelled:
+            self._require_time()
 
     def _called_off(self) -> bool:
         return self.context.cancelled
@@ -269,6 +325,7 @@ class Loop:
             finish_reason=finish_reason,
             model=self.model.name,
             parsed=parsed,
+            paused=self.paused if status == "paused" else None,
         )
 
 

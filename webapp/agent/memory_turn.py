@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
+from webapp.agent.approvals import PausedTurn
 from webapp.agent.events import RunOutput
+from webapp.agent.paused_turns import PausedTurns
 from webapp.agent.run_context import RunContext
 from webapp.agent.turn import Player, Prepared
 from webapp.memory import Memory
@@ -24,23 +26,40 @@ class MemoryTurn:
     agent: Player
     memory: Memory
     context: RunContext
+    paused_turns: PausedTurns
 
     def prepare(self) -> Prepared:
         history = self.memory.get_messages(
             user_id=self.context.user_id, session_id=self.context.session_id
         )
-        return Prepared(self.agent, history, now_ms())
+        paused = self.paused_turns.get(**self._whose)
+        return Prepared(self.agent, history, now_ms(), paused)
 
     def store(self, output: RunOutput, place: Place) -> None:
         place.require_held()
-        user_id, session_id = self.context.user_id, self.context.session_id
         changes = self.context.state.finish()
+        messages = output.messages if output.paused is None else ()
         if changes is None:
-            self.memory.add(*output.messages, user_id=user_id, session_id=session_id)
-            return
-        # A memory without states has refused every change.
-        memory = cast("StatefulMemory", self.memory)
-        memory.add(*output.messages, user_id=user_id, session_id=session_id, state=changes)
+            self.memory.add(*messages, **self._whose)
+        else:
+            # A memory without states has refused every change.
+            cast("StatefulMemory", self.memory).add(*messages, **self._whose, state=changes)
+        if output.paused is not None:
+            self.save(output.paused)
+        else:
+            self.paused_turns.drop(**self._whose)
+
+    def save(self, paused: PausedTurn) -> None:
+        self.paused_turns.put(paused, **self._whose)
+
+    @property
+    def _whose(self) -> _Whose:
+        return {"user_id": self.context.user_id, "session_id": self.context.session_id}
+
+
+class _Whose(TypedDict):
+    user_id: str
+    session_id: str
 
 
 def state_in(memory: Memory, user_id: str, session_id: str) -> SessionState:

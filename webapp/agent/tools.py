@@ -70,8 +70,9 @@ class LeftRunning:
 class Tool(Generic[P, R]):
     """A function with the name, description and arguments that a model sees; still callable.
 
-    `timeout` bounds one call in seconds; None leaves that to the agent. The function may be
-    asynchronous: `run` then runs it on the process's event loop and waits for it.
+    `timeout` bounds one call in seconds; None leaves that to the agent. A call of a tool that
+    `requires_approval` is run only when a person has approved it. The function may be asynchronous:
+    `run` then runs it on the process's event loop and waits for it.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Tool(Generic[P, R]):
     function: Callable[P, R]
     arguments: Arguments = field(repr=False)
     timeout: float | None = None
+    requires_approval: bool = False
     left_running: LeftRunning = field(default_factory=LeftRunning, compare=False, repr=False)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -153,7 +155,11 @@ def failure(sentence: str) -> ToolResult:
 def tool(function: Callable[P, R], /) -> Tool[P, R]: ...
 @overload
 def tool(
-    *, name: str | None = None, description: str | None = None, timeout: float | None = None
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    timeout: float | None = None,
+    requires_approval: bool = False,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
 def tool(
     function: Callable[P, R] | None = None,
@@ -162,6 +168,7 @@ def tool(
     name: str | None = None,
     description: str | None = None,
     timeout: float | None = None,
+    requires_approval: bool = False,
 ) -> Tool[P, R] | Callable[[Callable[P, R]], Tool[P, R]]:
     """Makes a tool of a typed function, plain or `async`, as `@tool` or `@tool(name=…, …)`.
 
@@ -170,8 +177,9 @@ def tool(
     `Annotated[…, Field(description=…)]`, which goes first. A parameter that is annotated
     `RunContext` is given the run's context, and the model is not told of it.
     A string is given to the model as it is, any other result as JSON. After `timeout` seconds the
-    model is told that the call timed out, and the turn goes on. Raises `ConfigurationError` for a
-    function that a model could not call.
+    model is told that the call timed out, and the turn goes on. With `requires_approval` the turn
+    ends before the call, and goes on when a person has approved or refused it. Raises
+    `ConfigurationError` for a function that a model could not call.
     """
     require_seconds("timeout", timeout)
 
@@ -182,7 +190,8 @@ def tool(
                 f"The tool name '{chosen}' is not 1 to 64 letters, digits, '_' and '-'."
             )
         told = description if description is not None else docstrings.summary(function)
-        return Tool(chosen, told, function, ToolArguments.of(function, chosen), timeout)
+        arguments = ToolArguments.of(function, chosen)
+        return Tool(chosen, told, function, arguments, timeout, requires_approval)
 
     return make if function is None else make(function)
 

@@ -7,12 +7,14 @@ that uses the agent, the database's one transaction on the server.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
+from webapp.agent.approvals import Approval, PausedTurn, Resumption, resumption
 from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.loop import Loop
 from webapp.agent.run_context import RunContext
+from webapp.errors import ApprovalNotFound
 from webapp.messages import Message
 from webapp.turns import Place, TurnQueue
 
@@ -27,19 +29,24 @@ class Player(Protocol):
         context: RunContext,
         *,
         streaming: bool,
+        resumption: Resumption | None = None,
     ) -> Loop:
-        """The loop of one turn over a given history; its time begins now."""
+        """The loop of one turn over a given history; its time begins now.
+
+        With `resumption` it goes on where it was paused, and `question` is its first message.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """The agent and the history of a turn, read at one moment: `at_ms`, milliseconds since
-    1970-01-01 UTC."""
+    1970-01-01 UTC. `paused` is the session's turn that waits for approval, if there is one."""
 
     agent: Player
     history: Sequence[Message]
     at_ms: int
+    paused: PausedTurn | None = None
 
 
 class TurnStore(Protocol):
@@ -51,10 +58,15 @@ class TurnStore(Protocol):
 
     def store(self, output: RunOutput, place: Place) -> None:
         """Writes the whole turn, with what it changed in its session's state, or raises and has
-        written nothing of it.
+        written nothing of it. Of a paused turn nothing but that state becomes part of the memory.
 
         A store with transactions calls `place.require_held` inside of the one that writes.
         """
+        ...
+
+    def save(self, paused: PausedTurn) -> None:
+        """Keeps the turn that was paused as far as it has come now; raises when it is gone, or
+        somebody else goes on with it."""
         ...
 
 
@@ -74,8 +86,12 @@ def play_turn(
     queue: TurnQueue,
     streaming: bool,
     waiting_limit: int | None = None,
+    approvals: Sequence[Approval] = (),
 ) -> Generator[TurnEvent, None, None]:
-    """The events of a turn, `Finished` as the last; a completed turn is stored by then.
+    """The events of a turn, `Finished` as the last; a completed or paused turn is stored by then.
+
+    Where the session's turn waits for approval it goes on: `approvals` say with which calls, and
+    `text`, which may be empty then, refuses the others. Raises `ApprovalNotFound`.
 
     A turn that is called off finishes as `cancelled` and stores nothing, nor does one whose events
     are closed early. Raises what the queue, the store and the loop raise.
@@ -86,11 +102,32 @@ def play_turn(
             output = RunOutput("", context.run_id, "cancelled", messages=(Message.user(text),))
         else:
             ready = store.prepare()
+            loop = _loop(text, context, ready, approvals, store, streaming=streaming)
             yield Started()
-            question = Message("user", text, created_at_ms=ready.at_ms)
-            loop = ready.agent.loop(question, ready.history, context, streaming=streaming)
             output = yield from loop.play()
-            if output.status == "completed":
+            if output.status != "cancelled":
                 store.store(output, place)
     # The place is free by now: a caller that stops reading here must not hold up the next turn.
     yield Finished(output)
+
+
+def _loop(
+    text: str,
+    context: RunContext,
+    ready: Prepared,
+    approvals: Sequence[Approval],
+    store: TurnStore,
+    *,
+    streaming: bool,
+) -> Loop:
+    question = Message("user", text, created_at_ms=ready.at_ms) if text else None
+    going_on = resumption(ready.paused, approvals, question, store.save)
+    if going_on is not None:
+        paused = going_on.paused
+        context = replace(context, run_id=paused.run_id, idempotency_key=paused.request)
+        return ready.agent.loop(
+            paused.messages[0], ready.history, context, streaming=streaming, resumption=going_on
+        )
+    if question is None:
+        raise ApprovalNotFound("No call waits for approval.")
+    return ready.agent.loop(question, ready.history, context, streaming=streaming)

@@ -11,9 +11,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from webapp.chat.values import ChatAnswer, ChatTurn
+from webapp.agent import PendingCall
+from webapp.chat.values import ChatAnswer, ChatTurn, PausedAnswer, with_pending_calls
 from webapp.errors import Conflict, IdempotencyMismatch, InvalidInput
 from webapp.memory.kept_answers import store as kept_answers
 from webapp.messages import Usage
@@ -52,6 +54,8 @@ def fingerprint(turn: ChatTurn) -> Fingerprint | None:
     said = [turn.route, turn.session_id, turn.message]
     if turn.wanted is not None:
         said.append(turn.wanted.format.mark)
+    if turn.approvals:
+        said.append(json.dumps([asdict(each) for each in turn.approvals]))
     body = json.dumps(said)
     return Fingerprint(turn.user_id, _digest(key), _digest(body))
 
@@ -103,6 +107,9 @@ def first_answer(
         finish_reason=answer.get("finish_reason", "stop"),
         model=answer.get("model", ""),
     )
+    calls = answer.get("pending_calls")
+    if calls:
+        return with_pending_calls(kept, [PendingCall(**call) for call in calls])
     return kept if turn.wanted is None else kept.formed(json.loads(kept.reply))
 
 
@@ -110,7 +117,7 @@ def keep(
     connection: Connection, tenant: int, mark: Fingerprint, answer: ChatAnswer, now_ms: int
 ) -> None:
     """Keeps the answer; `Conflict` when another process kept one for this key meanwhile."""
-    said = {
+    said: dict[str, Any] = {
         "reply": answer.reply,
         "request_id": answer.request_id,
         "input_tokens": answer.usage.input_tokens,
@@ -118,6 +125,8 @@ def keep(
         "finish_reason": answer.finish_reason,
         "model": answer.model,
     }
+    if isinstance(answer, PausedAnswer):
+        said["pending_calls"] = [asdict(call) for call in answer.pending_calls]
     kept = kept_answers.keep(
         connection,
         tenant,

@@ -188,6 +188,7 @@ class ChatService:
             queue=self._places,
             streaming=streaming,
             waiting_limit=self._limits.waiting_turns,
+            approvals=turn.approvals,
         )
         with closing(events):
             for event in events:
@@ -195,7 +196,7 @@ class ChatService:
                     spent.first_token = self._clock.monotonic()
                 if isinstance(event, Finished):
                     span.answered(event.output.usage, event.output.finish_reason)
-                    if event.output.status != "completed":
+                    if event.output.status == "cancelled":
                         span.failed_as("cancelled")
                 elif not isinstance(event, ModelAnswered):
                     yield event
@@ -210,7 +211,7 @@ class ChatService:
         """`InvalidInput` when the message is empty, too long or not text; costs nothing."""
         message = turn.message
         fault = None
-        if not message.strip():
+        if not message.strip() and not turn.approvals:
             fault = InvalidInput("message cannot be empty")
         elif len(message) > self._limits.message_max_chars:
             limit = self._limits.message_max_chars

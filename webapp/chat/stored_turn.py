@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from webapp.agent import Agent, RunOutput
+from webapp.agent.approvals import PausedTurn, from_text, to_text
 from webapp.agent.breaker.breaker import Breaker
 from webapp.agent.turn import Prepared
 from webapp.chat import store
@@ -14,10 +15,11 @@ from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, first_answer, keep
 from webapp.chat.seen_tenants import SeenTenants
 from webapp.chat.turn_records import Spent, TurnRecords
-from webapp.chat.values import ChatAnswer, ChatLimits, ChatTurn
+from webapp.chat.values import ChatAnswer, ChatLimits, ChatTurn, with_pending_calls
 from webapp.clock import Clock
-from webapp.errors import TenantBlocked
+from webapp.errors import Conflict, TenantBlocked
 from webapp.memory.history.store import history, newest_first
+from webapp.memory.paused_turns import store as paused_turns
 from webapp.memory.states import store as states
 from webapp.messages import Message
 from webapp.session_state import SessionState
@@ -25,9 +27,10 @@ from webapp.session_state.values import read_fields
 from webapp.storage import Connection, Database
 from webapp.storage.database import Ask
 from webapp.storage.narrowing import narrow, narrowed_to
-from webapp.tenant_data.storing import store_turn
+from webapp.tenant_data.storing import forgotten, store_request, store_turn
 from webapp.tenants import store as tenants
 from webapp.turns import Place
+from webapp.usage.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class StoredTurn:
         self._turns_before = 0
         self._forgets_before = 0
         self._saw_session = False
+        self._paused_version = 0
         self.state = SessionState(read=self._read_state, max_bytes=storage.limits.state_max_bytes)
         self.answer: ChatAnswer | None = None
 
@@ -109,7 +113,10 @@ class StoredTurn:
                 self._forgets_before = standing.forgotten_sessions
                 self._saw_session = bool(messages)
                 storage.seen.put(self._stored_id, standing.number, agent.context_max_messages)
-                return self._prepared(standing.number, agent, messages)
+                paused = None
+                if standing.has_paused_turns:
+                    paused = self._find_paused(connection, standing.number, now_ms)
+                return self._prepared(standing.number, agent, messages, paused)
         number = storage.database.write(
             lambda connection: tenants.ensure(
                 connection, self._stored_id, storage.clock.now_ms(), user_id=user_id
@@ -139,7 +146,9 @@ class StoredTurn:
             finish_reason=output.finish_reason,
             model=output.model,
         )
-        if turn.wanted is not None:
+        if output.paused is not None:
+            answer = with_pending_calls(answer, output.pending_calls)
+        elif turn.wanted is not None:
             answer = answer.formed(output.parsed)
         record = storage.records.of(turn, self._spent)
         changes = self.state.finish()
@@ -147,16 +156,20 @@ class StoredTurn:
         def work(connection: Connection) -> None:
             narrow(connection, tenant)
             place.require_held(connection)
-            store_turn(
-                connection,
-                tenant,
-                turn.session_id,
-                output.messages,
-                storage.limits.memory_max_messages,
-                record,
-                self._turns_before,
-                self._forgets_before if self._saw_session else None,
-            )
+            if output.paused is not None:
+                self._pause(connection, output.paused, record)
+            else:
+                self._end_pause(connection)
+                store_turn(
+                    connection,
+                    tenant,
+                    turn.session_id,
+                    output.messages,
+                    storage.limits.memory_max_messages,
+                    record,
+                    self._turns_before,
+                    self._forgets_before if self._saw_session else None,
+                )
             if changes is not None:
                 states.change(
                     connection,
@@ -181,11 +194,73 @@ class StoredTurn:
         self._saw_session |= found.version > 0
         return read_fields(found.text)
 
-    def _prepared(self, tenant: int, agent: Agent, messages: Sequence[Message]) -> Prepared:
+    def _prepared(
+        self,
+        tenant: int,
+        agent: Agent,
+        messages: Sequence[Message],
+        paused: PausedTurn | None = None,
+    ) -> Prepared:
         self._tenant = self._spent.tenant = tenant
         if self._turn.wanted is not None:
             agent = agent.answering(self._turn.wanted)
-        return Prepared(agent, messages, self._storage.clock.now_ms())
+        return Prepared(agent, messages, self._storage.clock.now_ms(), paused)
+
+    # -- turns that wait for approval -----------------------------------------------------------
+
+    def save(self, paused: PausedTurn) -> None:
+        """Keeps the turn that waited as far as it has come, for whoever tries it again."""
+        text, tenant = to_text(paused), self._tenant
+
+        def work(connection: Connection) -> None:
+            narrow(connection, tenant)
+            self._change(connection, text)
+
+        self._storage.database.write(work)
+        self._paused_version += 1
+
+    def _find_paused(self, connection: Connection, tenant: int, now_ms: int) -> PausedTurn | None:
+        row = paused_turns.find(connection, tenant, self._turn.session_id, now_ms)
+        if row is None:
+            return None
+        self._paused_version = row.version
+        return from_text(row.turn)
+
+    def _pause(self, connection: Connection, paused: PausedTurn, record: RequestRecord) -> None:
+        """Counts the request, and keeps the turn so far. One that has asked no model is no turn."""
+        text, tenant = to_text(paused), self._tenant
+        turn = self._turns_before if record.total_tokens else None
+        if not store_request(connection, tenant, record, turn=turn):
+            raise forgotten()
+        if self._paused_version:
+            self._change(connection, text)
+            return
+        expires = record.at_ms + round(self._storage.limits.approval_seconds * 1000)
+        session = self._turn.session_id
+        if not paused_turns.put(connection, tenant, session, text, record.at_ms, expires):
+            raise _gone()
+
+    def _change(self, connection: Connection, text: str) -> None:
+        now_ms = self._storage.clock.now_ms()
+        expires = now_ms + round(self._storage.limits.approval_seconds * 1000)
+        if not paused_turns.change(
+            connection, self._tenant, self._turn.session_id, self._paused_version, text, expires
+        ):
+            raise _gone()
+
+    def _end_pause(self, connection: Connection) -> None:
+        """The turn is complete: nothing waits any more. One that was cleared stays so."""
+        if self._paused_version and not paused_turns.drop(
+            connection, self._tenant, self._turn.session_id, self._paused_version
+        ):
+            raise _gone()
+
+
+def _gone() -> Conflict:
+    return Conflict(
+        "The turn that waited for approval was cleared, or somebody else went on with it.",
+        code="approval_conflict",
+    )
 
 
 def blocked() -> TenantBlocked:

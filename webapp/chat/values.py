@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
-from webapp.agent import TextDelta, ToolFinished, ToolStarted
+from webapp.agent import Approval, PendingCall, TextDelta, ToolFinished, ToolStarted
 from webapp.agent.structured.wanted import Wanted
 from webapp.agent.turn import Started
 from webapp.allowances import TokenBudget
@@ -24,12 +25,13 @@ class ChatLimits:
     memory_max_messages: int = 100
     waiting_turns: int = 4
     state_max_bytes: int = MAX_BYTES
+    approval_seconds: float = 86_400.0
     token_budget: TokenBudget = field(default_factory=TokenBudget)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTurn:
-    """One turn that a checked caller asks for.
+    """One turn that a checked caller asks for. With `approvals` the message may be empty.
 
     `route` names the door it came through in the tenant's metrics; `started` is the monotonic
     clock in seconds when the request came, so that waiting in line counts as latency. `span` is the
@@ -41,6 +43,7 @@ class ChatTurn:
     request_id: str
     started: float
     session_id: str = DEFAULT_SESSION
+    approvals: tuple[Approval, ...] = ()
     route: str = "chat"
     idempotency_key: str | None = None
     cancel: Cancellation | None = None
@@ -79,6 +82,19 @@ class FormedAnswer(ChatAnswer):
     """An answer of the wanted form: `reply` is its JSON text, `output` the value."""
 
     output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class PausedAnswer(ChatAnswer):
+    """A turn that waits for the approval of these calls, kept apart from the memory."""
+
+    pending_calls: tuple[PendingCall, ...] = ()
+
+
+def with_pending_calls(answer: ChatAnswer, calls: Sequence[PendingCall]) -> PausedAnswer:
+    """The answer of a turn that waits for these."""
+    said = {each.name: getattr(answer, each.name) for each in fields(ChatAnswer)}
+    return PausedAnswer(**said, pending_calls=tuple(calls))
 
 
 ChatEvent: TypeAlias = Started | TextDelta | ToolStarted | ToolFinished | ChatAnswer

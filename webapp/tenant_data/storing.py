@@ -50,7 +50,7 @@ def store_turn(
         if appended is None or not store_request(
             connection, tenant, record, messages=appended.added, turn=turn
         ):
-            raise _forgotten()
+            raise forgotten()
         growth = appended
     # A session that was there and had to be made: was it cleared with all others, or forgotten?
     if growth.made and forgets not in (None, counters.forgotten_sessions(connection, tenant)):
@@ -79,7 +79,7 @@ def _store_at_once(
     )
     latest = found.fetchone()
     if growth is None or latest is None:
-        raise place_lost() if tenants.is_there(connection, tenant) else _forgotten()
+        raise place_lost() if tenants.is_there(connection, tenant) else forgotten()
     added = _added(connection, tenant, record, growth.added, counters.Latest(*latest))
     counters.count_held(connection, tenant, added)
     usage.record(connection, tenant, record)
@@ -90,7 +90,8 @@ def _counted(record: RequestRecord) -> Counted:
     return Counted(1, record.input_tokens, record.output_tokens)
 
 
-def _forgotten() -> Conflict:
+def forgotten() -> Conflict:
+    """What a turn is told whose tenant is gone."""
     return Conflict(
         "This user was forgotten while the turn was running; nothing was stored.",
         code="tenant_forgotten",

@@ -14,7 +14,8 @@ from webapp.tenants.rows import COLUMNS, NOBODY, TenantRow, row_of
 
 _STANDING = (
     "SELECT id, turn, forgotten_sessions, blocked_at IS NOT NULL, rate_limit, token_budget,"
-    " budget_day, day_tokens, budget_month, month_tokens"
+    " budget_day, day_tokens, budget_month, month_tokens,"
+    " EXISTS (SELECT 1 FROM paused_turns WHERE tenant_id = tenants.id)"
     " FROM tenants WHERE user_id = :user"
 )
 
@@ -25,7 +26,8 @@ class Standing:
 
     `turn` counts the turns that were stored, `forgotten_sessions` the sessions that somebody has
     forgotten. `budget_day` (20261123) and `budget_month` (202611) say which UTC day and
-    month the token counters belong to; chat/budget.py reads them right.
+    month the token counters belong to; chat/budget.py reads them right. `has_paused_turns` spares
+    the others a look for turns that wait for approval.
     """
 
     number: int
@@ -38,6 +40,7 @@ class Standing:
     day_tokens: int
     budget_month: int
     month_tokens: int
+    has_paused_turns: bool = False
 
 
 def number_of(connection: Connection, stored_id: str) -> int | None:

@@ -52,6 +52,14 @@ class Usage(Answer):
     total_tokens: Count
 
 
+class PendingCall(Answer):
+    """A call of a tool that waits for approval."""
+
+    id: Annotated[str, Field(description="what an approval names as `call_id`")]
+    name: str
+    arguments: dict[str, Any]
+
+
 class ChatReply(Answer):
     """A finished turn. It is on disk by the time that this is sent."""
 
@@ -62,7 +70,7 @@ class ChatReply(Answer):
         str,
         Field(
             description="the model's own last one: `stop`, `length` when the answer was cut off,"
-            " `content_filter`, …"
+            " `content_filter`, …; or `approval_required`"
         ),
     ]
     model: Annotated[str, Field(description="the name under which the model was asked")]
@@ -71,6 +79,10 @@ class ChatReply(Answer):
     output: Annotated[
         Any, Field(description="the reply as JSON, where `response_format` asked for JSON")
     ] = None
+    pending_calls: Annotated[
+        list[PendingCall],
+        Field(description="there when the turn waits for the approval of these"),
+    ] = []
 
 
 class Token(Answer):

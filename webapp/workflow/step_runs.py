@@ -12,6 +12,7 @@ from typing import Any
 from webapp.agent import (
     Agent,
     Finished,
+    PausedTurn,
     RunContext,
     RunOutput,
     TextDelta,
@@ -20,7 +21,7 @@ from webapp.agent import (
 )
 from webapp.agent.text import check_input
 from webapp.agent.turn import Prepared, play_turn
-from webapp.errors import InvalidInput, StepTimeout
+from webapp.errors import ApprovalRequired, InvalidInput, StepTimeout
 from webapp.messages import Message, now_ms
 from webapp.turns import LocalTurnQueue, Place
 from webapp.workflow.calling import Called
@@ -134,6 +135,7 @@ class _StepTurn:
 
     def store(self, output: RunOutput, place: Place) -> None:
         """The turn; what it changed in the state is kept with the step, in the run's journal."""
+        _require_complete(output)
         place.require_held()
         question, *others = output.messages
         self._agent.memory.add(
@@ -142,6 +144,9 @@ class _StepTurn:
             user_id=self._run.user_id,
             session_id=self._run.session_id,
         )
+
+    def save(self, paused: PausedTurn) -> None:
+        """Nothing is ever paused here."""
 
 
 class _Forgetful:
@@ -153,8 +158,18 @@ class _Forgetful:
     def prepare(self) -> Prepared:
         return Prepared(self._agent, (), now_ms())
 
-    def store(self, output: RunOutput, place: Place) -> None:
+    def store(self, output: RunOutput, place: Place) -> None:  # noqa: ARG002 - the protocol's
         """Keeps nothing: what the step gave is in the run's journal."""
+        _require_complete(output)
+
+    def save(self, paused: PausedTurn) -> None:
+        """Nothing is ever paused here."""
+
+
+def _require_complete(output: RunOutput) -> None:
+    if output.paused is not None:
+        name = output.paused.waiting[0].name
+        raise ApprovalRequired(f"{name} needs approval, for which a workflow's step cannot wait.")
 
 
 def _answer_to(question: str, history: Sequence[Message]) -> str | None:

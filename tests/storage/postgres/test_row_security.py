@@ -16,6 +16,7 @@ from tests.databases.postgres import PostgresServer
 from tests.fakes import count_model
 from webapp import create_app
 from webapp.errors import StorageUnavailable
+from webapp.memory.paused_turns import store as paused_turns
 from webapp.storage import Connection, Database, open_database
 from webapp.storage.narrowing import narrow
 from webapp.tenant_data.storing import store_refusals
@@ -29,7 +30,7 @@ WALLED = {
     **dict.fromkeys(
         (
             *("sessions", "messages", "idempotency", "requests", "usage", "refusals"),
-            *("workflow_runs", "workflow_steps"),
+            *("workflow_runs", "workflow_steps", "paused_turns"),
         ),
         "tenant_id",
     ),
@@ -65,6 +66,7 @@ def database(url: str, tmp_path: Path) -> Iterator[Database]:
     def refuse(connection: Connection) -> None:
         for number in (1, 2):
             store_refusals(connection, number, Refusal(60_000, "rate_limited", True), 3)
+            assert paused_turns.put(connection, number, "default", "{}", 1, 2)
 
     services.database.write(refuse)
     yield services.database

@@ -1,8 +1,8 @@
 """Clears conversations in parts, each of which leaves every counter right; permissions are not
 here.
 
-The last parts of a tenant also take the runs of its workflows, and the answers kept for its
-idempotency keys: they are the same words.
+The last parts of a tenant also take the runs of its workflows, the answers kept for its idempotency
+keys and the turns that wait for approval: they are the same words.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from webapp.memory.clearing import store
 from webapp.memory.kept_answers import store as kept_answers
+from webapp.memory.paused_turns import store as paused_turns
 from webapp.memory.sessions import store as sessions
 from webapp.memory.sessions.store import SessionSummary
 from webapp.memory.workflow_runs import store as workflow_runs
@@ -46,6 +47,7 @@ def clear_part(connection: Connection, tenant: int, most: int = ROWS) -> Cleared
         counters.count_messages(connection, tenant, -gone)
         return ClearedPart(gone, 0, finished=False)
     kept_answers.clear(connection, tenant)
+    paused_turns.clear(connection, tenant)
     counters.no_messages(connection, tenant)
     return ClearedPart(gone, 1)
 
@@ -61,6 +63,7 @@ def clear_session_part(
         runs = workflow_runs.drop_of_session(connection, tenant, session.session_id, RUNS)
         finished = runs < RUNS
         kept_answers.clear_session(connection, tenant, session.session_id)
+        paused_turns.clear_session(connection, tenant, session.session_id)
     return ClearedPart(gone, 0, finished)
 
 
@@ -105,7 +108,7 @@ def clear_all_part(connection: Connection, after: int, most: int = ROWS) -> Clea
     if len(found) == TENANTS:
         return ClearedPart(gone, clear_by_now, finished=False, after=after)
     # Those of tenants whose messages went by another way, such as a smaller cap.
-    left = kept_answers.clear_left(connection, most)
+    left = max(kept_answers.clear_left(connection, most), paused_turns.clear_left(connection, most))
     runs = workflow_runs.drop_left(connection, RUNS)
     finished = left < most and runs < RUNS
     return ClearedPart(gone, clear_by_now, finished=finished, after=after)

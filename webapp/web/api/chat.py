@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flask import Response, request
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
+from webapp.agent import Approval
+from webapp.agent.approvals import MAX_REASON_CHARS
 from webapp.chat.values import ChatTurn
 from webapp.errors import InvalidInput
 from webapp.ids import DEFAULT_SESSION
@@ -25,10 +27,24 @@ from webapp.web.response_format import ResponseFormat, wanted
 from webapp.web.turn import admit, stream_turn
 
 
-class ChatRequest(Shape):
-    """The body of POST /chat; `user_id` may be left out with a token, which names its user."""
+class GivenApproval(Shape):
+    """What a person has decided about a call that waits."""
 
-    message: str = Field(json_schema_extra={"minLength": 1, "pattern": MESSAGE_PATTERN})
+    call_id: str = Field(min_length=1, max_length=200)
+    approved: bool
+    reason: str = Field(default="", max_length=MAX_REASON_CHARS)
+
+
+class ChatRequest(Shape):
+    """The body of POST /chat; `user_id` may be left out with a token, which names its user, and
+    `message` where `approvals` are given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["message"]}, {"required": ["approvals"]}]}
+    )
+
+    message: str = Field(default="", json_schema_extra={"minLength": 1, "pattern": MESSAGE_PATTERN})
+    approvals: list[GivenApproval] = Field(default=[], min_length=1, max_length=128)
     user_id: UserId | None = None
     session_id: SessionId | None = None
     stream: bool = False
@@ -39,6 +55,8 @@ def chat() -> Response:
     """Runs one turn of the tenant and answers with the reply."""
     require_no_query()
     body = bind_json(ChatRequest)
+    if not body.model_fields_set & {"message", "approvals"}:
+        raise InvalidInput("message is required", fields={"message": "message is required"})
     user_id = body.user_id if body.user_id is not None else caller().user_id
     if user_id is None:
         raise InvalidInput("user_id is required", fields={"user_id": "user_id is required"})
@@ -47,6 +65,7 @@ def chat() -> Response:
     turn = ChatTurn(
         user_id=user_id,
         message=body.message,
+        approvals=_approvals(body.approvals),
         request_id=context().request_id,
         started=context().started,
         session_id=body.session_id or DEFAULT_SESSION,
@@ -61,3 +80,10 @@ def chat() -> Response:
     if not body.stream:
         return answer(ChatReply, services().chat.reply(turn))
     return stream_turn(turn, hang_up.closed)
+
+
+def _approvals(given: list[GivenApproval]) -> tuple[Approval, ...]:
+    if len({each.call_id for each in given}) < len(given):
+        sentence = "approvals must name each call_id once"
+        raise InvalidInput(sentence, fields={"approvals": sentence})
+    return tuple(Approval(each.call_id, each.approved, each.reason) for each in given)

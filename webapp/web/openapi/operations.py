@@ -49,14 +49,16 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
                 " whole answer has, or one `error` with the error object. With a token `user_id`"
                 " may be left out: the token names its user. With `response_format` the reply is"
                 " JSON that was checked, and `output` its value; a model that gives no such answer"
-                " in three tries is a 502 `invalid_answer`."
+                " in three tries is a 502 `invalid_answer`. Where a tool needs approval, the turn"
+                " ends with `pending_calls`; `approvals` in the session's next request, instead of"
+                " or beside `message`, let it go on."
             ),
             body=chat.ChatRequest,
             headers=(IDEMPOTENCY_KEY,),
             replies={
                 200: Reply("The reply, or its events.", answers.ChatReply, also=(EVENTS,)),
             },
-            failures=(409, 422, 502, 504),
+            failures=(404, 409, 422, 502, 504),
             example={"user_id": "user-a", "message": "My name is Alice"},
         ),
         "POST /api/tokens": Operation(

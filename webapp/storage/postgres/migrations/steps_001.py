@@ -293,7 +293,7 @@ _TENANT_OF = {
 }
 
 
-def wall(table: str, tenant: str) -> str:
+def wall(table: str, tenant: str = "tenant_id") -> str:
     """Puts a table behind the wall; `tenant` is the column with the tenant's number."""
     return _WALL.format(table=table, tenant=tenant)
 

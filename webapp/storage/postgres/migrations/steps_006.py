@@ -55,9 +55,23 @@ CREATE TABLE workflow_steps (
 );
 """
 
+_PAUSED_TURNS = """
+CREATE TABLE paused_turns (
+    tenant_id BIGINT NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    session_id TEXT COLLATE "C" NOT NULL,
+    turn TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, session_id)
+);
+CREATE INDEX paused_turns_by_age ON paused_turns (expires_at);
+"""
+
 STEPS = (
     (
         "p006_adds_workflows",
         _WORKFLOWS + wall("workflow_runs", "tenant_id") + wall("workflow_steps", "tenant_id"),
     ),
+    ("p007_adds_paused_turns", _PAUSED_TURNS + wall("paused_turns")),
 )

@@ -67,3 +67,20 @@ def m018_adds_workflows(db: Database) -> None:
             UNIQUE (run, path, attempt)
         ) WITHOUT ROWID
     """)
+
+
+@migrations()
+def m019_adds_paused_turns(db: Database) -> None:
+    """Turns that wait for a person's approval, one of a session at most; see agent/approvals.py."""
+    db.execute("""
+        CREATE TABLE paused_turns (
+            tenant_id INTEGER NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+            session_id TEXT NOT NULL,
+            turn TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            created_at INTEGER NOT NULL,
+            expires_at INTEGER NOT NULL,
+            PRIMARY KEY (tenant_id, session_id)
+        ) WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX paused_turns_by_age ON paused_turns (expires_at)")
