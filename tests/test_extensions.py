@@ -81,7 +81,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def names(app: Any) -> tuple[list[str], list[str]]:
     services = services_of(app)
     return (
-        [tool.name for kit in services.toolkits for tool in kit.tools],
+        [tool.name for kit in services.toolkits if isinstance(kit, Toolkit) for tool in kit.tools],
         [guardrail.name for guardrail in services.extensions().guardrails],
     )
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from webapp.agent import Guardrail, Model, Toolkit
+    from webapp.agent.live_tools import LiveToolkit
     from webapp.clock import Clock
     from webapp.settings import LoadedSettings
     from webapp.tracing import Tracing
@@ -23,7 +24,7 @@ __all__ = ["__version__", "create_app"]
 def create_app(
     loaded: LoadedSettings | None = None,
     *,
-    toolkits: Iterable[Toolkit] | None = None,
+    toolkits: Iterable[Toolkit | LiveToolkit] | None = None,
     guardrails: Iterable[Guardrail] | None = None,
     model: Model | None = None,
     clock: Clock | None = None,

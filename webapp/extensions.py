@@ -19,7 +19,7 @@ from typing import Any
 
 from webapp.agent import Guardrail, Toolkit
 from webapp.agent.guardrails.checks import Guardrails, is_guardrail
-from webapp.agent.tools import by_name
+from webapp.agent.live_tools import LiveToolkit, ToolBox, is_live
 from webapp.errors import ConfigurationError
 from webapp.listed_parts import parts_of
 from webapp.named_guardrails import NAMES, named_guardrail
@@ -27,13 +27,14 @@ from webapp.named_guardrails import NAMES, named_guardrail
 GROUP = "switchboard.toolkits"
 
 BuiltIn = Mapping[str, Callable[[], Toolkit]]
+AnyToolkit = Toolkit | LiveToolkit
 
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
     """The toolkits and guardrails of the served agent, checked."""
 
-    toolkits: tuple[Toolkit, ...]
+    toolkits: tuple[AnyToolkit, ...]
     guardrails: tuple[Guardrail, ...]
 
 
@@ -41,13 +42,15 @@ def extensions_of(
     toolkit_paths: Sequence[str],
     guardrails_named: Sequence[str],
     *,
-    toolkits: Iterable[Toolkit] | None = None,
+    toolkits: Iterable[AnyToolkit] | None = None,
     guardrails: Iterable[Guardrail] | None = None,
     built_in: BuiltIn,
+    beside: Callable[[], Sequence[LiveToolkit]] = tuple,
 ) -> Callable[[], Extensions]:
     """Imports what is named when it is first called; what is handed in goes before it.
 
-    `built_in` makes the toolkits that come with Switchboard, by their names.
+    `built_in` makes the toolkits that come with Switchboard, by their names, and `beside` those
+    that are there in any case.
 
     Commands that run no turn need not import it. Calling it raises `ConfigurationError`, a
     sentence for what cannot be imported, is of another kind, or bears another's name.
@@ -58,7 +61,8 @@ def extensions_of(
         tools = _given("toolkits", toolkits, _is_toolkit)
         if tools is None:
             tools = _toolkits(toolkit_paths, built_in)
-        by_name(tools)
+        tools = (*tools, *beside())
+        ToolBox(tools)  # looks at the names
         guards = _given("guardrails", guardrails, is_guardrail)
         if guards is None:
             guards = tuple(each for text in guardrails_named for each in _guardrails(text))
@@ -73,8 +77,8 @@ GUARDRAIL_GROUP = "switchboard.guardrails"
 Fits = Callable[[object], bool]
 
 
-def _toolkits(names: Sequence[str], built_in: BuiltIn) -> tuple[Toolkit, ...]:
-    found: list[Toolkit] = []
+def _toolkits(names: Sequence[str], built_in: BuiltIn) -> tuple[AnyToolkit, ...]:
+    found: list[AnyToolkit] = []
     for name in names:
         if name in built_in:
             found.append(built_in[name]())
@@ -102,7 +106,7 @@ def _path_of(entry: EntryPoint) -> str:
 
 
 def _is_toolkit(value: object) -> bool:
-    return isinstance(value, Toolkit)
+    return isinstance(value, Toolkit) or is_live(value)
 
 
 def _guardrails(text: str) -> tuple[Guardrail, ...]:

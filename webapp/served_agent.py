@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from webapp.agent import Agent, Model, Toolkit
 from webapp.agent.breaker.breaker import Breaker
 from webapp.agent.breaker.guarded_model import GuardedModel
+from webapp.agent.live_tools import LiveToolkit, close_all, is_live
 from webapp.chat.configuration import AgentConfiguration
 from webapp.errors import ConfigurationError
 from webapp.extensions import Extensions
@@ -35,6 +36,7 @@ class ServedAgent:
         self._given = model
         self._own: OpenAIModel | None = None
         self._asked: str | None = None
+        self._began = False  # whether there is an agent, whose turns may have connected toolkits
         self.breaker = Breaker(settings.model_breaker_failures, settings.model_breaker_pause)
 
     @property
@@ -50,7 +52,7 @@ class ServedAgent:
         )
 
     @property
-    def toolkits(self) -> tuple[Toolkit, ...]:
+    def toolkits(self) -> tuple[Toolkit | LiveToolkit, ...]:
         """Those that the model is told of: none for the embedded one, unless the settings say so.
 
         It is too small to call tools, and descriptions confuse it.
@@ -63,6 +65,7 @@ class ServedAgent:
 
     def build(self, configuration: AgentConfiguration) -> Agent:
         """Raises `ConfigurationError`."""
+        self._began = True
         return Agent(
             name=configuration.name,
             model=self._guarded(configuration.model),
@@ -77,10 +80,18 @@ class ServedAgent:
             tool_result_max_chars=self._settings.tool_result_max_chars,
         )
 
+    def connect(self) -> None:
+        """Begins to connect to what the toolkits need, and waits for nothing."""
+        for kit in self.toolkits:
+            if is_live(kit):
+                kit.start()
+
     def close(self) -> None:
-        """Closes the connections to the model's server."""
+        """Closes the connections to the model's server, and those of the toolkits."""
         if self._own is not None:
             self._own.close()
+        if self._began:
+            close_all(self.toolkits)
 
     def _guarded(self, name: str) -> Model:
         if self._asked not in (None, name):

@@ -15,7 +15,7 @@ from webapp.accounts.audit import AuditLog
 from webapp.accounts.keys import Keys
 from webapp.accounts.sign_in import SignIn
 from webapp.accounts.tokens import Tokens
-from webapp.agent import Guardrail, Model, Toolkit
+from webapp.agent import Guardrail, MCPToolkit, Model
 from webapp.agent.toolkits import calculator, http_get
 from webapp.agent.toolkits import clock as clock_toolkit
 from webapp.allowances import parse_budget
@@ -24,9 +24,10 @@ from webapp.chat.idempotency import RunningKeys
 from webapp.chat.service import ChatService
 from webapp.chat.values import ChatLimits
 from webapp.clock import Clock, SystemClock
-from webapp.extensions import BuiltIn, Extensions, extensions_of
+from webapp.extensions import AnyToolkit, BuiltIn, Extensions, extensions_of
 from webapp.instance_secret import instance_secret
 from webapp.local_model import health
+from webapp.mcp_servers import import_package, mcp_toolkits
 from webapp.served_agent import EMBEDDED_MODEL, ServedAgent
 from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
@@ -75,9 +76,14 @@ class Services:
         return self.loaded.values
 
     @property
-    def toolkits(self) -> tuple[Toolkit, ...]:
+    def toolkits(self) -> tuple[AnyToolkit, ...]:
         """Those that the model is told of."""
         return self.served_agent.toolkits
+
+    @property
+    def mcp_toolkits(self) -> tuple[MCPToolkit, ...]:
+        """Those of MCP servers among them."""
+        return tuple(kit for kit in self.toolkits if isinstance(kit, MCPToolkit))
 
     def upgrade_database(self) -> list[str]:
         """Makes or migrates the schema; gives the steps taken."""
@@ -114,6 +120,12 @@ class Services:
         platform.platform()
         with self.database.read() as connection:
             self.configurations.agent(connection)
+        if self.settings.mcp_servers:
+            import_package()
+
+    def connect(self) -> None:
+        """Begins to connect to MCP servers; for a process that runs turns."""
+        self.served_agent.connect()
 
     @property
     def has_embedded_model(self) -> bool:
@@ -136,7 +148,7 @@ def build_services(
     *,
     clock: Clock | None = None,
     model: Model | None = None,
-    toolkits: Iterable[Toolkit] | None = None,
+    toolkits: Iterable[AnyToolkit] | None = None,
     guardrails: Iterable[Guardrail] | None = None,
 ) -> Services:
     """Puts everything together. Opens no connection yet; raises `ConfigurationError`."""
@@ -152,6 +164,7 @@ def build_services(
         toolkits=toolkits,
         guardrails=guardrails,
         built_in=_built_in_toolkits(settings),
+        beside=lambda: mcp_toolkits(settings.mcp_servers),
     )
     agent = ServedAgent(settings, extensions, model)
     configurations = AgentConfigurations(database, ticking, agent.original, agent.build)

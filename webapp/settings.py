@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from webapp import setting_kinds as kinds
 from webapp.environment import environment as process_environment
 from webapp.errors import ConfigurationError
+from webapp.mcp_setting import ServerEntry, mcp_servers
 from webapp.setting_kinds import parse_duration, parse_size
 from webapp.settings_file import read_settings_file, read_text, why
 
@@ -28,7 +29,7 @@ FOREIGN_NAMES = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
 CLIENT_NAMES = ("SWITCHBOARD_URL", "SWITCHBOARD_API_KEY")
 SECRET_NAMES = frozenset(
     {"secret_key", "jwt_secret", "user_id_key", "openai_api_key", "database_url"}
-    | {"rate_limit_storage_url"}
+    | {"rate_limit_storage_url", "mcp_servers"}
 )
 # These may hold a password or a key in their middle: shown through redaction.py alone.
 URL_NAMES = frozenset({"openai_base_url", "jwt_jwks_url", "database_url", "rate_limit_storage_url"})
@@ -66,6 +67,7 @@ class Settings(BaseModel):
     tools: Literal["auto", "on", "off"] = "auto"
     toolkits: tuple[str, ...] = DEFAULT_TOOLKITS
     http_get_hosts: tuple[str, ...] = ()
+    mcp_servers: tuple[ServerEntry, ...] = ()
     tool_timeout: float = Field(default=60.0, gt=0, le=3600)
     approval_timeout: float = Field(default=86_400.0, ge=1, le=30 * 86_400)
     tool_result_max_chars: int = Field(default=32_000, ge=200, le=10_000_000)
@@ -135,6 +137,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "cors_origins": _listed(kinds.origin),
     "allowed_hosts": _listed(kinds.host_pattern),
     "toolkits": _listed(kinds.toolkit),
+    "mcp_servers": mcp_servers,
     "http_get_hosts": _listed(kinds.host_pattern),
     "guardrails": kinds.guardrails,
     "agent_name": kinds.line,

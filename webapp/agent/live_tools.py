@@ -101,6 +101,11 @@ class ToolBox:
         self._kept = _Kept(found, offer)
         return offer
 
+    @property
+    def known(self) -> Offer:
+        """What there would be if every toolkit had its tools."""
+        return offer_of(self._lasting, self._live, [kit.known_tools for kit in self._live])
+
     def close(self) -> None:
         """Closes the toolkits that have something to close."""
         close_all(self._live)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from webapp.cli.check_database import check_audit_log, check_data, check_database
-from webapp.cli.check_others import check_limiter, check_model, check_tools
+from webapp.cli.check_others import check_limiter, check_model, check_tools, mcp_checks
 from webapp.cli.output import examples
 from webapp.cli.serve import counting_alone, for_production, weak_secret
 from webapp.cli.text import visible
@@ -44,6 +44,7 @@ def command(data: bool) -> None:
         *([_run("data", lambda: _with_progress(loaded), patient=True)] if data else []),
         _run("limiter", lambda: check_limiter(settings)),
         _run("tools", lambda: check_tools(loaded)),
+        *[_run(f"mcp {name}", test) for name, test in mcp_checks(loaded)],
     ]
     if settings.openai_api_key or settings.openai_base_url:
         results.append(_run("model", lambda: check_model(loaded)))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from limits.aio.storage import Storage as AsyncStorage
 from limits.errors import ConfigurationError as MissingPackage
 from limits.storage import Storage, storage_from_string
 
+from webapp.agent import MCPToolkit, Toolkit
+from webapp.agent.live_tools import close_all
 from webapp.errors import ConfigurationError, SwitchboardError
+from webapp.mcp_servers import mcp_toolkits
 from webapp.redaction import redacted_url
 from webapp.served_agent import openai_model
 from webapp.services import build_services
@@ -17,6 +22,7 @@ from webapp.storage.limits import reason
 
 OPENAI = "https://api.openai.com/v1"
 LONGEST_ANSWER_SECONDS = 25.0
+LONGEST_LAST_WORDS = 200
 
 
 def check_limiter(settings: Settings) -> str:
@@ -70,12 +76,42 @@ def _limiter_storage(settings: Settings) -> Storage | AsyncStorage:
 def check_tools(loaded: LoadedSettings) -> str:
     """Checks that tools and guardrails can be imported, and names them."""
     with closing(build_services(loaded)) as services:
-        names = [tool.name for kit in services.toolkits for tool in kit.tools]
+        kits = [kit for kit in services.toolkits if isinstance(kit, Toolkit)]
+        names = [tool.name for kit in kits for tool in kit.tools]
         guards = [guardrail.name for guardrail in services.extensions().guardrails]
     return (
         f"{', '.join(names) or 'none'}; "
         f"guardrail{'' if len(guards) == 1 else 's'} {', '.join(guards) or 'none'}"
     )
+
+
+def mcp_checks(loaded: LoadedSettings) -> Iterator[tuple[str, Callable[[], str]]]:
+    """For each MCP server its name and what connects to it and names its tools; all of them are
+    connected at once."""
+    try:
+        kits = mcp_toolkits(loaded.values.mcp_servers)
+    except SwitchboardError:
+        return  # the tools' own line says why
+    for kit in kits:
+        kit.start()
+    try:
+        for kit in kits:
+            yield kit.name, functools.partial(_check_server, kit)
+    finally:
+        close_all(kits)
+
+
+def _check_server(kit: MCPToolkit) -> str:
+    standing = kit.wait(LONGEST_ANSWER_SECONDS)
+    if standing.state != "connected":
+        words = kit.last_words.rpartition("\n")[2][:LONGEST_LAST_WORDS]
+        raise SwitchboardError(
+            f"it {standing.fault or 'does not answer'}."
+            + (f" Its last words: {words}" if words else "")
+            + " Turns go on without its tools."
+        )
+    names = ", ".join(tool.name for tool in standing.tools) or "no tools"
+    return " ".join([f"{kit.server.kind}, {names}", *(f"({fault})" for fault in standing.faults)])
 
 
 def check_model(loaded: LoadedSettings) -> str:

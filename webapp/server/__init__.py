@@ -98,6 +98,11 @@ def when_ready(server: Any) -> None:
         print(line, flush=True)  # noqa: T201  # this is the terminal's line
 
 
+def post_worker_init(worker: Any) -> None:
+    """In a worker that is about to serve: not in a process that only tries whether one could."""
+    worker.wsgi.extensions["switchboard"].connect()
+
+
 def worker_exit(_server: Any, worker: Any) -> None:
     """Puts the database's file in order, in the worker, when its last turn has ended."""
     app = getattr(worker, "wsgi", None)

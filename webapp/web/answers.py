@@ -294,6 +294,10 @@ class Checks(Answer):
     model: Annotated[
         Literal["ok", "away"] | None, Field(description="where an embedded one answers")
     ] = None
+    mcp_servers: Annotated[
+        Literal["ok", "away"] | None,
+        Field(description="where there are any; `away` while one of them is, in some worker"),
+    ] = None
 
 
 class Readiness(Answer):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import current_app
 
-from webapp.web import context, limits, model_breaker, request_counts
+from webapp.web import context, limits, mcp_state, model_breaker, request_counts
 from webapp.web.model_breaker import BreakerFigures
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def note_state(extensions: Mapping[str, Any]) -> None:
     figures.gauge(WAITING, load.waiting)
     figures.count_up_to(UNCOUNTED, limiter.storage_failures)
     model_breaker.note(figures, services.served_agent.breaker.state)
+    mcp_state.note(figures, services.mcp_toolkits)
 
 
 def breaker_now() -> BreakerFigures:

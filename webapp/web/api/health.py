@@ -8,7 +8,7 @@ from flask import Response, current_app
 
 from webapp.errors import SwitchboardError
 from webapp.readiness import Finding, Findings, Probe, Readiness
-from webapp.web import answers
+from webapp.web import answers, mcp_state
 from webapp.web.answers import Alive, answer
 from webapp.web.context import services
 from webapp.web.limits import Limits, limits
@@ -38,7 +38,7 @@ def readyz() -> Response:
     ready: what it kept, reads and the console are there, and nobody else would do better.
     """
     readiness: Readiness = current_app.extensions[EXTENSION]
-    report = readiness.report(beside=_breaker())
+    report = readiness.report(beside={**_breaker(), **mcp_state.finding()})
     body: dict[str, object] = {
         "status": "ready" if report.ready else "not_ready",
         "checks": {name: found.state for name, found in report.findings.items()},

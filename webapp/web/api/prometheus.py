@@ -34,6 +34,7 @@ from webapp.usage.lifetime import Lifetime, lifetime
 from webapp.version import __version__
 from webapp.web import model_breaker
 from webapp.web.context import caller, services
+from webapp.web.mcp_state import servers_now
 from webapp.web.request_counts import (
     ANSWERS,
     BOUNDS,
@@ -177,8 +178,23 @@ def _of_this_server() -> list[Metric]:
         ),
         *_of_workers(living, host),
         *_of_the_breaker(living, sums, host),
+        *_of_mcp_servers(host),
         *_of_processes(living, host),
     ]
+
+
+def _of_mcp_servers(host: str) -> list[Metric]:
+    servers = servers_now()
+    if not servers:
+        return []
+    up = GaugeMetricFamily(
+        "switchboard_mcp_server_up",
+        "Workers in which the MCP server is connected.",
+        labels=("host", "server"),
+    )
+    for server in servers:
+        up.add_metric((host, server.name), server.connected)
+    return [up]
 
 
 def _of_answers(sums: Mapping[Key, float], host: str) -> list[Metric]:

@@ -11,12 +11,14 @@ from flask import flash, make_response, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.accounts.audit import AuditEntry
+from webapp.agent import Toolkit
 from webapp.chat.configuration import AgentConfiguration
 from webapp.errors import Conflict, InvalidInput
 from webapp.storage import Connection
 from webapp.web.admin.forms.binding import FormShape, bind_form
 from webapp.web.admin.session.visitor import actor
 from webapp.web.context import services
+from webapp.web.mcp_state import servers_now
 from webapp.web.request_counts import guardrail_refusals
 
 CONFLICT = (
@@ -86,7 +88,8 @@ def _page(typed: TypedAgent | None = None, faults: Mapping[str, str] | None = No
         "admin/agent.html",
         config=config,
         history=services().configurations.history(),
-        toolkits=services().toolkits,
+        toolkits=[kit for kit in services().toolkits if isinstance(kit, Toolkit)],
+        mcp_servers=servers_now(),
         guardrails=services().extensions().guardrails,
         refusals=guardrail_refusals(),
         faults=faults or {},
