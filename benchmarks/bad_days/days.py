@@ -136,6 +136,7 @@ DAYS: dict[str, Day] = {
     "upstream-drips": Day(ill("drips"), house=HASTY),
     "kill-servers": Day(kill_servers, house=Plan(servers=2, redis=True)),
     "kill-redis": Day(hosts.kill_redis, POSTGRES, Plan(servers=2, redis=True)),
+    "kill-everything": Day(hosts.kill_everything, POSTGRES, Plan(servers=2, redis=True)),
     "clock-off": Day(hosts.clock_off, POSTGRES, Plan(servers=2, redis=True, clock_off=True)),
     "partition": Day(hosts.partition, POSTGRES, Plan(servers=2, apart=True)),
     "silent-partition": Day(hosts.silent_partition, POSTGRES, Plan(servers=2, apart=True)),

@@ -51,6 +51,22 @@ def kill_redis(house: House) -> None:
             house.limited.wrong(f"{tally.uncounted - let_through} uncounted with Redis back")
 
 
+def kill_everything(house: House) -> None:
+    """Each of two servers, PostgreSQL and Redis, one after the other, each with kill -9."""
+    assert house.postgres is not None
+    assert house.redis is not None
+    for server in house.servers:
+        server.kill_group()
+        time.sleep(CALM_SECONDS)
+        server.launch_serve("--workers", "2")
+        house.wait_until_well()
+    house.postgres.kill()
+    time.sleep(CALM_SECONDS)
+    house.postgres.start()
+    house.wait_until_well()
+    kill_redis(house)
+
+
 def partition(house: House) -> None:
     assert house.namespace is not None
     _cut(house, house.namespace.link_down())
