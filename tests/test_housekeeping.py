@@ -25,8 +25,8 @@ class House:
         self.watch = ClockWatch(self.clock)
         self.chat("alice")
 
-    def chat(self, user_id: str) -> None:
-        body = {"user_id": user_id, "message": "hello"}
+    def chat(self, user_id: str, session_id: str = "default") -> None:
+        body = {"user_id": user_id, "message": "hello", "session_id": session_id}
         assert self.app.test_client().post("/chat", json=body).status_code == 200
 
     def hours(self, number: int) -> None:

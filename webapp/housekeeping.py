@@ -8,6 +8,7 @@ import threading
 from webapp.chat import approvals, idempotency
 from webapp.clock_watch import ClockWatch
 from webapp.errors import SwitchboardError
+from webapp.memory.limiting.limits import Dropped
 from webapp.services import Services
 from webapp.storage import Connection, meta
 from webapp.tenant_data.forgetting import merge_noted_search
@@ -53,7 +54,10 @@ def run_once(services: Services, watch: ClockWatch) -> None:
         doubt = watch.doubt(
             last_seen,
             usual_gap=2 * settings.cleanup_interval,
-            settle=settings.inactive_after or settings.request_retention,
+            settle=min(
+                settings.inactive_after or settings.request_retention,
+                settings.messages_max_age or settings.request_retention,
+            ),
         )
         if not _is_ours(services):
             return
@@ -85,9 +89,21 @@ def _forget_and_prune(services: Services) -> None:
         fields = {"tenants": done.tenants, "left": done.left}
         logger.info("inactive_tenants_forgotten", extra=fields)
     now = services.clock.now_ms()
+    kept_ms = idempotency.KEPT_MS
+    if settings.messages_max_age is not None:
+        oldest = now - round(settings.messages_max_age * 1000)
+        _tell("old_messages_dropped", services.session_cleanup.drop_old(oldest))
+        # A kept answer is a message as well.
+        kept_ms = min(kept_ms, now - oldest)
+    _tell("excess_sessions_dropped", services.session_cleanup.drop_excess())
     prune(services.database, now, settings.request_retention)
-    idempotency.prune(services.database, now)
+    idempotency.prune(services.database, now, kept_ms)
     approvals.prune(services.database, now)
+
+
+def _tell(event: str, gone: Dropped) -> None:
+    if gone.sessions:
+        logger.info(event, extra={"sessions": gone.sessions, "messages": gone.messages})
 
 
 def _tidy_up(services: Services) -> None:

@@ -28,6 +28,7 @@ from webapp.extensions import AnyToolkit, BuiltIn, Extensions, extensions_of
 from webapp.instance_secret import instance_secret
 from webapp.local_model import health
 from webapp.mcp_servers import import_package, mcp_toolkits
+from webapp.memory.limiting.limits import DropCount, TenantLimits
 from webapp.served_agent import EMBEDDED_MODEL, ServedAgent
 from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
@@ -35,6 +36,7 @@ from webapp.storage import Database, open_database, open_turn_lines
 from webapp.storage.unfinished import require_no_unfinished_copy
 from webapp.tenant_data.acts import TenantActs
 from webapp.tenant_data.session_acts import SessionActs
+from webapp.tenant_data.session_cleanup import SessionCleanup
 from webapp.tenant_data.session_states import SessionStates
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids.forms import UserIds
@@ -64,6 +66,8 @@ class Services:
     acts: TenantActs
     sessions: SessionActs
     states: SessionStates
+    session_cleanup: SessionCleanup
+    dropped: DropCount
     admins: Admins
     sign_in: SignIn
     stopping: Stopping
@@ -175,6 +179,7 @@ def build_services(
     lines = open_turn_lines(database)
     line_of = line_names(derived_secret(secret, "turn lines"))
     turns = SharedTurnQueue(lines, line_of)
+    dropped = DropCount()
     return Services(
         loaded=loaded,
         database=database,
@@ -195,6 +200,7 @@ def build_services(
             stopping=stopping,
             clock=ticking,
             limits=_chat_limits(settings),
+            dropped=dropped,
         ),
         audit=audit,
         keys=keys,
@@ -205,10 +211,19 @@ def build_services(
             user_ids,
             ticking,
             directory,
-            memory_max_messages=settings.memory_max_messages,
+            memory_max_messages=settings.session_max_messages,
         ),
         sessions=SessionActs(database, user_ids),
-        states=SessionStates(database, user_ids, ticking, max_bytes=settings.state_max_bytes),
+        states=SessionStates(
+            database,
+            user_ids,
+            ticking,
+            max_bytes=settings.state_max_bytes,
+            limits=_tenant_limits(settings),
+            dropped=dropped,
+        ),
+        session_cleanup=SessionCleanup(database, _tenant_limits(settings), dropped),
+        dropped=dropped,
         admins=Admins(database, passwords, audit=audit, clock=ticking),
         sign_in=SignIn(
             database,
@@ -233,10 +248,15 @@ def _built_in_toolkits(settings: Settings) -> BuiltIn:
     }
 
 
+def _tenant_limits(settings: Settings) -> TenantLimits:
+    return TenantLimits(settings.tenant_max_sessions, settings.tenant_max_messages)
+
+
 def _chat_limits(settings: Settings) -> ChatLimits:
     return ChatLimits(
         message_max_chars=settings.message_max_chars,
-        memory_max_messages=settings.memory_max_messages,
+        memory_max_messages=settings.session_max_messages,
+        tenant=_tenant_limits(settings),
         waiting_turns=settings.tenant_queue,
         state_max_bytes=settings.state_max_bytes,
         approval_seconds=settings.approval_timeout,

@@ -74,6 +74,9 @@ class Settings(BaseModel):
     guardrails: tuple[str, ...] = ()
     max_loops: int = Field(default=10, ge=1, le=100)
     memory_max_messages: int = Field(default=100, ge=0, le=1_000_000)
+    tenant_max_sessions: int = Field(default=0, ge=0, le=1_000_000)
+    tenant_max_messages: int = Field(default=0, ge=0, le=100_000_000)
+    messages_max_age: float | None = Field(default=None, gt=0)
     context_max_messages: int = Field(default=100, ge=2, le=10_000)
     context_max_tokens: int = Field(default=0, ge=0, le=100_000_000)
     message_max_chars: int = Field(default=32_000, ge=1, le=100_000_000)
@@ -101,6 +104,12 @@ class Settings(BaseModel):
         are."""
         read = KINDS.get(info.field_name or "")
         return read(value) if read is not None and isinstance(value, str) and value else value
+
+    @property
+    def session_max_messages(self) -> int:
+        """The cap of one session; 0 keeps all. One session alone must not exceed its tenant's."""
+        caps = (self.memory_max_messages, self.tenant_max_messages)
+        return min((cap for cap in caps if cap), default=0)
 
     @property
     def turn_seconds(self) -> float:
@@ -150,7 +159,8 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "openai_base_url": kinds.model_url,
     **dict.fromkeys(("max_body_bytes", "state_max_bytes"), kinds.parse_size),
     **dict.fromkeys(
-        ("model_timeout", "turn_timeout", "session_idle", "inactive_after"), kinds.parse_duration
+        ("model_timeout", "turn_timeout", "session_idle", "inactive_after") + ("messages_max_age",),
+        kinds.parse_duration,
     ),
     **dict.fromkeys(
         ("cleanup_interval", "request_retention", "model_breaker_pause", "tool_timeout")
@@ -159,7 +169,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     ),
     **dict.fromkeys(
         ("trusted_proxies", "model_max_retries", "max_loops", "memory_max_messages")
-        + ("database_pool", "tool_result_max_chars"),
+        + ("database_pool", "tenant_max_sessions", "tenant_max_messagestool_result_max_chars"),
         kinds.whole_number,
     ),
     **dict.fromkeys(

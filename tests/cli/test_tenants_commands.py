@@ -105,8 +105,8 @@ def test_a_long_list_is_listed_whole(run: Run, database: Database) -> None:
 def test_one_tenant_is_shown(run: Run, database: Database) -> None:
     assert json.loads(run("tenants", "show", "alice", "--json").out)["message_count"] == 2
     shown = run("tenants", "show", "alice").out
-    assert "message count       2\n" in shown
-    assert "blocked             no\n" in shown
+    assert "message count          2\n" in shown
+    assert "blocked                no\n" in shown
 
 
 @pytest.mark.parametrize("command", ["show", "clear", "forget", "export", "block", "unblock"])
@@ -322,6 +322,22 @@ def test_a_session_is_listed_shown_renamed_cleared_and_forgotten(
     assert gone.out == "default of alice is forgotten: 0 messages.\n"
     assert "no such session" in run("sessions", "show", "alice", "default").err
     assert [action for action, _ in actions(database)][-2:] == ["clear_session", "forget_session"]
+
+
+def test_cleanup_removes_what_is_too_old(run: Run, database: Database) -> None:
+    old = [Message("user", "old", created_at_ms=NOW), Message("assistant", "x", created_at_ms=NOW)]
+
+    def work(connection: Connection) -> None:
+        store_messages(connection, store.ensure(connection, "alice", NOW), "old", old, 0, NOW)
+
+    database.write(work)
+    dry = run("cleanup", "--max-age", "24h", "--dry-run")
+    assert dry.out == "2 messages of 1 sessions are too old.\n"
+    asked = run("cleanup", "--max-age", "24h")
+    assert (asked.status, "Remove 2 old messages of 1 sessions?" in asked.err) == (2, True)
+    done = run("cleanup", "--max-age", "24h", "--yes")
+    assert done.out == "2 old messages of 1 sessions removed.\n"
+    assert actions(database)[-1] == ("drop_old_messages", "cli")
 
 
 @pytest.mark.parametrize(

@@ -144,11 +144,11 @@ def keep(
         )
 
 
-def prune(database: Database, now_ms: int) -> None:
-    """Drops the answers that are past their day, in small transactions."""
+def prune(database: Database, now_ms: int, kept_ms: int = KEPT_MS) -> None:
+    """Drops the answers that are past their day, or past `kept_ms`, in small transactions."""
 
     def step(connection: Connection) -> int:
-        return kept_answers.prune(connection, now_ms - KEPT_MS, ROWS)
+        return kept_answers.prune(connection, now_ms - kept_ms, ROWS)
 
     for _ in in_slices(database, step, bool):
         pass

@@ -20,6 +20,7 @@ from webapp.chat.turn_records import Spent, TurnRecords
 from webapp.chat.values import ChatAnswer, ChatEvent, ChatLimits, ChatTurn
 from webapp.clock import Clock
 from webapp.errors import ClientGone, InvalidInput, SwitchboardError
+from webapp.memory.limiting.limits import DropCount
 from webapp.stopping import Stopping
 from webapp.storable import is_storable
 from webapp.storage import Database
@@ -50,6 +51,7 @@ class ChatService:
         stopping: Stopping,
         clock: Clock,
         limits: ChatLimits,
+        dropped: DropCount | None = None,
     ) -> None:
         self._database = database
         self._user_ids = user_ids
@@ -62,7 +64,9 @@ class ChatService:
         self._limits = limits
         self._running = running
         self._records = TurnRecords(database, user_ids, clock)
-        self._storage = TurnStorage(database, configurations, self._records, clock, limits, breaker)
+        self._storage = TurnStorage(
+            database, configurations, self._records, clock, limits, breaker, dropped or DropCount()
+        )
 
     @property
     def load(self) -> Load:

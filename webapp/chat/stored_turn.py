@@ -19,6 +19,7 @@ from webapp.chat.values import ChatAnswer, ChatLimits, ChatTurn, with_pending_ca
 from webapp.clock import Clock
 from webapp.errors import Conflict, TenantBlocked
 from webapp.memory.history.store import history, newest_first
+from webapp.memory.limiting.limits import NOTHING_DROPPED, DropCount, Dropped
 from webapp.memory.paused_turns import store as paused_turns
 from webapp.memory.states import store as states
 from webapp.messages import Message
@@ -27,7 +28,7 @@ from webapp.session_state.values import read_fields
 from webapp.storage import Connection, Database
 from webapp.storage.database import Ask
 from webapp.storage.narrowing import narrow, narrowed_to
-from webapp.tenant_data.storing import forgotten, store_request, store_turn
+from webapp.tenant_data.storing import Stored, forgotten, keep_to_limits, store_request, store_turn
 from webapp.tenants import store as tenants
 from webapp.turns import Place
 from webapp.usage.records import RequestRecord
@@ -43,6 +44,7 @@ class TurnStorage:
     clock: Clock
     limits: ChatLimits
     breaker: Breaker
+    dropped: DropCount
     seen: SeenTenants = field(default_factory=SeenTenants)
 
 
@@ -151,16 +153,17 @@ class StoredTurn:
         elif turn.wanted is not None:
             answer = answer.formed(output.parsed)
         record = storage.records.of(turn, self._spent)
-        changes = self.state.finish()
+        changes, limits = self.state.finish(), storage.limits.tenant
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> Dropped:
             narrow(connection, tenant)
             place.require_held(connection)
+            stored: Stored | None = None
             if output.paused is not None:
                 self._pause(connection, output.paused, record)
             else:
                 self._end_pause(connection)
-                store_turn(
+                stored = store_turn(
                     connection,
                     tenant,
                     turn.session_id,
@@ -181,8 +184,13 @@ class StoredTurn:
                 )
             if self._mark is not None:
                 keep(connection, tenant, self._mark, answer, record.at_ms)
+            if stored is None or not limits:
+                return NOTHING_DROPPED
+            return keep_to_limits(connection, tenant, turn.session_id, limits, stored)
 
-        storage.database.write(work)
+        dropped = storage.database.write(work)
+        if dropped.sessions:
+            storage.dropped.add(dropped.sessions)
         self.answer, self._spent.stored = answer, True
         storage.records.write_late_ones(record.at_ms)
 

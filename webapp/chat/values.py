@@ -11,6 +11,7 @@ from webapp.agent.structured.wanted import Wanted
 from webapp.agent.turn import Started
 from webapp.allowances import TokenBudget
 from webapp.ids import DEFAULT_SESSION
+from webapp.memory.limiting.limits import NO_LIMITS, TenantLimits
 from webapp.messages import Usage
 from webapp.session_state import MAX_BYTES
 from webapp.tracing import NO_SPAN, Span
@@ -23,6 +24,7 @@ class ChatLimits:
 
     message_max_chars: int = 32_000
     memory_max_messages: int = 100
+    tenant: TenantLimits = NO_LIMITS
     waiting_turns: int = 4
     state_max_bytes: int = MAX_BYTES
     approval_seconds: float = 86_400.0

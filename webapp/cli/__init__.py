@@ -24,7 +24,7 @@ COMMANDS = {
     "sessions": "List, show, rename, clear and forget one tenant's sessions.",
     "metrics": "The figures of all tenants together.",
     "audit": "Who did what to whom.",
-    "cleanup": "Forget the tenants that have been inactive for so long.",
+    "cleanup": "Forget inactive tenants, old messages, sessions over a limit.",
     "chat": "Talk to the agent in the terminal.",
     "check": "Test the settings and everything they point at.",
 }

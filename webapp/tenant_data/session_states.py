@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from webapp.clock import Clock
 from webapp.errors import TenantBlocked
+from webapp.memory.limiting.limits import (
+    NO_LIMITS,
+    NOTHING_DROPPED,
+    DropCount,
+    Dropped,
+    TenantLimits,
+)
+from webapp.memory.limiting.parts import make_room
+from webapp.memory.sessions import store as sessions
 from webapp.memory.states import store
 from webapp.memory.states.store import NO_STATE, StoredState
 from webapp.session_state.values import Fields, require_size, size_of, write_fields
@@ -19,12 +28,21 @@ class SessionStates:
     """The states of all sessions, by readable user ids and the sessions' names."""
 
     def __init__(
-        self, database: Database, user_ids: UserIds, clock: Clock, *, max_bytes: int
+        self,
+        database: Database,
+        user_ids: UserIds,
+        clock: Clock,
+        *,
+        max_bytes: int,
+        limits: TenantLimits = NO_LIMITS,
+        dropped: DropCount | None = None,
     ) -> None:
         self._database = database
         self._user_ids = user_ids
         self._clock = clock
         self._max_bytes = max_bytes
+        self._limits = limits
+        self._dropped = dropped or DropCount()
 
     def get(self, user_id: str, session_id: str) -> StoredState:
         """The session's state; of one that is not known, none. Makes nobody known."""
@@ -59,13 +77,13 @@ class SessionStates:
             condition.require(found.version, present=found.text is not None)
             return text
 
-        def work(connection: Connection) -> StoredState:
+        def work(connection: Connection) -> tuple[StoredState, Dropped]:
             standing = tenants.standing(connection, stored_id, user_id=user_id)
             if standing is not None and standing.blocked:
                 raise TenantBlocked("This user is blocked.")
             if standing is None and text is None:
                 checked(NO_STATE)
-                return NO_STATE
+                return NO_STATE, NOTHING_DROPPED
             number = (
                 tenants.ensure(connection, stored_id, now, user_id=user_id)
                 if standing is None
@@ -74,6 +92,16 @@ class SessionStates:
             narrow(connection, number)
             # In the order in which a turn takes them: the tenant's row, then the session's.
             counters.count_messages(connection, number, 0, now)
-            return store.replace(connection, number, session_id, checked, now)
+            put = store.replace(connection, number, session_id, checked, now)
+            return put, self._make_room(connection, number, session_id)
 
-        return self._database.write(work)
+        put, dropped = self._database.write(work)
+        self._dropped.add(dropped.sessions)
+        return put
+
+    def _make_room(self, connection: Connection, tenant: int, session_id: str) -> Dropped:
+        """A session that a state has made counts like any other."""
+        if not self._limits.sessions:
+            return NOTHING_DROPPED
+        count = sessions.count(connection, tenant)
+        return make_room(connection, tenant, self._limits, 0, session_count=count, keep=session_id)

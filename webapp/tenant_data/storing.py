@@ -7,10 +7,14 @@ A turn is its messages (`memory`), the tenant's counters (`tenants`) and the req
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from webapp.errors import Conflict
 from webapp.memory import store as conversations
+from webapp.memory.limiting.limits import Dropped, TenantLimits
+from webapp.memory.limiting.parts import make_room
+from webapp.memory.sessions import store as sessions
 from webapp.memory.store import Counted, Growth
 from webapp.messages import Message
 from webapp.periods import DAY_MS, day_number, month_span
@@ -25,6 +29,14 @@ from webapp.usage.records import Refusal, RequestRecord
 from webapp.usage.sums import store as sums
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How many messages the tenant has behind a turn, and whether its session is new."""
+
+    messages: int
+    new_session: bool
+
+
 def store_turn(
     connection: Connection,
     tenant: int,
@@ -34,7 +46,7 @@ def store_turn(
     record: RequestRecord,
     turn: int | None,
     forgets: int | None = None,
-) -> None:
+) -> Stored:
     """The turn whole. `turn` is the number of the tenant's turns when it read their history;
     `forgets` how many of its sessions had been forgotten, when the turn saw something of its own.
 
@@ -42,22 +54,35 @@ def store_turn(
     nothing when another turn was stored: this one has not seen it.
     """
     if turn is not None and is_on_server(connection):
-        growth = _store_at_once(connection, tenant, session_id, messages, cap, record, turn)
+        growth, before = _store_at_once(connection, tenant, session_id, messages, cap, record, turn)
     else:
         appended = conversations.append(
             connection, tenant, session_id, messages, cap, record.at_ms, _counted(record)
         )
-        if appended is None or not store_request(
-            connection, tenant, record, messages=appended.added, turn=turn
-        ):
+        if appended is None:
             raise forgotten()
-        growth = appended
+        latest = _store_request(connection, tenant, record, appended.added, turn)
+        if latest is None:
+            raise forgotten()
+        growth, before = appended, latest
     # A session that was there and had to be made: was it cleared with all others, or forgotten?
     if growth.made and forgets not in (None, counters.forgotten_sessions(connection, tenant)):
         raise Conflict(
             "This session was forgotten while the turn was running; nothing was stored.",
             code="session_forgotten",
         )
+    return Stored(before.message_count + growth.added, growth.made)
+
+
+def keep_to_limits(
+    connection: Connection, tenant: int, session_id: str, limits: TenantLimits, stored: Stored
+) -> Dropped:
+    """Drops the tenant's oldest sessions when a turn in this one brought it over its limits."""
+    # Only a new session can make them too many.
+    count = limits.sessions and stored.new_session and sessions.count(connection, tenant)
+    return make_room(
+        connection, tenant, limits, stored.messages, session_count=int(count), keep=session_id
+    )
 
 
 def _store_at_once(
@@ -68,7 +93,7 @@ def _store_at_once(
     cap: int,
     record: RequestRecord,
     turn: int,
-) -> Growth:
+) -> tuple[Growth, counters.Latest]:
     """The same in two ways to a server and back, the second of which is the commit's.
 
     The tenant's row is held from the first on, if it has stored no other turn meanwhile.
@@ -80,10 +105,11 @@ def _store_at_once(
     latest = found.fetchone()
     if growth is None or latest is None:
         raise place_lost() if tenants.is_there(connection, tenant) else forgotten()
-    added = _added(connection, tenant, record, growth.added, counters.Latest(*latest))
+    before = counters.Latest(*latest)
+    added = _added(connection, tenant, record, growth.added, before)
     counters.count_held(connection, tenant, added)
     usage.record(connection, tenant, record)
-    return growth
+    return growth, before
 
 
 def _counted(record: RequestRecord) -> Counted:
@@ -125,15 +151,22 @@ def store_request(
 
     With `turn` it is a stored turn, and the next after so many, or `PlaceLost` is raised.
     """
+    return _store_request(connection, tenant, record, messages, turn) is not None
+
+
+def _store_request(
+    connection: Connection, tenant: int, record: RequestRecord, messages: int, turn: int | None
+) -> counters.Latest | None:
+    """Gives what stood in the tenant's row before."""
     before = counters.hold_latest(connection, tenant)
     if before is None:
-        return False
+        return None
     if not counters.count_request(
         connection, tenant, _added(connection, tenant, record, messages, before), turn
     ):
         raise place_lost()
     usage.record(connection, tenant, record)
-    return True
+    return before
 
 
 def _added(

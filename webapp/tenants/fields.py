@@ -25,4 +25,5 @@ def tenant_fields(tenant: TenantRow) -> dict[str, Any]:
         "token_budget": tenant.token_budget,
         "input_tokens": tenant.input_tokens,
         "output_tokens": tenant.output_tokens,
+        "dropped_session_count": tenant.dropped_session_count,
     }

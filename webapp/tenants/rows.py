@@ -9,7 +9,8 @@ NOBODY = -1  # no tenant's number, nor that of everyone together
 COLUMNS = (
     "tenants.id, tenants.user_id, created_at, last_active_at, message_count, request_count,"
     " error_count, refused_count, input_tokens, output_tokens, total_tokens, p95_ms, blocked_at,"
-    " rate_limit, token_budget, budget_day, day_tokens, budget_month, month_tokens"
+    " rate_limit, token_budget, budget_day, day_tokens, budget_month, month_tokens,"
+    " dropped_sessions"
 )
 
 
@@ -38,6 +39,7 @@ class TenantRow:
     day_tokens: int
     budget_month: int
     month_tokens: int
+    dropped_session_count: int
 
     @property
     def blocked(self) -> bool:
@@ -53,5 +55,5 @@ def only_blocked(user_id: str, blocked_at: int) -> TenantRow:
     """A user that was forgotten while it was blocked: nothing is known of it but that."""
     zeros = (0,) * 8
     return TenantRow(
-        NOBODY, user_id, blocked_at, blocked_at, *zeros, blocked_at, None, None, 0, 0, 0, 0
+        NOBODY, user_id, blocked_at, blocked_at, *zeros, blocked_at, None, None, 0, 0, 0, 0, 0
     )

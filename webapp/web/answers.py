@@ -123,6 +123,9 @@ class Tenant(ListedTenant):
     token_budget: str | None
     input_tokens: Count
     output_tokens: Count
+    dropped_session_count: Annotated[
+        int, Field(ge=0, description="sessions that went because the tenant was over a limit")
+    ]
     created_at: Moment
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RUNNING, WAITING = ("turns_running",), ("turns_waiting",)
 UNCOUNTED = ("limiter_storage_failures",)
+DROPPED = ("sessions_dropped",)
 
 
 def note_state(extensions: Mapping[str, Any]) -> None:
@@ -30,6 +31,7 @@ def note_state(extensions: Mapping[str, Any]) -> None:
     figures.gauge(RUNNING, load.running)
     figures.gauge(WAITING, load.waiting)
     figures.count_up_to(UNCOUNTED, limiter.storage_failures)
+    figures.count_up_to(DROPPED, services.dropped.sessions)
     model_breaker.note(figures, services.served_agent.breaker.state)
     mcp_state.note(figures, services.mcp_toolkits)
 

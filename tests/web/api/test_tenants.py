@@ -29,7 +29,10 @@ LISTED = {
     "last_active_at",
     "blocked",
 }
-SHOWN = LISTED | {"rate_limit", "token_budget", "input_tokens", "output_tokens", "created_at"}
+SHOWN = LISTED | {
+    *("rate_limit", "token_budget", "input_tokens", "output_tokens"),
+    *("dropped_session_count", "created_at"),
+}
 
 
 def say(client: FlaskClient, *user_ids: str, session_id: str = "default") -> None:

@@ -51,6 +51,11 @@ def clear_session_part(
     return gone, True
 
 
+def drop_messages(connection: Connection, tenant: int, session: int) -> int:
+    """Deletes all messages of a session that goes next; how many there were."""
+    return connection.execute(_DROP_MESSAGES, {"tenant": tenant, "session": session}).rowcount
+
+
 def _clear_session(connection: Connection, tenant: int, session: int) -> int:
     which = {"tenant": tenant, "session": session}
     gone = connection.execute(_DROP_MESSAGES, which).rowcount

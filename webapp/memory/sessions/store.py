@@ -76,6 +76,12 @@ def count(connection: Connection, tenant: int) -> int:
     return int(found.fetchone()[0])
 
 
+def newest(connection: Connection, tenant: int) -> str | None:
+    """The id of the session that was active last."""
+    row = connection.execute(_NEWEST, {"tenant": tenant}).fetchone()
+    return None if row is None else str(row[0])
+
+
 def count_with_messages(connection: Connection) -> int:
     """How many sessions of all tenants hold a message; walks all sessions."""
     found = connection.execute("SELECT COUNT(*) FROM sessions WHERE message_count > 0", {})
@@ -128,6 +134,11 @@ _TOUCH = """
     INSERT INTO sessions (tenant_id, session_id, created_at, last_active_at)
     VALUES (:tenant, :session, :now, :now)
     ON CONFLICT (tenant_id, session_id) DO UPDATE SET last_active_at = excluded.last_active_at
+"""
+
+_NEWEST = """
+    SELECT session_id FROM sessions WHERE tenant_id = :tenant
+    ORDER BY last_active_at DESC, id DESC LIMIT 1
 """
 
 _RENAME = """

@@ -113,6 +113,7 @@ def _tenant_values(tenant: Tenant, now_ms: int) -> dict[str, Any]:
             include={
                 *("rate_limit", "token_budget", "request_count", "error_count"),
                 *("rate_limited_count", "input_tokens", "output_tokens", "p95_ms"),
+                "dropped_session_count",
             }
         ),
         "created_at": created,

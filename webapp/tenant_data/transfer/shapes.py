@@ -77,6 +77,7 @@ class Tenant(Shape):
     input_tokens: Count = 0
     output_tokens: Count = 0
     p95_ms: Count = 0
+    dropped_session_count: Count = 0
     latency_histogram: dict[Annotated[int, Field(strict=False)], Count] = {}
     budget: Budget = Budget()
 

@@ -30,6 +30,7 @@ class Latest:
     p95_ms: int
     budget_day: int
     budget_month: int
+    message_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,15 @@ def count_forgotten_session(connection: Connection, number: int) -> None:
     )
 
 
+def count_dropped(connection: Connection, number: int, sessions: int, messages: int) -> None:
+    """Counts sessions that a limit took away, with so many messages."""
+    connection.execute(
+        "UPDATE tenants SET dropped_sessions = dropped_sessions + :sessions,"
+        " message_count = message_count - :messages WHERE id = :number",
+        {"number": number, "sessions": sessions, "messages": messages},
+    )
+
+
 def with_messages(connection: Connection, after: int, limit: int) -> list[WithMessages]:
     """At most `limit` tenants that have messages and are numbered above `after`, in order."""
     rows = connection.execute(_WITH_MESSAGES, {"after": after, "limit": limit}).fetchall()
@@ -142,7 +152,8 @@ def put(connection: Connection, number: int, values: Mapping[str, Any]) -> None:
 
 
 _LATEST = (
-    "SELECT latency_histogram, p95_ms, budget_day, budget_month FROM tenants WHERE id = :number"
+    "SELECT latency_histogram, p95_ms, budget_day, budget_month, message_count FROM tenants"
+    " WHERE id = :number"
 )
 # SQLite lets one transaction write at a time.
 _LATEST_HELD = f"{_LATEST} FOR NO KEY UPDATE"
@@ -195,7 +206,7 @@ _PUT = """
         blocked_at = COALESCE(blocked_at, :blocked_at),
         rate_limit = :rate_limit, token_budget = :token_budget,
         request_count = :request_count, error_count = :error_count,
-        refused_count = :rate_limited_count,
+        refused_count = :rate_limited_count, dropped_sessions = :dropped_session_count,
         input_tokens = :input_tokens, output_tokens = :output_tokens,
         total_tokens = :input_tokens + :output_tokens,
         p95_ms = :p95_ms, latency_histogram = :latency_histogram,

@@ -44,7 +44,7 @@ from webapp.web.request_counts import (
     SECONDS,
     worker_figures,
 )
-from webapp.web.worker_state import RUNNING, UNCOUNTED, WAITING, note_state
+from webapp.web.worker_state import DROPPED, RUNNING, UNCOUNTED, WAITING, note_state
 from webapp.worker_figures import Key, Standing
 
 NOTE = "Since the database was made, over all servers"
@@ -162,6 +162,12 @@ def _of_this_server() -> list[Metric]:
             f"Requests let through because the limiter's storage was down. {HERE}.",
             "host",
             {host: sums.get(UNCOUNTED, 0.0)},
+        ),
+        _counter(
+            "switchboard_sessions_dropped",
+            f"Sessions that went because their tenant was over a limit. {HERE}.",
+            "host",
+            {host: sums.get(DROPPED, 0.0)},
         ),
         _gauge("switchboard_workers", "Workers that live.", len(living), host=host),
         _gauge(

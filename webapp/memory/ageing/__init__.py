@@ -1,0 +1,1 @@
+"""Removes messages that are older than they may become, whole turns at a time."""

@@ -1,0 +1,1 @@
+"""Limits of a tenant's sessions and messages in all: whole oldest sessions go."""

@@ -1,0 +1,144 @@
+"""What the clean-up does with sessions and messages: drops those over a tenant's limits, and
+messages that are too old; in slices, between which turns go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from webapp.memory.ageing import store as ageing
+from webapp.memory.ageing.parts import drop_old_part, old_until
+from webapp.memory.ageing.store import OldSession
+from webapp.memory.limiting import store as limiting
+from webapp.memory.limiting.limits import NOTHING_DROPPED, DropCount, Dropped, TenantLimits
+from webapp.memory.limiting.parts import Over, make_room
+from webapp.memory.sessions import store as sessions
+from webapp.storage import Connection, Database
+from webapp.storage.narrowing import narrow
+from webapp.storage.slices import ROWS, in_slices
+from webapp.tenants import store as tenants
+from webapp.tenants.notes import Audit, AuditNote
+
+AT_ONCE = 500
+_ALL_OF_A_SESSION = 1 << 30
+
+
+class SessionCleanup:
+    """Keeps every tenant to its limits, and every message to its age."""
+
+    def __init__(self, database: Database, limits: TenantLimits, dropped: DropCount) -> None:
+        self._database = database
+        self._limits = limits
+        self._dropped = dropped
+
+    def drop_excess(self, *, dry_run: bool = False, audit: Audit | None = None) -> Dropped:
+        """Drops the least recently active sessions of tenants over their limits, or with `dry_run`
+        only counts them."""
+        total = NOTHING_DROPPED
+        for tenant in self._tenants_over():
+            if dry_run:
+                with self._database.read() as connection:
+                    narrow(connection, tenant)
+                    total += self._excess(connection, tenant)
+                continue
+            total += self._drop_excess(tenant, audit)
+        if total.sessions and not dry_run:
+            self._database.empty_log()
+        return total
+
+    def drop_old(
+        self, before_ms: int, *, dry_run: bool = False, audit: Audit | None = None
+    ) -> Dropped:
+        """Drops the turns from before then; in how many sessions, and how many messages."""
+        total = NOTHING_DROPPED
+        for session in self._old_sessions(before_ms):
+            if dry_run:
+                gone = self._old_messages(session, before_ms)
+            else:
+                gone = self._drop_old(session, before_ms, audit)
+            total += Dropped(int(gone > 0), gone)
+        if total.messages and not dry_run:
+            self._database.empty_log()
+        return total
+
+    def _tenants_over(self) -> Iterator[int]:
+        after, limits = 0, self._limits
+        while limits:
+            found = self._database.read_long(
+                partial(limiting.tenants_over, limits=limits, after=after, limit=AT_ONCE)
+            )
+            yield from (tenant for tenant, _, _ in found)
+            if len(found) < AT_ONCE:
+                return
+            after = found[-1][0]
+
+    def _excess(self, connection: Connection, tenant: int) -> Dropped:
+        row = tenants.find_number(connection, tenant)
+        if row is None:
+            return NOTHING_DROPPED
+        count = sessions.count(connection, tenant)
+        over = Over.of(self._limits, count, row.message_count)
+        oldest = limiting.oldest(connection, tenant, None, count)
+        going = list(over.chosen(oldest[:-1]))
+        return Dropped(len(going), sum(session.messages for session in going))
+
+    def _drop_excess(self, tenant: int, audit: Audit | None) -> Dropped:
+        def step(connection: Connection) -> Dropped:
+            return self._drop_part(connection, tenant, audit)
+
+        total = NOTHING_DROPPED
+        for part in in_slices(self._database, step, lambda part: part.sessions > 0):
+            self._dropped.add(part.sessions)
+            total += part
+        return total
+
+    def _drop_part(self, connection: Connection, tenant: int, audit: Audit | None) -> Dropped:
+        narrow(connection, tenant)
+        tenants.hold(connection, tenant)
+        row = tenants.find_number(connection, tenant)
+        if row is None:
+            return NOTHING_DROPPED
+        gone = make_room(
+            connection,
+            tenant,
+            self._limits,
+            row.message_count,
+            session_count=sessions.count(connection, tenant),
+            keep=sessions.newest(connection, tenant),
+        )
+        _note(connection, "drop_sessions", tenant, gone, audit)
+        return gone
+
+    def _old_sessions(self, before_ms: int) -> Iterator[OldSession]:
+        after = OldSession(0, 0)
+        while True:
+            found = self._database.read_long(
+                partial(ageing.with_old_messages, before_ms=before_ms, after=after, limit=AT_ONCE)
+            )
+            yield from found
+            if len(found) < AT_ONCE:
+                return
+            after = found[-1]
+
+    def _old_messages(self, session: OldSession, before_ms: int) -> int:
+        with self._database.read() as connection:
+            narrow(connection, session.tenant)
+            end, _ = old_until(connection, session, before_ms, _ALL_OF_A_SESSION)
+            return ageing.count_before(connection, session, end, before_ms)
+
+    def _drop_old(self, session: OldSession, before_ms: int, audit: Audit | None) -> int:
+        def step(connection: Connection) -> tuple[int, bool]:
+            narrow(connection, session.tenant)
+            gone, finished = drop_old_part(connection, session, before_ms, ROWS)
+            _note(connection, "drop_old_messages", session.tenant, Dropped(1, gone), audit)
+            return gone, finished
+
+        return sum(gone for gone, _ in in_slices(self._database, step, lambda part: not part[1]))
+
+
+def _note(
+    connection: Connection, action: str, tenant: int, gone: Dropped, audit: Audit | None
+) -> None:
+    if audit is not None and (gone.messages or (action == "drop_sessions" and gone.sessions)):
+        figures = {"sessions": gone.sessions, "messages": gone.messages}
+        audit(connection, AuditNote(action, tenant, figures))
