@@ -24,7 +24,7 @@ OWNERS = {
     "tenants": {"tenants", "blocked_users", "tenant_search"},
     "memory": {
         *("sessions", "messages", "idempotency", "workflow_runs", "workflow_steps"),
-        "paused_turns",
+        *("paused_turns", "notes"),
     },
     "usage": {"requests", "refusals", "usage", "usage_rollup"},
     "chat": {"agent_configurations"},

@@ -16,12 +16,13 @@ from webapp.accounts.keys import Keys
 from webapp.accounts.sign_in import SignIn
 from webapp.accounts.tokens import Tokens
 from webapp.agent import Guardrail, MCPToolkit, Model
-from webapp.agent.toolkits import calculator, http_get
+from webapp.agent.toolkits import calculator, http_get, notes
 from webapp.agent.toolkits import clock as clock_toolkit
 from webapp.allowances import parse_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import RunningKeys
 from webapp.chat.service import ChatService
+from webapp.chat.tenant_notes import TenantNotes
 from webapp.chat.values import ChatLimits
 from webapp.clock import Clock, SystemClock
 from webapp.extensions import AnyToolkit, BuiltIn, Extensions, extensions_of
@@ -167,7 +168,7 @@ def build_services(
         settings.guardrails,
         toolkits=toolkits,
         guardrails=guardrails,
-        built_in=_built_in_toolkits(settings),
+        built_in=_built_in_toolkits(settings, TenantNotes(database, user_ids, ticking)),
         beside=lambda: mcp_toolkits(settings.mcp_servers),
     )
     agent = ServedAgent(settings, extensions, model)
@@ -240,11 +241,12 @@ def build_services(
     )
 
 
-def _built_in_toolkits(settings: Settings) -> BuiltIn:
+def _built_in_toolkits(settings: Settings, kept: TenantNotes) -> BuiltIn:
     return {
         "calculator": calculator,
         "clock": clock_toolkit,
         "http_get": lambda: http_get(settings.http_get_hosts),
+        "notes": lambda: notes(kept),
     }
 
 

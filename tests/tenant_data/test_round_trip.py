@@ -313,6 +313,7 @@ def test_an_export_of_version_1_is_read_and_what_it_lacks_is_said(
 # What is kept of a tenant and not exported, with the reason.
 NOT_EXPORTED = {
     "idempotency": "the words of a day's answers, which are in the messages",
+    "notes": "what the agent keeps by its own tools, for itself",
     "paused_turns": "turns that wait for a decision here, and are no part of the memory yet",
     "refusals": "counts that wait for the sums; an export adds them to these",
     "audit": "what was done, kept when the tenant is gone",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from webapp.memory.clearing.parts import clear_part
+from webapp.memory.notes import store as notes
 from webapp.memory.sessions import store as sessions
 from webapp.storage import Connection, Database, meta
 from webapp.storage.narrowing import narrow
@@ -85,6 +86,7 @@ def forget_part(
     block = restrictions.block_of(connection, number)
     if block is not None:
         blocks.keep(connection, *block)
+    notes.drop_all(connection, number)
     sessions.drop_all(connection, number)
     usage.drop_sums(connection, number)
     meta.take(connection, f"{FORGETTING}{number}")

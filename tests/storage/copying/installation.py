@@ -17,6 +17,7 @@ from webapp.accounts import submissions
 from webapp.accounts.audit import Actor
 from webapp.errors import Unauthenticated
 from webapp.memory import store
+from webapp.memory.notes import store as notes
 from webapp.memory.paused_turns import store as paused_turns
 from webapp.messages import Message
 from webapp.services import Services
@@ -79,6 +80,7 @@ def live(app: Flask) -> Services:
     def refuse(connection: Connection) -> None:
         number = tenants.ensure(connection, services.user_ids.stored("bob"), 1)
         store_refusals(connection, number, Refusal(60_000, "rate_limited", True), 3)
+        notes.add(connection, number, "likes tea", 1)
         paused_turns.put(connection, number, "waits", "{}", 1, 2)
         submissions.take(connection, "0000000000001-a-form", "done", 1)
 

@@ -16,6 +16,7 @@ from tests.databases.postgres import PostgresServer
 from tests.fakes import count_model
 from webapp import create_app
 from webapp.errors import StorageUnavailable
+from webapp.memory.notes import store as notes
 from webapp.memory.paused_turns import store as paused_turns
 from webapp.storage import Connection, Database, open_database
 from webapp.storage.narrowing import narrow
@@ -30,7 +31,7 @@ WALLED = {
     **dict.fromkeys(
         (
             *("sessions", "messages", "idempotency", "requests", "usage", "refusals"),
-            *("workflow_runs", "workflow_steps", "paused_turns"),
+            *("workflow_runs", "workflow_steps", "paused_turns", "notes"),
         ),
         "tenant_id",
     ),
@@ -66,6 +67,7 @@ def database(url: str, tmp_path: Path) -> Iterator[Database]:
     def refuse(connection: Connection) -> None:
         for number in (1, 2):
             store_refusals(connection, number, Refusal(60_000, "rate_limited", True), 3)
+            notes.add(connection, number, "likes tea", 1)
             assert paused_turns.put(connection, number, "default", "{}", 1, 2)
 
     services.database.write(refuse)

@@ -5,5 +5,6 @@ from __future__ import annotations
 from webapp.agent.toolkits.calculator import calculator
 from webapp.agent.toolkits.clock import clock
 from webapp.agent.toolkits.http_get import http_get
+from webapp.agent.toolkits.notes import notes
 
-__all__ = ["calculator", "clock", "http_get"]
+__all__ = ["calculator", "clock", "http_get", "notes"]

@@ -68,10 +68,21 @@ CREATE TABLE paused_turns (
 CREATE INDEX paused_turns_by_age ON paused_turns (expires_at);
 """
 
+_NOTES = """
+CREATE TABLE notes (
+    tenant_id BIGINT NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+    number BIGINT NOT NULL,
+    content TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, number)
+);
+"""
+
 STEPS = (
     (
         "p006_adds_workflows",
         _WORKFLOWS + wall("workflow_runs", "tenant_id") + wall("workflow_steps", "tenant_id"),
     ),
     ("p007_adds_paused_turns", _PAUSED_TURNS + wall("paused_turns")),
+    ("p008_adds_notes", _NOTES + wall("notes")),
 )

@@ -84,3 +84,17 @@ def m019_adds_paused_turns(db: Database) -> None:
         ) WITHOUT ROWID
     """)
     db.execute("CREATE INDEX paused_turns_by_age ON paused_turns (expires_at)")
+
+
+@migrations()
+def m020_adds_notes(db: Database) -> None:
+    """What the agent's toolkit `notes` keeps; each tenant counts its own."""
+    db.execute("""
+        CREATE TABLE notes (
+            tenant_id INTEGER NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+            number INTEGER NOT NULL,
+            content TEXT NOT NULL,
+            created_at INTEGER NOT NULL,
+            PRIMARY KEY (tenant_id, number)
+        ) WITHOUT ROWID
+    """)

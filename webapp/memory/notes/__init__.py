@@ -1,0 +1,1 @@
+"""Notes that the agent keeps for its tenants, as rows."""
