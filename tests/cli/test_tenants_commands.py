@@ -280,6 +280,31 @@ def test_a_tenant_goes_out_and_in_again(run: Run, database: Database, tmp_path: 
     assert actions(database)[-1] == ("import_tenant", "cli")
 
 
+def test_all_tenants_go_out_and_in_again(run: Run, database: Database, tmp_path: Path) -> None:
+    file, chats = tmp_path / "all.jsonl", tmp_path / "chats.jsonl"
+    assert run("tenants", "export", "--all", str(file)).err.endswith("2 tenants exported.\n")
+    assert file.stat().st_mode & 0o077 == 0, "it holds what users said"
+    assert run("tenants", "export", "--all", "--format", "openai", "--output", str(chats)).out == ""
+    assert all("messages" in json.loads(line) for line in chats.read_text().splitlines())
+    refused = run("tenants", "import", "--all", str(file))
+    assert (refused.status, refused.out) == (1, "")
+    assert "in use" in refused.err
+    for user in ("alice", "bob"):
+        run("tenants", "forget", user, "--yes")
+    outcome = run("tenants", "import", "--all", str(file))
+    assert outcome.out == "4 messages in 2 sessions and 0 requests of 2 tenants imported.\n"
+    assert sorted(listed(run)) == ["alice", "bob"]
+    chat = run("tenants", "export", "alice", "--format", "openai").out
+    taken = run("tenants", "import", "carol", "--format", "openai", "-", typed=chat)
+    assert taken.out == "2 messages in 1 sessions and 0 requests imported.\n"
+    broken = run("tenants", "import", "--all", "-", typed="{}\n")
+    assert (broken.status, "Line 1 " in broken.err) == (1, True)
+    for wrong in (["export"], ["import", "carol"], ["import", "--all", "carol", str(file)]):
+        assert run("tenants", *wrong).status == 2
+    hidden = run("tenants", "export", "alice", "--format", "openai", hide="true")
+    assert (hidden.status, hidden.out) == (1, "")
+
+
 def test_cleanup_forgets_the_inactive(run: Run, database: Database) -> None:
     dry = run("cleanup", "--inactive", "24h", "--dry-run")
     assert dry.out == "1 tenants with 2 messages are inactive.\n"

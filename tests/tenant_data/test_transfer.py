@@ -112,7 +112,7 @@ def test_hidden_conversations_are_not_in_an_export(
 def test_a_long_conversation_is_exported_whole(
     database: Database, clock: HandClock, acts: TenantActs, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(export, "_PAGE", 3)
+    monkeypatch.setattr(export, "PAGE", 3)
     tell(database, clock, turns=4)
     lines = lines_of(acts)
     assert lines[-1]["messages"] == 32

@@ -16,6 +16,13 @@ def narrow(connection: Connection, tenant: int) -> None:
         narrowed(tenant)
 
 
+def widen(connection: Connection) -> None:
+    """From here on it sees everyone's rows again: for work on one tenant after the other."""
+    widened = getattr(connection, "widen", None)
+    if widened is not None:
+        widened()
+
+
 def narrowed_to(tenant: int) -> Ask:
     """The same among questions that are asked of a server together: for those behind it."""
     return NARROW, {"tenant": str(tenant)}

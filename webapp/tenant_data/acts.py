@@ -16,13 +16,11 @@ from webapp.storage import Connection, Database
 from webapp.tenant_data import clearing, forgetting
 from webapp.tenant_data.cleanup import Cleanup, forget_inactive
 from webapp.tenant_data.forgetting import Forgotten
-from webapp.tenant_data.transfer.export import export_lines
-from webapp.tenant_data.transfer.reading import read_export
-from webapp.tenant_data.transfer.restoring import Imported, store_import
+from webapp.tenant_data.transfer.restoring import Imported
+from webapp.tenant_data.transfers import Transfers
 from webapp.tenants import store
 from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.notes import Audit, AuditNote
-from webapp.tenants.restrictions.change import TenantChange
 from webapp.tenants.user_ids.forms import UserIds
 
 FORGOTTEN_AT_ONCE = 1000
@@ -43,8 +41,7 @@ class TenantActs:
         self._database = database
         self._user_ids = user_ids
         self._clock = clock
-        self._directory = directory
-        self._cap = memory_max_messages
+        self.transfers = Transfers(database, user_ids, clock, directory, cap=memory_max_messages)
 
     def clear(self, user_id: str, *, audit: Audit | None = None) -> int:
         """Removes all messages of the tenant; 0 for one that is not known."""
@@ -115,49 +112,14 @@ class TenantActs:
     def export(
         self, user_id: str, *, conversations: bool = True, audit: Audit | None = None
     ) -> Iterator[bytes]:
-        """Everything about the tenant as JSON Lines, read while it is sent; raises `NotFound`.
-
-        The audit log notes it before the first line.
-        """
-        tenant = self._directory.get(user_id)
-        if audit is not None:
-            figures = {"messages": tenant.message_count, "conversations": conversations}
-            note = AuditNote("export_tenant", tenant.number, figures)
-            self._database.write(lambda connection: audit(connection, note))
-        return export_lines(
-            self._database, tenant, self._clock.now_ms(), conversations=conversations
-        )
+        """See `Transfers.export`."""
+        return self.transfers.export(user_id, conversations=conversations, audit=audit)
 
     def import_(
         self, user_id: str, lines: Iterable[bytes], *, audit: Audit | None = None
     ) -> Imported:
-        """Reads an export into the tenant, which may be another than it came from.
-
-        All of it or, with `InvalidInput` or `Conflict`, nothing.
-        """
-        contents = read_export(lines)
-        given = contents.tenant
-        TenantChange(rate_limit=given.rate_limit, token_budget=given.token_budget).check()
-
-        def work(connection: Connection) -> Imported:
-            number, imported = store_import(
-                connection,
-                self._user_ids.stored(user_id),
-                contents,
-                self._clock.now_ms(),
-                cap=self._cap,
-                user_id=user_id,
-            )
-            if audit is not None:
-                figures = {
-                    "sessions": imported.sessions,
-                    "messages": imported.messages,
-                    "requests": imported.requests,
-                }
-                audit(connection, AuditNote("import_tenant", number, after=figures))
-            return imported
-
-        return self._database.write_long(work)
+        """See `Transfers.import_`."""
+        return self.transfers.import_(user_id, lines, audit=audit)
 
     def _finder(self, user_id: str) -> clearing.Find:
         stored = self._user_ids.stored(user_id)

@@ -142,6 +142,15 @@ def find_number(connection: Connection, number: int) -> TenantRow | None:
     return None if found is None else row_of(found)
 
 
+def numbers_after(connection: Connection, after: int, limit: int) -> list[int]:
+    """At most `limit` numbers of tenants above `after`, in their order."""
+    rows = connection.execute(
+        "SELECT id FROM tenants WHERE id > :after ORDER BY id LIMIT :limit",
+        {"after": after, "limit": limit},
+    ).fetchall()
+    return [int(row[0]) for row in rows]
+
+
 def count(connection: Connection) -> int:
     """How many tenants there are; walks the smallest index: 2 ms for a million."""
     return int(connection.execute("SELECT COUNT(*) FROM tenants", {}).fetchone()[0])

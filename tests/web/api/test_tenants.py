@@ -329,6 +329,21 @@ def test_what_was_exported_can_be_imported(app: Flask, client: FlaskClient) -> N
     assert actions(app) == [("export_tenant", "local"), ("import_tenant", "local")]
 
 
+def test_conversations_go_out_and_in_as_openai_s_messages(client: FlaskClient) -> None:
+    say(client, "alice")
+    exported = client.get("/api/tenants/alice/export?format=openai")
+    (conversation,) = [json.loads(line) for line in exported.data.splitlines()]
+    assert [message["role"] for message in conversation["messages"]] == ["user", "assistant"]
+    target = "/api/tenants/bob/import?format=openai"
+    imported = client.post(target, data=exported.data, content_type=NDJSON)
+    assert (imported.json or {})["messages"] == 2
+    again = client.post(target, data=exported.data, content_type=NDJSON)
+    assert again.status_code == 409
+    broken = client.post(target, data=b'{"messages": 5}', content_type=NDJSON)
+    assert (broken.status_code, "line 1" in (broken.json or {})["fields"]) == (400, True)
+    assert client.get("/api/tenants/alice/export?format=csv").status_code == 400
+
+
 def test_an_import_may_be_larger_than_other_bodies(make_app: MakeApp) -> None:
     client = make_app(MAX_BODY_BYTES="2000").test_client()
     for _ in range(10):

@@ -30,6 +30,10 @@ class PostgresConnection:
         """See storage/narrowing.py."""
         self.link.narrow(tenant)
 
+    def widen(self) -> None:
+        """See storage/narrowing.py."""
+        self.link.widen()
+
     def execute(self, sql: str, parameters: Mapping[str, Any] = _NOTHING, /) -> Outcome:
         """See `Connection.execute`."""
         for place, ((known, values), outcome) in enumerate(self._known):

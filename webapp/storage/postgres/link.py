@@ -130,7 +130,14 @@ class Link:
     def narrow(self, tenant: int) -> None:
         """Shows the rest of the unit of work the rows of one tenant alone; it goes with the next
         statement, and without a transaction with each."""
-        narrowing = self._asked(_NARROW, {"tenant": str(tenant)})
+        self._see(str(tenant))
+
+    def widen(self) -> None:
+        """Shows the rest of the unit of work everyone's rows again."""
+        self._see("*")
+
+    def _see(self, whose: str) -> None:
+        narrowing = self._asked(_NARROW, {"tenant": whose})
         if self._transaction:
             self._pending.append(narrowing)
         else:

@@ -1,5 +1,7 @@
 """Writes all that is known of one tenant as JSON Lines; reading them back is reading.py's.
 
+An export of all tenants has a line before, such a part for each tenant, and a line behind.
+
 The first line says what this is, the last how much there should be, so that a file that was cut
 off is known for one. Each line between has a `type`: tenant, session, message, request, usage.
 Version 2 holds the sums of usage as they are kept, by hour and day with their latencies, and the
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +21,7 @@ from webapp.memory.fields import message_fields
 from webapp.memory.paging.store import Position, message_page
 from webapp.memory.sessions import store as sessions
 from webapp.periods import iso_utc
-from webapp.storage import Connection, Database
+from webapp.storage import Connection
 from webapp.storage.narrowing import narrow
 from webapp.tenants import store as tenants
 from webapp.tenants.counters import store as counters
@@ -31,12 +34,41 @@ from webapp.usage.sums.store import all_of
 
 FORMAT = "switchboard-tenant"
 VERSION = 2
-_PAGE = 500
-_FIRST = -(2**63)
+ALL_FORMAT = "switchboard-tenants"
+ALL_VERSION = 1
+ALL_END = "end-of-tenants"
+PAGE = 500
+FIRST_ROW = -(2**63)
+
+
+Reading = Callable[[], AbstractContextManager[Connection]]
+"""A short read, for each page anew."""
+
+
+def at_one_moment(connection: Connection) -> Reading:
+    """All pages of the moment that this connection sees."""
+    return lambda: nullcontext(connection)
+
+
+def head_of_all(now_ms: int, *, conversations: bool) -> bytes:
+    """The first line of an export of all tenants."""
+    return line_of(
+        {
+            "type": ALL_FORMAT,
+            "version": ALL_VERSION,
+            "exported_at": iso_utc(now_ms),
+            "conversations": conversations,
+        }
+    )
+
+
+def end_of_all(tenants: int) -> bytes:
+    """The last line of an export of all tenants."""
+    return line_of({"type": ALL_END, "tenants": tenants})
 
 
 def export_lines(
-    database: Database, tenant: TenantRow, now_ms: int, *, conversations: bool = True
+    reading: Reading, tenant: TenantRow, now_ms: int, *, conversations: bool = True
 ) -> Iterator[bytes]:
     """The lines, each with its line feed, read page by page while they are sent.
 
@@ -44,7 +76,7 @@ def export_lines(
     it: their names are the user's words as well. A tenant that is forgotten half way ends it
     without its last line.
     """
-    yield _line(
+    yield line_of(
         {
             "type": FORMAT,
             "version": VERSION,
@@ -53,27 +85,27 @@ def export_lines(
         }
     )
     # The counters and the sums, which must agree, are of one moment.
-    with database.read() as connection:
+    with reading() as connection:
         narrow(connection, tenant.number)
         now = tenants.find_number(connection, tenant.number) or tenant
         latest = counters.latest(connection, tenant.number)
         sums = all_of(connection, tenant.number)
     latencies = {} if latest is None else json.loads(latest.latencies)
     now = replace(now, user_id=tenant.user_id)
-    yield _line({"type": "tenant", **_whole(now), "latency_histogram": latencies})
+    yield line_of({"type": "tenant", **_whole(now), "latency_histogram": latencies})
     counts = {"session": 0, "message": 0, "request": 0, "usage": 0}
     sources: list[Iterator[dict[str, Any]]] = []
     if conversations:
-        sources += [_sessions(database, tenant.number), _messages(database, tenant.number)]
-    sources += [_requests(database, tenant.number), _usage(sums)]
+        sources += [_sessions(reading, tenant.number), _messages(reading, tenant.number)]
+    sources += [_requests(reading, tenant.number), _usage(sums)]
     for source in sources:
         for fields in source:
             counts[fields["type"]] += 1
-            yield _line(fields)
-    with database.read() as connection:
+            yield line_of(fields)
+    with reading() as connection:
         if tenants.find_number(connection, tenant.number) is None:
             raise NotFound("This tenant was forgotten during the export.")
-    yield _line({"type": "end", **{f"{kind}s": number for kind, number in counts.items()}})
+    yield line_of({"type": "end", **{f"{kind}s": number for kind, number in counts.items()}})
 
 
 def _whole(tenant: TenantRow) -> dict[str, Any]:
@@ -91,8 +123,8 @@ def _whole(tenant: TenantRow) -> dict[str, Any]:
     }
 
 
-def _sessions(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
-    for row in _rows(database, sessions.page, tenant):
+def _sessions(reading: Reading, tenant: int) -> Iterator[dict[str, Any]]:
+    for row in _rows(reading, sessions.page, tenant):
         fields = {
             "type": "session",
             "session_id": row[1],
@@ -105,21 +137,21 @@ def _sessions(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
         yield fields
 
 
-def _messages(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
+def _messages(reading: Reading, tenant: int) -> Iterator[dict[str, Any]]:
     after: Position | None = None
     while True:
-        with database.read() as connection:
+        with reading() as connection:
             narrow(connection, tenant)
-            page = message_page(connection, tenant, None, _PAGE, after=after)
+            page = message_page(connection, tenant, None, PAGE, after=after)
         for stored in page:
             yield {"type": "message", **message_fields(stored)}
-        if len(page) < _PAGE:
+        if len(page) < PAGE:
             return
         after = page[-1].position
 
 
-def _requests(database: Database, tenant: int) -> Iterator[dict[str, Any]]:
-    for row in _rows(database, usage.request_page, tenant):
+def _requests(reading: Reading, tenant: int) -> Iterator[dict[str, Any]]:
+    for row in _rows(reading, usage.request_page, tenant):
         fields = dict(zip(COLUMNS, row[1:], strict=True))
         yield {"type": "request", **fields, "at": iso_utc(fields["at"])}
 
@@ -133,18 +165,19 @@ def _usage(rows: list[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
 _Page = Callable[[Connection, int, int, int], list[tuple[Any, ...]]]
 
 
-def _rows(database: Database, read: _Page, tenant: int) -> Iterator[tuple[Any, ...]]:
+def _rows(reading: Reading, read: _Page, tenant: int) -> Iterator[tuple[Any, ...]]:
     """All rows of a page's kind, whose first column grows, a page for each short read."""
-    last = _FIRST
+    last = FIRST_ROW
     while True:
-        with database.read() as connection:
+        with reading() as connection:
             narrow(connection, tenant)
-            page = read(connection, tenant, last, _PAGE)
+            page = read(connection, tenant, last, PAGE)
         yield from page
-        if len(page) < _PAGE:
+        if len(page) < PAGE:
             return
         last = page[-1][0]
 
 
-def _line(fields: dict[str, Any]) -> bytes:
+def line_of(fields: dict[str, Any]) -> bytes:
+    """The object as a line of JSON Lines."""
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -6,152 +6,202 @@ The format is described in export.py. Exports of version 1 are read as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time
 from typing import Any
 
 from pydantic import ValidationError
 
-from webapp.errors import InvalidInput
 from webapp.messages import Message, ToolCall
 from webapp.storable import holds_storable
 from webapp.tenant_data.transfer import shapes
-from webapp.tenant_data.transfer.export import FORMAT, VERSION
+from webapp.tenant_data.transfer.export import ALL_END, ALL_FORMAT, ALL_VERSION, FORMAT, VERSION
+from webapp.tenant_data.transfer.items import (
+    FROM_FILE,
+    IN_MEMORY,
+    MAX_LINE_BYTES,
+    Begun,
+    Bounds,
+    Ended,
+    Item,
+    Requested,
+    Said,
+    Used,
+    wrong,
+)
 from webapp.usage.figures import REQUEST
 from webapp.usage.histogram import NO_LATENCY
 
-MAX_LINE_BYTES = 4 * 1024 * 1024
-MAX_MESSAGES = 200_000
-MAX_SESSIONS = 10_000
-MAX_REQUESTS = 500_000
-MAX_USAGE = 500_000
 
-
-@dataclass(slots=True)
-class Contents:
-    """An export that has been read and found whole; nothing is stored yet."""
-
-    version: int
-    conversations: bool
-    tenant: shapes.Tenant
-    sessions: dict[str, shapes.Session] = field(default_factory=dict)
-    messages: dict[str, list[Message]] = field(default_factory=dict)
-    message_count: int = 0
-    requests: list[dict[str, Any]] = field(default_factory=list)
-    usage: list[dict[str, Any]] = field(default_factory=list)
-
-
-def read_export(lines: Iterable[bytes]) -> Contents:
-    """Reads and checks every line; `InvalidInput` says which line is wrong and why."""
-    reading = _Reading()
-    number = 0
+def read_export(lines: Iterable[bytes], bounds: Bounds = IN_MEMORY) -> Iterator[Item]:
+    """The items of one tenant's export; `InvalidInput` says which line is wrong and why."""
+    reader, number = _TenantReader(bounds), 0
     for number, line in enumerate(lines, start=1):
-        value = _object(line, number)
+        yield from reader.take(object_of(line, number), number)
+    if not reader.over:
+        raise wrong(number + 1, "is missing: the export was cut off")
+
+
+def read_export_of_all(lines: Iterable[bytes], bounds: Bounds = FROM_FILE) -> Iterator[Item]:
+    """The items of all tenants in an export of all of them."""
+    reader: _TenantReader | None = None
+    seen: set[int] = set()
+    number, ended = 0, False
+    for number, line in enumerate(lines, start=1):
+        value = object_of(line, number)
+        if ended:
+            raise wrong(number, "stands behind the end")
+        if number == 1:
+            _check_head_of_all(value)
+        elif value["type"] == ALL_END and reader is None:
+            if value.get("tenants") != len(seen):
+                raise wrong(number, "names another number of tenants than there are")
+            ended = True
+        else:
+            reader = reader or _TenantReader(bounds)
+            for item in reader.take(value, number):
+                if isinstance(item, Begun):
+                    _note_tenant(seen, item)
+                yield item
+            if reader.over:
+                reader = None
+    if not ended:
+        raise wrong(number + 1, "is missing: the export was cut off")
+
+
+def _check_head_of_all(value: dict[str, Any]) -> None:
+    if value["type"] == FORMAT:
+        raise wrong(1, "begins the export of one tenant, and not of all")
+    if value["type"] != ALL_FORMAT or value.get("version") != ALL_VERSION:
+        raise wrong(1, f"is not the head of an export of all tenants of version {ALL_VERSION}")
+
+
+def _note_tenant(seen: set[int], begun: Begun) -> None:
+    # Of a million ids only the hashes are kept; a clash of two among them is no likely fate.
+    mark = hash(begun.user_id)
+    if mark in seen:
+        raise wrong(begun.line, "names a tenant a second time")
+    seen.add(mark)
+
+
+class _TenantReader:
+    """One tenant's export, line by line."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._head: shapes.Head | None = None
+        self._conversations = True
+        self._begun = False
+        self.over = False
+        self._sessions: set[str] = set()
+        self._messages = self._requests = self._usage = 0
+        self._seen_usage: set[tuple[Any, ...]] = set()
+
+    def take(self, value: dict[str, Any], number: int) -> Iterator[Item]:
+        """What the line says, which is nothing for the head."""
         try:
-            reading.take(value, number)
+            yield from self._items(value, number)
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in fault["loc"])
-            raise _wrong(number, f"is wrong at {place}") from None
-    return reading.whole(number)
+            raise wrong(number, f"is wrong at {place}") from None
 
-
-class _Reading:
-    """An export half read."""
-
-    def __init__(self) -> None:
-        self.head: shapes.Head | None = None
-        self.contents: Contents | None = None
-        self.end: shapes.End | None = None
-        self._seen_usage: set[tuple[Any, ...]] = set()
-        self._conversations = True
-
-    def take(self, value: dict[str, Any], number: int) -> None:
+    def _items(self, value: dict[str, Any], number: int) -> Iterator[Item]:
         kind = value["type"]
-        if self.end is not None:
-            raise _wrong(number, "stands behind the end")
-        if self.head is None:
+        if self.over:
+            raise wrong(number, "stands behind the end")
+        if self._head is None:
+            if kind == ALL_FORMAT:
+                raise wrong(number, "begins an export of all tenants, and not of one")
             if kind != FORMAT or value.get("version") not in range(1, VERSION + 1):
-                raise _wrong(number, f"is not the head of an export of version 1 to {VERSION}")
-            self.head = shapes.Head.model_validate(value)
+                raise wrong(number, f"is not the head of an export of version 1 to {VERSION}")
+            self._head = shapes.Head.model_validate(value)
             self._conversations = value.get("conversations") is not False
         elif kind == "end":
-            self.end = shapes.End.model_validate(value)
-        elif kind == "tenant" and self.contents is None:
+            yield self._ended(shapes.End.model_validate(value), number)
+        elif kind == "tenant" and not self._begun:
             tenant = shapes.Tenant.model_validate(value)
-            self.contents = Contents(self.head.version, self._conversations, tenant)
-        elif self.contents is None or kind not in ("session", "message", "request", "usage"):
-            raise _wrong(number, "has an unknown type, is a second tenant, or stands before it")
+            self._begun = True
+            version = self._head.version
+            yield Begun(number, tenant.user_id, tenant, version, self._conversations)
+        elif not self._begun or kind not in ("session", "message", "request", "usage"):
+            raise wrong(number, "has an unknown type, is a second tenant, or stands before it")
         else:
-            self._row(self.contents, kind, value, number)
+            yield self._row(kind, value, self._head.version, number)
 
-    def _row(self, contents: Contents, kind: str, value: dict[str, Any], number: int) -> None:
+    def _row(self, kind: str, value: dict[str, Any], version: int, number: int) -> Item:
         if kind == "session":
-            _take_session(contents, shapes.Session.model_validate(value), number)
-        elif kind == "message":
-            _take_message(contents, shapes.StoredMessage.model_validate(value), number)
-        elif kind == "request":
-            if len(contents.requests) >= MAX_REQUESTS:
-                raise _wrong(number, "is one request too many")
+            session = shapes.Session.model_validate(value)
+            if session.session_id in self._sessions:
+                raise wrong(number, "names a session a second time, or one too many")
+            self._note_session(session.session_id, number)
+            return session
+        if kind == "message":
+            return self._said(shapes.StoredMessage.model_validate(value), number)
+        if kind == "request":
+            self._requests += 1
+            if self._requests > self._bounds.requests:
+                raise wrong(number, "is one request too many")
             request = shapes.Request.model_validate(value)
-            contents.requests.append({**request.model_dump(), "at": ms(request.at)})
-        else:
-            row = _usage_row(value, contents.version)
-            key = tuple(row[name] for name in ("period", "at", "measure", "code", "bucket"))
-            if key in self._seen_usage or len(contents.usage) >= MAX_USAGE:
-                raise _wrong(number, "is a sum of usage for the second time, or one too many")
-            self._seen_usage.add(key)
-            contents.usage.append(row)
+            return Requested({**request.model_dump(), "at": ms(request.at)})
+        row = _usage_row(value, version)
+        key = tuple(row[name] for name in ("period", "at", "measure", "code", "bucket"))
+        self._usage += 1
+        if key in self._seen_usage or self._usage > self._bounds.usage:
+            raise wrong(number, "is a sum of usage for the second time, or one too many")
+        self._seen_usage.add(key)
+        return Used(row)
 
-    def whole(self, last: int) -> Contents:
-        """Raises `InvalidInput` when the end is missing or counts otherwise."""
-        contents, end = self.contents, self.end
-        if end is None or contents is None:
-            raise _wrong(last + 1, "is missing: the export was cut off")
+    def _note_session(self, name: str, number: int) -> None:
+        self._sessions.add(name)
+        if len(self._sessions) > self._bounds.sessions:
+            raise wrong(number, "names a session a second time, or one too many")
+
+    def _said(self, given: shapes.StoredMessage, number: int) -> Said:
+        self._messages += 1
+        if self._messages > self._bounds.messages:
+            raise wrong(number, "is one message too many")
+        # A session that began while its tenant was exported has messages and no line.
+        self._note_session(given.session_id, number)
+        calls = tuple(
+            ToolCall(call.id, call.function.name, call.function.arguments)
+            for call in given.tool_calls
+        )
+        at = ms(given.created_at)
+        message = Message(given.role, given.content, given.id, calls, given.tool_call_id, at)
+        return Said(given.session_id, message)
+
+    def _ended(self, end: shapes.End, number: int) -> Ended:
         counted = (
-            end.messages == contents.message_count
-            and end.sessions <= len(contents.sessions)
-            and end.requests in (None, len(contents.requests))
-            and end.usages in (None, len(contents.usage))
+            self._begun
+            and end.messages == self._messages
+            and end.sessions <= len(self._sessions)
+            and end.requests in (None, self._requests)
+            and end.usages in (None, self._usage)
         )
         if not counted:
-            raise _wrong(last, "names other numbers of sessions, messages or rows than there are")
-        return contents
+            raise wrong(number, "names other numbers of sessions, messages or rows than there are")
+        self.over = True
+        return Ended(len(self._sessions), self._messages, self._requests)
 
 
-def _object(line: bytes, number: int) -> dict[str, Any]:
-    if len(line) > MAX_LINE_BYTES:
-        raise _wrong(number, f"is longer than {MAX_LINE_BYTES} bytes")
+def object_of(
+    line: bytes, number: int, most: int | None = None, field: str = "type"
+) -> dict[str, Any]:
+    """The line as a JSON object that has the field, with nothing in it that cannot be stored."""
+    most = MAX_LINE_BYTES if most is None else most
+    if len(line) > most:
+        raise wrong(number, f"is longer than {most} bytes")
     try:
         value: dict[str, Any] = json.loads(line, parse_constant=_refuse_constant)
-        _ = value["type"]
+        _ = value[field]
+        fits = holds_storable(value)
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise _wrong(number, "is not a JSON object with a type") from None
-    if not holds_storable(value):
-        raise _wrong(number, "holds a NUL or half a surrogate pair, and so no Unicode text")
+        article = "a type" if field == "type" else field
+        raise wrong(number, f"is not a JSON object with {article}") from None
+    if not fits:
+        raise wrong(number, "holds a NUL or half a surrogate pair, and so no Unicode text")
     return value
-
-
-def _take_session(contents: Contents, session: shapes.Session, number: int) -> None:
-    if session.session_id in contents.sessions or len(contents.sessions) >= MAX_SESSIONS:
-        raise _wrong(number, "names a session a second time, or one too many")
-    contents.sessions[session.session_id] = session
-
-
-def _take_message(contents: Contents, given: shapes.StoredMessage, number: int) -> None:
-    if contents.message_count >= MAX_MESSAGES:
-        raise _wrong(number, "is one message too many")
-    # A session that began while its tenant was exported has messages and no line.
-    contents.sessions.setdefault(given.session_id, shapes.Session(session_id=given.session_id))
-    calls = tuple(
-        ToolCall(call.id, call.function.name, call.function.arguments) for call in given.tool_calls
-    )
-    message = Message(
-        given.role, given.content, given.id, calls, given.tool_call_id, ms(given.created_at)
-    )
-    contents.messages.setdefault(given.session_id, []).append(message)
-    contents.message_count += 1
 
 
 def _usage_row(value: dict[str, Any], version: int) -> dict[str, Any]:
@@ -178,8 +228,3 @@ def ms(moment: datetime) -> int:
 def _refuse_constant(name: str) -> None:
     """Python takes NaN and Infinity for JSON; those who read the answers do not."""
     raise ValueError(name)
-
-
-def _wrong(number: int, fault: str) -> InvalidInput:
-    sentence = f"Line {number} of the import {fault}."
-    return InvalidInput(sentence, fields={f"line {number}": sentence})

@@ -1,27 +1,35 @@
-"""Stores an export that has been read, in one transaction; reading it is reading.py's.
+"""Stores an import that has been checked, in the transaction of its caller; reading it is
+reading.py's.
 
 A tenant that was unknown becomes what the export says: conversations, session state, its own
 limits and its block, times, requests and usage. A tenant that is known gets the conversations and
 the session state alone: its figures would be counted twice, and nobody means to unblock it.
+
+Items are stored as they come, a bounded number at a time: an import need not fit into memory.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from webapp.errors import Conflict
 from webapp.memory.sessions import store as sessions
+from webapp.messages import Message
 from webapp.storage import Connection
-from webapp.storage.narrowing import narrow
+from webapp.storage.narrowing import narrow, widen
 from webapp.tenant_data.storing import store_messages
-from webapp.tenant_data.transfer.reading import Contents, ms
+from webapp.tenant_data.transfer.items import Begun, Ended, Item, Requested, Said, Used
+from webapp.tenant_data.transfer.reading import ms
 from webapp.tenant_data.transfer.shapes import Session, Tenant
 from webapp.tenants import store
 from webapp.tenants.counters import store as counters
 from webapp.usage import histogram
 from webapp.usage.of_tenant import store as usage
+
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,46 +45,106 @@ class Imported:
     note: str
 
 
+class Named(Protocol):
+    """Says under which ids a tenant's part is stored: in the stored form, and readable."""
+
+    def __call__(self, begun: Begun) -> tuple[str, str]: ...
+
+
+Counts = Iterable[Ended]
+Stored = tuple[int, Imported]
+"""A tenant's number and what came."""
+
+
 def store_import(
     connection: Connection,
-    stored_id: str,
-    contents: Contents,
+    named: Named,
+    items: Iterable[Item],
+    counts: Counts,
     now_ms: int,
     *,
     cap: int,
-    user_id: str = "",
-) -> tuple[int, Imported]:
-    """Stores it under the tenant; its number and what came.
+) -> Iterator[Stored]:
+    """Stores it, tenant by tenant.
 
-    `Conflict` when a session of that name is in use already: two conversations are not mixed.
-    Sessions longer than `cap` (0: any length) keep their newest turns.
+    `counts` are the `Ended` among the items, which a first look has found. `Conflict` when a
+    session of a name is in use already: two conversations are not mixed. Sessions longer than
+    `cap` (0: any length) keep their newest turns.
     """
-    number, made = store.make(connection, stored_id, now_ms, user_id=user_id)
-    narrow(connection, number)
-    store.hold(connection, number)
-    kept = _put_sessions(connection, number, contents, now_ms, cap)
-    if made:
-        counters.put(connection, number, _tenant_values(contents.tenant, now_ms))
-        usage.put_requests(connection, number, contents.requests)
-        usage.put_usage(connection, number, contents.usage)
-    imported = Imported(
-        sessions=len(contents.sessions),
-        messages=kept,
-        messages_left_out=contents.message_count - kept,
-        requests=len(contents.requests) if made else 0,
-        new_tenant=made,
-        note=_note(contents, known=not made, left_out=contents.message_count - kept, cap=cap),
-    )
-    return number, imported
+    ends = iter(counts)
+    under_way: _Tenant | None = None
+    for item in items:
+        if isinstance(item, Begun):
+            widen(connection)
+            stored_id, user_id = named(item)
+            number, made = store.make(connection, stored_id, now_ms, user_id=user_id)
+            narrow(connection, number)
+            store.hold(connection, number)
+            under_way = _Tenant(connection, number, made, item, next(ends), now_ms, cap)
+        elif under_way is not None:
+            under_way.take(item)
+            if isinstance(item, Ended):
+                yield number, under_way.imported()
 
 
-def _put_sessions(
-    connection: Connection, tenant: int, contents: Contents, now_ms: int, cap: int
-) -> int:
-    """Stores the sessions; gives the number of messages stored."""
-    kept = 0
-    for name, session in contents.sessions.items():
-        created, active = _times(session, now_ms)
+class _Tenant:
+    """One tenant whose part is being stored."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        number: int,
+        made: bool,
+        begun: Begun,
+        count: Ended,
+        now_ms: int,
+        cap: int,
+    ) -> None:
+        self._connection = connection
+        self._number = number
+        self._made = made
+        self._begun = begun
+        self._count = count
+        self._now_ms = now_ms
+        self._cap = cap
+        self._times: dict[str, tuple[int, int]] = {}
+        self._sizes: dict[str, int] = {}
+        self._speaking = ""
+        self._said: list[Message] = []
+        self._requests: list[dict[str, Any]] = []
+        self._usage: list[dict[str, Any]] = []
+        self._next_request = 0
+        if made and begun.tenant is not None and count.requests:
+            self._next_request = usage.reserve(connection, count.requests)
+
+    def take(self, item: Item) -> None:
+        if isinstance(item, Said):
+            if item.session_id not in self._times:
+                self._put_session(Session(session_id=item.session_id))
+            self._say(item)
+        elif isinstance(item, Session):
+            self._put_session(item)
+        elif isinstance(item, Requested):
+            self._gather(self._requests, item.values, self._put_requests)
+        elif isinstance(item, Used):
+            self._gather(self._usage, item.values, self._put_usage)
+        elif isinstance(item, Ended):
+            self._end()
+
+    def imported(self) -> Imported:
+        kept = sum(self._sizes.values())
+        left_out = self._count.messages - kept
+        return Imported(
+            sessions=len(self._times),
+            messages=kept,
+            messages_left_out=left_out,
+            requests=self._count.requests if self._made else 0,
+            new_tenant=self._made,
+            note=_note(self._begun, known=not self._made, left_out=left_out, cap=self._cap),
+        )
+
+    def _put_session(self, session: Session) -> None:
+        created, active = self._times[session.session_id] = _times(session, self._now_ms)
         values = {
             "created_at": created,
             "last_active_at": active,
@@ -84,16 +152,56 @@ def _put_sessions(
             "state_version": session.state_version,
             **session.model_dump(include=set(sessions.FIGURES)),
         }
-        if not sessions.put(connection, tenant, name, values):
+        if not sessions.put(self._connection, self._number, session.session_id, values):
             raise Conflict(
-                "The tenant has a session of the same name that is in use; nothing was imported."
+                f"The tenant in line {self._begun.line} has a session of the same name that is in"
+                " use; nothing was imported."
             )
-        messages = contents.messages.get(name, [])
-        if messages:
-            growth = store_messages(connection, tenant, name, messages, cap, now_ms)
-            kept += growth.size if growth else 0
-            sessions.put_times(connection, tenant, name, created, active)
-    return kept
+
+    def _say(self, item: Said) -> None:
+        # Only where a turn begins, so that each is cut as a whole.
+        full = len(self._said) >= AT_ONCE and item.message.role == "user"
+        if full or item.session_id != self._speaking:
+            self._put_messages()
+            self._speaking = item.session_id
+        self._said.append(item.message)
+
+    def _put_messages(self) -> None:
+        if not self._said:
+            return
+        said, self._said = self._said, []
+        growth = store_messages(
+            self._connection, self._number, self._speaking, said, self._cap, self._now_ms
+        )
+        if growth is not None:
+            self._sizes[self._speaking] = growth.size
+
+    def _gather(
+        self, rows: list[dict[str, Any]], row: dict[str, Any], put: Callable[[], None]
+    ) -> None:
+        if self._made:
+            rows.append(row)
+            if len(rows) >= AT_ONCE:
+                put()
+
+    def _put_requests(self) -> None:
+        usage.put_requests(self._connection, self._number, self._next_request, self._requests)
+        self._next_request += len(self._requests)
+        self._requests.clear()
+
+    def _put_usage(self) -> None:
+        usage.put_usage(self._connection, self._number, self._usage)
+        self._usage.clear()
+
+    def _end(self) -> None:
+        self._put_messages()
+        for name in self._sizes:
+            sessions.put_times(self._connection, self._number, name, *self._times[name])
+        if self._made and self._begun.tenant is not None:
+            values = _tenant_values(self._begun.tenant, self._now_ms)
+            counters.put(self._connection, self._number, values)
+            self._put_requests()
+            self._put_usage()
 
 
 def _times(given: Session | Tenant, now_ms: int) -> tuple[int, int]:
@@ -127,14 +235,14 @@ def _tenant_values(tenant: Tenant, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _note(contents: Contents, *, known: bool, left_out: int, cap: int) -> str:
+def _note(begun: Begun, *, known: bool, left_out: int, cap: int) -> str:
     sentences = []
-    if known:
+    if known and begun.tenant is not None:
         sentences.append(
             "The tenant was known already, so its limits, block, times, requests and usage stay"
             " as they were."
         )
-    elif contents.version == 1:
+    elif begun.version == 1:
         sentences.append(
             "The export is of version 1, which holds no latencies by hour and day and no use of"
             " the token budget."
@@ -146,7 +254,7 @@ def _note(contents: Contents, *, known: bool, left_out: int, cap: int) -> str:
             else "results of tools without their calls are not kept"
         )
         sentences.append(f"{left_out} messages were left out, because {why}.")
-    if not contents.conversations:
+    if not begun.conversations:
         sentences.append("The export was made without conversations.")
     return " ".join(sentences)
 

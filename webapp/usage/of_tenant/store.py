@@ -31,15 +31,22 @@ def request_page(
     return connection.execute(_REQUESTS, asked).fetchall()
 
 
-def put_requests(connection: Connection, tenant: int, rows: list[dict[str, Any]]) -> None:
-    """Puts requests behind all others, in their order.
+def reserve(connection: Connection, count: int) -> int:
+    """The first of so many numbers for requests from elsewhere; they are to be put in this
+    transaction, in their order.
 
     The numbers of requests made here grow with their times, and looking for a moment relies on
     that (`usage/store.py`); so those from elsewhere have numbers below 0.
     """
     hold(connection, "imports")  # two that come at once would choose the same numbers
     lowest = connection.execute("SELECT COALESCE(MIN(id), 0) FROM requests", {}).fetchone()[0]
-    first = min(0, int(lowest)) - len(rows)
+    return min(0, int(lowest)) - count
+
+
+def put_requests(
+    connection: Connection, tenant: int, first: int, rows: list[dict[str, Any]]
+) -> None:
+    """Puts requests under the numbers from `first` on."""
     connection.executemany(
         _PUT_REQUEST,
         ({**row, "tenant": tenant, "id": first + index} for index, row in enumerate(rows)),

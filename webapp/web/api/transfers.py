@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 from flask import Response, request
 
-from webapp.errors import ClientGone, SwitchboardError, UnsupportedMediaType
-from webapp.tenant_data.transfer.reading import MAX_LINE_BYTES
+from webapp.accounts.privacy import HIDDEN
+from webapp.errors import ClientGone, Forbidden, SwitchboardError, UnsupportedMediaType
+from webapp.tenant_data.transfer.items import IN_MEMORY, MAX_LINE_BYTES
+from webapp.tenant_data.transfers import Format
 from webapp.web.answers import Imported, answer
 from webapp.web.api.tenants import tenant_of_path
 from webapp.web.audited import audited
-from webapp.web.binding import require_plain_body
+from webapp.web.binding import QueryShape, bind_query, require_plain_body
 from webapp.web.context import RequestContext, context, current_request, services
 from webapp.web.pacing import blocks_of, lines_of, paced
 
@@ -23,12 +25,22 @@ TAKEN_TYPES = frozenset({MEDIA_TYPE, "application/jsonl", "application/json-line
 MAX_IMPORT_BYTES = 64 * 1024 * 1024
 
 
+class TransferQuery(QueryShape):
+    """The query of an export and of an import: in which format the lines are."""
+
+    format: Format = "switchboard"
+
+
 def export_tenant(user_id: str) -> Response:
     """Everything about one tenant, sent while it is read; the audit log notes it first."""
     user_id = tenant_of_path(user_id)
+    form = bind_query(TransferQuery).format
     here = services()
-    lines = here.acts.export(
-        user_id, conversations=not here.settings.hide_conversations, audit=audited()
+    hidden = here.settings.hide_conversations
+    if form == "openai" and hidden:
+        raise Forbidden(HIDDEN, code="conversations_hidden")
+    lines = here.acts.transfers.export(
+        user_id, conversations=not hidden, form=form, audit=audited()
     )
     return Response(
         _until_broken(lines, context()),
@@ -43,9 +55,11 @@ def import_tenant(user_id: str) -> Response:
     if request.mimetype not in TAKEN_TYPES:
         raise UnsupportedMediaType(f"The body must be JSON Lines, with Content-Type: {MEDIA_TYPE}.")
     require_plain_body(current_request())
+    form = bind_query(TransferQuery).format
     request.max_content_length = MAX_IMPORT_BYTES
-    lines = paced(lines_of(request.stream.read, MAX_LINE_BYTES))
-    imported = services().acts.import_(user_id, lines, audit=audited())
+    longest = MAX_LINE_BYTES if form == "switchboard" else IN_MEMORY.conversation_bytes
+    lines = paced(lines_of(request.stream.read, longest))
+    imported = services().acts.transfers.import_(user_id, lines, form=form, audit=audited())
     return answer(Imported, imported)
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from webapp.web import answers
-from webapp.web.api import chat, metrics, sessions, states, tenants, tokens
+from webapp.web.api import chat, metrics, sessions, states, tenants, tokens, transfers
 from webapp.web.openapi.operation import (
     EVENTS,
     HTML,
@@ -197,14 +197,22 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             id="exportTenant",
             summary="Take one tenant's data out",
             tag="Tenants",
-            details="JSON Lines, streamed. The last line has the type `end`.",
+            details=(
+                "JSON Lines, streamed. The last line has the type `end`. With `format=openai` a"
+                " conversation a line, as `messages` of OpenAI's chat completions."
+            ),
+            query=transfers.TransferQuery,
             replies={200: Reply("The export.", media=JSON_LINES)},
         ),
         "POST /api/tenants/{user_id}/import": Operation(
             id="importTenant",
             summary="Bring an export in",
             tag="Tenants",
-            details="All of it or nothing; at most 64 MiB.",
+            details=(
+                "All of it or nothing; at most 64 MiB. With `format=openai` a line is"
+                ' `{"messages": […], "metadata": {"session_id": …}}`.'
+            ),
+            query=transfers.TransferQuery,
             body_media=JSON_LINES,
             body_note="What an export gave, unchanged.",
             replies={200: Reply("What came.", answers.Imported)},

@@ -33,6 +33,7 @@ ACTIONS = (
     "unblock_tenant",
     "change_tenant",
     "export_tenant",
+    "export_all",
     "import_tenant",
     "playground_turn",
     "change_agent",
