@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
@@ -145,12 +146,10 @@ class Agent:
         this turn (`str` for plain text); raises `AnswerInvalid` when the model gives no such answer
         in a few tries.
         """
-        agent = self.answering(output_type)
-        return finish(
-            agent._events(
-                input, user_id, session_id, cancel, idempotency_key, approvals, streaming=False
-            )
+        begin = self._asked(
+            input, user_id, session_id, idempotency_key, approvals, output_type, streaming=False
         )
+        return finish(begin(self.turns, cancel))
 
     @asks_for_its_user
     def stream(
@@ -171,14 +170,80 @@ class Agent:
         only after each whole answer of the model has passed; with an `output_type` only that of
         the good answer, its JSON.
         """
-        agent = self.answering(output_type)
-        return agent._events(
-            input, user_id, session_id, cancel, idempotency_key, approvals, streaming=True
+        begin = self._asked(
+            input, user_id, session_id, idempotency_key, approvals, output_type, streaming=True
         )
+        return begin(self.turns, cancel)
+
+    @asks_for_its_user
+    async def arun(
+        self,
+        input: str = "",  # noqa: A002 - as in `run`
+        *,
+        user_id: str,
+        session_id: str = DEFAULT_SESSION,
+        cancel: Cancellation | None = None,
+        idempotency_key: str = "",
+        approvals: Sequence[Approval] = (),
+        output_type: Any = None,
+    ) -> RunOutput:
+        """`run` for programs with an event loop of asyncio, which it does not block.
+
+        A turn that waits for its place holds no thread, one that runs has one of its own.
+        Cancelling the task ends the model's work, stores nothing and frees the place; a
+        cancellation that comes when the turn is being stored is too late, and the output is given.
+        """
+        from webapp.agent.async_turns import run
+
+        begin = self._asked(
+            input, user_id, session_id, idempotency_key, approvals, output_type, streaming=False
+        )
+        return await run(begin, self.turns, user_id, cancel)
+
+    @asks_for_its_user
+    def astream(
+        self,
+        input: str = "",  # noqa: A002 - as in `run`
+        *,
+        user_id: str,
+        session_id: str = DEFAULT_SESSION,
+        cancel: Cancellation | None = None,
+        idempotency_key: str = "",
+        approvals: Sequence[Approval] = (),
+        output_type: Any = None,
+    ) -> AsyncGenerator[Event, None]:
+        """`stream` for programs with an event loop of asyncio: `async for event in …`.
+
+        The turn goes on as events are asked for. Closing the generator (`aclose`, or
+        `contextlib.aclosing` around it) abandons the turn, as does cancelling the task.
+        """
+        from webapp.agent.async_turns import stream
+
+        begin = self._asked(
+            input, user_id, session_id, idempotency_key, approvals, output_type, streaming=True
+        )
+        return stream(begin, self.turns, user_id, cancel)
 
     def answering(self, output_type: Any) -> Agent:
         """This agent with another `output_type`; itself for None."""
-        return self if output_type is None else replace(self, output_type=output_type)
+        if output_type is None:
+            return self
+        other = copy(self)  # its parts are checked already
+        object.__setattr__(other, "output_type", output_type)
+        object.__setattr__(other, "_wanted", wanted_type(output_type))
+        return other
+
+    async def aclose(self) -> None:
+        """`close` for programs with an event loop."""
+        import asyncio  # not before it is needed: programs without a loop do not load it
+
+        await asyncio.to_thread(self.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_failure: object) -> None:
+        await self.aclose()
 
     def close(self) -> None:
         """Closes what the agent has opened itself; it may be called again, and no run after it."""
@@ -243,38 +308,44 @@ class Agent:
             raise ConfigurationError("token_counter must be a function of a text, or be left out.")
         return TokenBudget(self.context_max_tokens, self.token_counter)
 
-    def _events(
+    def _asked(
         self,
         text: str,
         user_id: str,
         session_id: str,
-        cancel: Cancellation | None,
         idempotency_key: str,
         approvals: Sequence[Approval],
+        output_type: Any,
         *,
         streaming: bool,
-    ) -> Generator[Event, None, None]:
+    ) -> Callable[[TurnQueue, Cancellation | None], Generator[Event, None, None]]:
+        """Checks what was asked; gives what makes the turn's events."""
         check_user_id(user_id)
         check_session_id(session_id)
         if text or not approvals:
             check_input(text)
-        context = RunContext(
-            user_id=user_id,
-            session_id=session_id,
-            cancel=cancel,
-            idempotency_key=_request(user_id, session_id, idempotency_key, text),
-            state=state_in(self.memory, user_id, session_id),
-        )
-        return _without_start(
-            play_turn(
-                text,
-                context,
-                store=MemoryTurn(self, self.memory, context, self.paused_turns),
-                queue=self.turns,
-                streaming=streaming,
-                approvals=approvals,
+        agent = self.answering(output_type)
+
+        def begin(queue: TurnQueue, cancel: Cancellation | None) -> Generator[Event, None, None]:
+            context = RunContext(
+                user_id=user_id,
+                session_id=session_id,
+                cancel=cancel,
+                idempotency_key=_request(user_id, session_id, idempotency_key, text),
+                state=state_in(self.memory, user_id, session_id),
             )
-        )
+            return _without_start(
+                play_turn(
+                    text,
+                    context,
+                    store=MemoryTurn(agent, self.memory, context, self.paused_turns),
+                    queue=queue,
+                    streaming=streaming,
+                    approvals=approvals,
+                )
+            )
+
+        return begin
 
 
 def _request(user_id: str, session_id: str, key: str, text: str) -> str:

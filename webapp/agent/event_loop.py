@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -134,3 +134,33 @@ def _hand_over(task: asyncio.Task[Result], outcome: Future[Result]) -> None:
 
 
 SHARED = EventLoop()
+
+
+class BorrowedLoop(EventLoop):
+    """The loop of a program that awaits the turn; for coroutines of its own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._loop = loop
+        self._process = os.getpid()
+        self._thread = threading.get_ident()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the loop is still there."""
+        return self._process == os.getpid() and self.running().is_running()
+
+
+_callers: ContextVar[BorrowedLoop | None] = ContextVar("switchboard_loop", default=None)
+
+
+def lend_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Tools that are run in this context run on this loop; called on the loop itself."""
+    _callers.set(BorrowedLoop(loop))
+
+
+def for_coroutines() -> EventLoop:
+    """The loop on which an asynchronous tool or guardrail runs: that of the program that awaits the
+    turn, because the tool's clients may belong to it, and else the process's own."""
+    callers = _callers.get()
+    return callers if callers is not None and callers.is_usable else SHARED

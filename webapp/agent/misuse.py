@@ -7,9 +7,10 @@ the assignment of `agent.user_id` speaks of `super()` and types.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, fields
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,20 +24,38 @@ _NO_USER = (
 _TOOLS = 'Tools are given to an agent as toolkits=[Toolkit("name", [function, …])].'
 
 
+# What stands in front of a call.
+_AWAITED = {"arun": "await "}
+
+
 def asks_for_its_user(method: Callable[P, R]) -> Callable[P, R]:
     """Answers a call of `run` or `stream` without `user_id=` with how to write it."""
 
-    @functools.wraps(method)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+    def check(args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        name = method.__name__
         if "user_id" not in kwargs or len(args) > 2:
             raise TypeError(
-                f"pass user_id= to {method.__name__}, by its name:"
-                f' agent.{method.__name__}("…", user_id="alice")'
+                f"pass user_id= to {name}, by its name:"
+                f' {_AWAITED.get(name, "")}agent.{name}("…", user_id="alice")'
             )
         if "stream" in kwargs:
+            pieces = "astream" if name in _AWAITED else "stream"
             raise TypeError(
-                'run gives the whole answer; for pieces: agent.stream("…", user_id="alice")'
+                f'{name} gives the whole answer; for pieces: agent.{pieces}("…", user_id="alice")'
             )
+
+    if inspect.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+            check(args, kwargs)
+            return await method(*args, **kwargs)
+
+        return cast("Callable[P, R]", awaited)
+
+    @functools.wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        check(args, kwargs)
         return method(*args, **kwargs)
 
     return checked

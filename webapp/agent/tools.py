@@ -245,12 +245,12 @@ def _settled(given: object, context: RunContext | None, most: int) -> object:
     if not isinstance(given, Awaitable | AsyncIterator):
         return collected(given, most) if isinstance(given, Iterator) else given
     # Imported here because most agents have no asynchronous tool.
-    from webapp.agent.event_loop import SHARED
+    from webapp.agent.event_loop import for_coroutines
 
     waiting = collected_async(given, most) if isinstance(given, AsyncIterator) else _of(given)
     cancelled = None if context is None else lambda: context.cancelled
     try:
-        return SHARED.run(lambda: waiting, cancelled)
+        return for_coroutines().run(lambda: waiting, cancelled)
     finally:
         for each in (waiting, given):
             if inspect.iscoroutine(each) and inspect.getcoroutinestate(each) == "CORO_CREATED":

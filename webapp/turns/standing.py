@@ -5,12 +5,18 @@ from __future__ import annotations
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from webapp.errors import PlaceLost, TenantBusy, TurnUnderWay
 from webapp.turns.queue import Cancellation
 
 CANCEL_POLL_SECONDS = 0.1
+
+
+class Gate(Protocol):
+    """What is told that a place is the first in its line; a `threading.Event` is one."""
+
+    def set(self) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +28,7 @@ class StandingPlace:
     queue: object
     tenant: str
     ticket: int = 0
-    gate: threading.Event | None = None
+    gate: Gate | None = None
     held: bool = False
     lost: bool = False
 

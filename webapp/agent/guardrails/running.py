@@ -114,7 +114,7 @@ def checked(checks: Sequence[Check], text: str, context: RunContext) -> str:
 
 def _awaited(given: Awaitable[object], context: RunContext) -> object:
     # Imported here because asyncio takes its time, and few need it.
-    from webapp.agent.event_loop import SHARED
+    from webapp.agent.event_loop import for_coroutines
 
     async def begin() -> object:
         return await given
@@ -122,7 +122,7 @@ def _awaited(given: Awaitable[object], context: RunContext) -> object:
     def over() -> bool:
         return context.cancelled or (context.deadline is not None and context.deadline.passed)
 
-    return SHARED.run(begin, over)
+    return for_coroutines().run(begin, over)
 
 
 def _was_called_off(outcome: BaseException) -> bool:
