@@ -48,6 +48,7 @@ def _toolkit(entry: ServerEntry, fill: _Filling) -> MCPToolkit:
         exclude_tools=entry.exclude_tools,
         timeout=entry.timeout,
         send_user=entry.send_user,
+        requires_approval=entry.requires_approval,
     )
     return MCPToolkit(entry.name, _server(entry, fill), use)
 

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -44,6 +44,7 @@ class ServerEntry(BaseModel):
     exclude_tools: tuple[str, ...] = Field(default=(), alias="excludeTools", strict=False)
     timeout: float = Field(default=30.0, gt=0, le=3600)
     send_user: bool = False
+    requires_approval: bool | Annotated[tuple[str, ...], Field(strict=False)] = False
 
     @field_validator("timeout", mode="before")
     @classmethod
@@ -125,7 +126,8 @@ def _entry(name: Any, fields: Any) -> ServerEntry:
 def _fault(error: ValidationError) -> str:
     """The first fault as the end of a sentence; what was written is not in it."""
     fault = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part) for part in fault["loc"])[:80]
+    # Where a value may be of two kinds, the first kind is named as well.
+    place = ".".join(str(part) for part in fault["loc"] if part != "bool")[:80]
     if fault["type"] == "value_error":
         told = str(fault["ctx"]["error"])
         return f"has a wrong {place}: it {told}" if place else told

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
@@ -46,7 +48,7 @@ class EventLoop:
         """The loop itself, at work. A process that was forked has a loop of its own."""
         with self._lock:
             if self._loop is None or self._process != os.getpid():
-                self._loop = asyncio.new_event_loop()
+                self._loop = asyncio.SelectorEventLoop(_Selector())
                 self._process = os.getpid()
                 started = threading.Event()
                 threading.Thread(
@@ -101,6 +103,39 @@ class EventLoop:
         asyncio.set_event_loop(loop)
         started.set()
         loop.run_forever()
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """For code of the loop that lets other greenlets run: meanwhile no loop is running.
+
+    All greenlets of a gevent worker share one native thread, and Python keeps one running loop for
+    each of those: what else runs there could otherwise have none of its own, by `asyncio.run` say.
+    """
+    own = asyncio._get_running_loop()
+    asyncio._set_running_loop(_others.loop)
+    try:
+        yield
+    finally:
+        _others.loop = asyncio._get_running_loop()
+        asyncio._set_running_loop(own)
+
+
+class _Others:
+    """The loop of other code of this thread that stands still while ours runs."""
+
+    loop: asyncio.AbstractEventLoop | None = None
+
+
+_others = _Others()
+
+
+class _Selector(selectors.DefaultSelector):
+    """In which the loop waits, and lets the others run."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        with aside():
+            return super().select(timeout)
 
 
 def _awaited(future: Future[Result], cancelled: Callable[[], bool] | None) -> Result:

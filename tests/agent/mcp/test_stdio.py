@@ -17,7 +17,7 @@ import pytest
 
 from tests.fakes import FakeModel, calls, until
 from webapp.agent import Agent, MCPToolkit, RunContext, Toolkit
-from webapp.agent.mcp import bounds
+from webapp.agent.mcp import bounds, processes
 from webapp.agent.tools import Tool, ToolResult
 from webapp.errors import ConfigurationError
 
@@ -26,8 +26,9 @@ Make = Callable[..., MCPToolkit]
 
 
 @pytest.fixture
-def rough() -> Iterator[Make]:
+def rough(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes toolkits of the rough server, which are closed in the end."""
+    monkeypatch.setattr(processes, "LEAVE_SECONDS", 0.2)
     made: list[MCPToolkit] = []
 
     def make(*how: str, **use: Any) -> MCPToolkit:
@@ -140,6 +141,11 @@ def test_the_user_is_told_only_when_that_is_wanted(rough: Make) -> None:
     )
     meta = json.loads(found(rough(send_user=True))["meta"].run("", context).content)
     assert (meta["switchboard/user_id"], meta["switchboard/run_id"]) == ("alice", "run-1")
+
+
+def test_some_tools_wait_for_a_person(rough: Make) -> None:
+    tools = found(rough(requires_approval=["die"]))
+    assert [name for name, tool in tools.items() if tool.requires_approval] == ["die"]
 
 
 def test_a_server_that_dies_in_a_call_is_started_again(rough: Make) -> None:

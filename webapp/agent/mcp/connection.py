@@ -362,12 +362,8 @@ class Connection:
         pause = longest * random.uniform(0.8, 1.2)  # nosec B311
         least = min(pause, bounds.HURRY_SECONDS)
         self._hurry.clear()
-        await asyncio.sleep(least)
-        try:
-            async with asyncio.timeout(pause - least):
-                await self._hurry.wait()
-        except TimeoutError:
-            pass
+        if not await _set_within(self._closing, least):
+            await _set_within(self._hurry, pause - least)
 
     def _what(self, error: BaseException) -> Fault:
         """The fault behind an error, in words of ours: a server's own may hold anything."""
@@ -389,6 +385,14 @@ class Connection:
         if told is None:
             _log.debug("an MCP server failed", exc_info=error)
         return told or Fault(f"failed ({type(error).__name__})")
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def _starts() -> asyncio.Semaphore:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from webapp.agent.event_loop import aside
 from webapp.environment import environment
 
 # Of the program's own environment a server is given these alone: the rest may be secrets.
@@ -41,15 +42,16 @@ class Child:
         self._stderr, theirs_err = os.pipe()
         own = (self._stdin, self._stdout, self._stderr)
         try:
-            self._process = subprocess.Popen(  # nosec B603  # noqa: S603 - the operator's choice
-                [command, *arguments],
-                stdin=theirs_in,
-                stdout=theirs_out,
-                stderr=theirs_err,
-                env={**inherited(), **env},
-                cwd=folder,
-                start_new_session=True,
-            )
+            with aside():
+                self._process = subprocess.Popen(  # nosec B603  # noqa: S603 - the operator's choice
+                    [command, *arguments],
+                    stdin=theirs_in,
+                    stdout=theirs_out,
+                    stderr=theirs_err,
+                    env={**inherited(), **env},
+                    cwd=folder,
+                    start_new_session=True,
+                )
         except BaseException:
             for descriptor in own:
                 os.close(descriptor)
@@ -57,7 +59,8 @@ class Child:
         finally:
             for descriptor in (theirs_in, theirs_out, theirs_err):
                 os.close(descriptor)
-        GUARDIAN.began(self._process.pid)
+        with aside():
+            GUARDIAN.began(self._process.pid)
 
     @property
     def ended(self) -> bool:
@@ -82,7 +85,8 @@ class Child:
         finally:
             # Also what it has started, when it went by itself and they did not.
             self._signal(signal.SIGKILL)
-            GUARDIAN.ended(self._process.pid)
+            with aside():
+                GUARDIAN.ended(self._process.pid)
         await self._gone(ASK_SECONDS)
 
     async def _gone(self, seconds: float) -> bool:

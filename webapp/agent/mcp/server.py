@@ -46,7 +46,8 @@ class Use:
 
     `prefix` goes before their names. Of the server's tools those of `include` are used, or all, and
     never those of `exclude`. A call takes no longer than `timeout` seconds. `send_user` tells the
-    server, in `_meta`, whose turn it is.
+    server, in `_meta`, whose turn it is. The calls of all tools, or of some, can need a person's
+    approval.
     """
 
     prefix: str = ""
@@ -54,6 +55,13 @@ class Use:
     exclude: frozenset[str] = frozenset()
     timeout: float = DEFAULT_TIMEOUT
     send_user: bool = False
+    requires_approval: bool | frozenset[str] = False
+
+    def needs_approval(self, tool: str) -> bool:
+        """Whether a person has to approve a call of the server's tool of this name."""
+        if isinstance(self.requires_approval, bool):
+            return self.requires_approval
+        return tool in self.requires_approval
 
 
 def use_of(
@@ -63,11 +71,17 @@ def use_of(
     exclude_tools: Iterable[str] = (),
     timeout: float = DEFAULT_TIMEOUT,
     send_user: bool = False,
+    requires_approval: bool | Iterable[str] = False,
 ) -> Use:
     """How tools are used; raises `ConfigurationError` for values that cannot be."""
     if not is_text(prefix):
         raise ConfigurationError("prefix must be a text.")
-    for name, value in (("include_tools", include_tools), ("exclude_tools", exclude_tools)):
+    some = () if isinstance(requires_approval, bool) else requires_approval
+    for name, value in (
+        ("include_tools", include_tools),
+        ("exclude_tools", exclude_tools),
+        ("requires_approval", some),
+    ):
         if is_text(value) or not all(map(is_text, value or ())):
             raise ConfigurationError(f"{name} must be a list of names.")
     if not _is_number(timeout) or not 0 < timeout <= LONGEST_TIMEOUT:
@@ -80,6 +94,7 @@ def use_of(
         exclude=frozenset(exclude_tools),
         timeout=float(timeout),
         send_user=bool(send_user),
+        requires_approval=bool(requires_approval) if not some else frozenset(some),
     )
 
 

@@ -93,7 +93,8 @@ class MCPToolkit:
         `name` is the toolkit's, else the host's. `prefix` goes before the names of the tools;
         `include_tools` and `exclude_tools` say which of them are used; a call takes no longer than
         `timeout` seconds, 30 if nothing is said; with `send_user=True` the server is told, in
-        `_meta`, whose turn it is.
+        `_meta`, whose turn it is; with `requires_approval=True`, or the names of some tools, a
+        person has to approve their calls.
         """
         server = HTTPServer(checked_url(url), texts("headers", headers))
         return cls(name or urlsplit(url).hostname or "mcp", server, use_of(**use))
@@ -219,6 +220,7 @@ class MCPToolkit:
             call,
             listed.arguments,
             self.use.timeout + BELT_SECONDS,
+            self.use.needs_approval(listed.remote),
         )
 
     def _call(self, tool: str, arguments: dict[str, Any], context: RunContext | None) -> str:
