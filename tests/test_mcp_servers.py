@@ -129,7 +129,7 @@ def test_a_server_with_one_that_works_and_one_that_is_away(
     assert ready.status_code == 200
     assert ready.json is not None
     assert ready.json["checks"]["mcp_servers"] == "away"
-    assert ready.json["reasons"]["mcp_servers"].startswith("1 of 2 MCP servers are away")
+    assert ready.json["reasons"]["mcp_servers"].startswith("1 of the 2 MCP servers is away")
     figures = client.get("/metrics").get_data(as_text=True)
     assert 'server="rough"} 1.0' in figures
     assert 'server="gone"} 0.0' in figures

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flask import current_app
 
 from webapp.agent import MCPToolkit
-from webapp.agent.live_tools import ToolBox
+from webapp.agent.live_tools import Offer, ToolBox
 from webapp.agent.mcp.server import StdioServer
 from webapp.agent.mcp.standing import State
 from webapp.readiness import Finding
@@ -59,8 +59,8 @@ def servers_now() -> list[ServerFigures]:
     if not kits:
         return []
     note(own, kits)
-    left_out = ToolBox(services.toolkits).known.left_out
-    return [_figures(kit, own.all, left_out) for kit in kits]
+    known = ToolBox(services.toolkits).known
+    return [_figures(kit, own.all, known) for kit in kits]
 
 
 def finding() -> Mapping[str, Finding]:
@@ -71,18 +71,18 @@ def finding() -> Mapping[str, Finding]:
     away = sum(server.state == "away" for server in servers)
     if not away:
         return {"mcp_servers": Finding()}
-    are = "MCP servers are" if len(servers) > 1 else "MCP server is"
     return {
         "mcp_servers": Finding(
             "away",
-            f"{away} of {len(servers)} {are} away, in some worker or all; turns go on without its"
-            " tools.",
+            f"{away} of the {len(servers)} MCP servers {'is' if away == 1 else 'are'} away, in some"
+            " worker or all; turns go on without the tools.",
         )
     }
 
 
-def _figures(kit: MCPToolkit, figures: WorkerFigures, left_out: Sequence[str]) -> ServerFigures:
+def _figures(kit: MCPToolkit, figures: WorkerFigures, known: Offer) -> ServerFigures:
     name, standing = _key(kit), kit.standing
+    own = {tool.function for tool in standing.tools}
     living = [worker.gauges for worker in figures.living()]
     states = [STATES[int(gauges.get((_STATE, name), 0))] for gauges in living]
     worst = max(states, key=STATES.index, default=standing.state)
@@ -100,8 +100,8 @@ def _figures(kit: MCPToolkit, figures: WorkerFigures, left_out: Sequence[str]) -
         of=len(states),
         fault=standing.fault,
         last_fault=standing.last_fault,
-        tools=tuple(tool.name for tool in standing.tools),
-        notes=(*standing.faults, *(each for each in left_out if f" of {kit.name} " in each)),
+        tools=tuple(name for name, tool in known.tools.items() if tool.function in own),
+        notes=(*standing.faults, *(each for each in known.left_out if f" of {kit.name} " in each)),
     )
 
 

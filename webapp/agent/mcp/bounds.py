@@ -21,6 +21,7 @@ CALLS_AT_ONCE = 64
 TIMEOUTS_MAX = 16  # of calls on one connection, then there is a new one
 
 STARTS_AT_ONCE = 4
+START_SECONDS = 5.0  # what starting takes of the processor is over by then
 CONNECT_SECONDS = 30.0
 FIRST_WAIT_SECONDS = 10.0  # a turn waits as long for servers that were never there yet
 LIST_SECONDS = 15.0

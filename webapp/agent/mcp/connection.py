@@ -11,8 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import httpx2
@@ -229,8 +228,7 @@ class Connection:
         kind = StdioTransport if isinstance(self._server, StdioServer) else HTTPTransport
         transport = self._transport = kind(self._server)  # type: ignore[arg-type]  # of its kind
         self._lost, self._timeouts = None, 0
-        async with AsyncExitStack() as starting:
-            await starting.enter_async_context(self._starts)
+        async with _Start(self._starts) as start:
             with anyio.fail_after(bounds.CONNECT_SECONDS) as self._scope:
                 async with Client(
                     transport.streams(),
@@ -242,7 +240,7 @@ class Connection:
                 ) as client:
                     await self._list(client)
                     self._scope.deadline = float("inf")
-                    await starting.aclose()
+                    start.is_over()
                     self._client, self._was_there = client, True
                     self._tried.set()
                     await self._live(client, transport)
@@ -372,6 +370,8 @@ class Connection:
             match each:
                 case Fault():
                     return each
+                case MCPError(code=code) if told is None and code == REQUEST_TIMEOUT:
+                    told = Fault("does not answer in time")
                 case MCPError() if told is None and each.code != CONNECTION_CLOSED:
                     told = Fault(f"refuses to talk (MCP error {each.code})")
                 case TimeoutError() if told is None:
@@ -385,6 +385,30 @@ class Connection:
         if told is None:
             _log.debug("an MCP server failed", exc_info=error)
         return told or Fault(f"failed ({type(error).__name__})")
+
+
+class _Start:
+    """A place among those that are started at once; whoever takes long gives it up, because its
+    work is done by then, and a server that hangs must not keep others from being started."""
+
+    def __init__(self, places: asyncio.Semaphore) -> None:
+        self._places = places
+        self._has_place = False
+
+    async def __aenter__(self) -> Self:
+        await self._places.acquire()
+        self._has_place = True
+        self._timer = asyncio.get_running_loop().call_later(bounds.START_SECONDS, self.is_over)
+        return self
+
+    def is_over(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self._places.release()
+
+    async def __aexit__(self, *_failure: object) -> None:
+        self._timer.cancel()
+        self.is_over()
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:
