@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from webapp.services import Services
 from webapp.settings import LoadedSettings, load_settings, variable_name
 from webapp.storage import Database, open_database
 from webapp.web.context import EXTENSION
+from webapp.workflow import Workflow
 
 # Nobody's terminal: pytest itself leaves its width to the processes that it starts (by readline).
 for name in ("COLUMNS", "LINES"):
@@ -74,6 +75,7 @@ OF_BOTH_ENGINES = (
         "web/api/test_states.py",
         "web/api/test_tenants.py",
         "web/api/test_metrics.py",
+        "web/api/test_workflows.py",
     ),
 )
 
@@ -164,10 +166,16 @@ def make_app(tmp_path: Path, database_url: str, model: FakeModel) -> Iterator[Ma
     made: list[Flask] = []
 
     def make(
-        model: Model = model, clock: HandClock | None = None, migrated: bool = True, **changes: str
+        model: Model = model,
+        clock: HandClock | None = None,
+        migrated: bool = True,
+        workflows: Iterable[Workflow] | None = None,
+        **changes: str,
     ) -> Flask:
         changes = {"DATABASE_URL": database_url, **changes}
-        app = create_app(settings_for(tmp_path, **changes), model=model, clock=clock)
+        app = create_app(
+            settings_for(tmp_path, **changes), model=model, clock=clock, workflows=workflows
+        )
         if migrated:
             services_of(app).upgrade_database()
         made.append(app)

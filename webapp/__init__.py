@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from webapp.clock import Clock
     from webapp.settings import LoadedSettings
     from webapp.tracing import Tracing
+    from webapp.workflow import Workflow
 
 __all__ = ["__version__", "create_app"]
 
@@ -26,6 +27,7 @@ def create_app(
     *,
     toolkits: Iterable[Toolkit | LiveToolkit] | None = None,
     guardrails: Iterable[Guardrail] | None = None,
+    workflows: Iterable[Workflow] | None = None,
     model: Model | None = None,
     clock: Clock | None = None,
     tracing: Tracing | None = None,
@@ -33,8 +35,9 @@ def create_app(
     """The application. Settings come from the environment unless they are handed in.
 
     `toolkits` and `guardrails` are the agent's, in the place of those that SWITCHBOARD_TOOLKITS
-    and SWITCHBOARD_GUARDRAILS name. `model` and `clock` replace the real ones, for tests. `tracing`
-    follows each request. Raises `ConfigurationError`.
+    and SWITCHBOARD_GUARDRAILS name; `workflows` are those that are on, in the place of those of
+    SWITCHBOARD_WORKFLOWS. `model` and `clock` replace the real ones, for tests. `tracing` follows
+    each request. Raises `ConfigurationError`.
     """
     # Imported here, so that `from webapp.agent import Agent` does not bring Flask along.
     from webapp.cli import switchboard
@@ -60,9 +63,15 @@ def create_app(
         static_url_path="/static",
     )
     services = build_services(
-        settings, clock=clock, model=model, toolkits=toolkits, guardrails=guardrails
+        settings,
+        clock=clock,
+        model=model,
+        toolkits=toolkits,
+        guardrails=guardrails,
+        workflows=workflows,
     )
     services.extensions()  # what is wrong with them is told now
+    _ = services.workflows.workflows
     app.extensions[EXTENSION] = services
     limiter = Limits(
         default=settings.values.rate_limit,

@@ -1,4 +1,4 @@
-"""What an application adds to the served agent: toolkits and guardrails, named in settings.
+"""What an application adds to the served agent: toolkits, guardrails, workflows, named in settings.
 
 Each may have a name: one that comes with Switchboard, or that an installed package brings as an
 entry point of the group `switchboard.toolkits` or `switchboard.guardrails`. A path such as
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any
 
 from webapp.agent import Guardrail, Toolkit
@@ -23,6 +24,7 @@ from webapp.agent.live_tools import LiveToolkit, ToolBox, is_live
 from webapp.errors import ConfigurationError
 from webapp.listed_parts import parts_of
 from webapp.named_guardrails import NAMES, named_guardrail
+from webapp.workflow import Workflow
 
 GROUP = "switchboard.toolkits"
 
@@ -72,6 +74,44 @@ def extensions_of(
     return load
 
 
+def workflows_of(
+    named: Sequence[str], workflows: Iterable[Workflow] | None = None
+) -> Callable[[], Mapping[str, Workflow]]:
+    """Imports the workflows that are named when it is first called; those handed in go in their
+    place. Calling it raises `ConfigurationError`, as `extensions_of` does."""
+
+    @functools.cache
+    def load() -> Mapping[str, Workflow]:
+        found = _given("workflows", workflows, _is_workflow)
+        if found is None:
+            paths = [name if ":" in name else _workflow_of_package(name) for name in named]
+            found = _imported(WORKFLOWS, paths, _is_workflow, "workflow")
+        by_its_name: dict[str, Workflow] = {}
+        for workflow in found:
+            if workflow.name in by_its_name:
+                raise ConfigurationError(f"Two workflows have the name '{workflow.name}'.")
+            by_its_name[workflow.name] = workflow
+        return MappingProxyType(by_its_name)
+
+    return load
+
+
+def _is_workflow(value: object) -> bool:
+    return isinstance(value, Workflow)
+
+
+def _workflow_of_package(name: str) -> str:
+    """The import path of the workflow that an installed package brings under a name."""
+    for entry in entry_points(group=WORKFLOW_GROUP, name=name):
+        return _path_of(entry)
+    raise ConfigurationError(
+        f"{WORKFLOWS} is wrong: no installed package brings a workflow named {name!r} (entry points"
+        f" {WORKFLOW_GROUP}); name an import path, such as my_package.flows:support."
+    )
+
+
+WORKFLOWS = "SWITCHBOARD_WORKFLOWS"
+WORKFLOW_GROUP = "switchboard.workflows"
 GUARDRAILS = "SWITCHBOARD_GUARDRAILS"
 GUARDRAIL_GROUP = "switchboard.guardrails"
 Fits = Callable[[object], bool]
@@ -148,6 +188,7 @@ def _given(name: str, values: Iterable[Any] | None, fits: Fits) -> tuple[Any, ..
 
 
 _WANTED = {
+    "workflows": 'a workflow is a Workflow("name", [step, …]).',
     "toolkits": 'put functions into a Toolkit("name", [function, …]).',
     "guardrails": "a guardrail has a name and check_input, check_output or check_tool_result.",
 }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 
 from webapp.chat import approvals, idempotency
 from webapp.clock_watch import ClockWatch
 from webapp.errors import SwitchboardError
+from webapp.memory.clearing.parts import RUNS
 from webapp.memory.limiting.limits import Dropped
+from webapp.memory.workflow_runs import store as runs
 from webapp.services import Services
 from webapp.storage import Connection, meta
+from webapp.storage.slices import in_slices
 from webapp.tenant_data.forgetting import merge_noted_search
 from webapp.usage.retention import prune
 from webapp.usage.rollup.worker import roll_up
@@ -99,6 +103,13 @@ def _forget_and_prune(services: Services) -> None:
     prune(services.database, now, settings.request_retention)
     idempotency.prune(services.database, now, kept_ms)
     approvals.prune(services.database, now)
+    # Runs hold what users said as well.
+    run_age = min(settings.workflow_retention, settings.messages_max_age or math.inf)
+    before = now - round(run_age * 1000)
+    for _ in in_slices(
+        services.database, lambda connection: runs.drop_older(connection, before, RUNS), bool
+    ):
+        pass
 
 
 def _tell(event: str, gone: Dropped) -> None:
@@ -112,6 +123,7 @@ def _tidy_up(services: Services) -> None:
         services.chat.settle()
         roll_up(services.database)
         services.database.shrink_log()
+        services.left_behind.look()
     except SwitchboardError as error:
         logger.warning("housekeeping_failed", extra={"code": error.code})
 

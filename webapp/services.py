@@ -25,12 +25,14 @@ from webapp.chat.service import ChatService
 from webapp.chat.tenant_notes import TenantNotes
 from webapp.chat.values import ChatLimits
 from webapp.clock import Clock, SystemClock
-from webapp.extensions import AnyToolkit, BuiltIn, Extensions, extensions_of
+from webapp.extensions import AnyToolkit, BuiltIn, Extensions, extensions_of, workflows_of
 from webapp.instance_secret import instance_secret
 from webapp.local_model import health
 from webapp.mcp_servers import import_package, mcp_toolkits
 from webapp.memory.limiting.limits import DropCount, TenantLimits
 from webapp.served_agent import EMBEDDED_MODEL, ServedAgent
+from webapp.served_workflows.left_behind import LeftBehind
+from webapp.served_workflows.service import WorkflowService
 from webapp.settings import LoadedSettings, Settings
 from webapp.stopping import Stopping
 from webapp.storage import Database, open_database, open_turn_lines
@@ -43,6 +45,8 @@ from webapp.tenants.directory import TenantDirectory
 from webapp.tenants.user_ids.forms import UserIds
 from webapp.turn_room import TurnRoom
 from webapp.turns.shared import SharedTurnQueue
+from webapp.workflow import Workflow
+from webapp.workflow.stored import StoredWorkflows
 
 AUDIT_HEAD_STEP = "_audit_head"
 
@@ -66,6 +70,8 @@ class Services:
     directory: TenantDirectory
     acts: TenantActs
     sessions: SessionActs
+    workflows: WorkflowService
+    left_behind: LeftBehind
     states: SessionStates
     session_cleanup: SessionCleanup
     dropped: DropCount
@@ -115,6 +121,7 @@ class Services:
         with ExitStack() as parts:
             parts.callback(self.database.close)
             parts.callback(self.served_agent.close)
+            parts.callback(self.workflows.close)
             parts.callback(self.chat.close)
             parts.callback(self.closed.set)
 
@@ -155,6 +162,7 @@ def build_services(
     model: Model | None = None,
     toolkits: Iterable[AnyToolkit] | None = None,
     guardrails: Iterable[Guardrail] | None = None,
+    workflows: Iterable[Workflow] | None = None,
 ) -> Services:
     """Puts everything together. Opens no connection yet; raises `ConfigurationError`."""
     settings = loaded.values
@@ -181,6 +189,43 @@ def build_services(
     line_of = line_names(derived_secret(secret, "turn lines"))
     turns = SharedTurnQueue(lines, line_of)
     dropped = DropCount()
+    running, room = RunningKeys(lines, line_of), TurnRoom(settings.concurrency)
+    limits = _chat_limits(settings)
+    chat = ChatService(
+        database=database,
+        user_ids=user_ids,
+        configurations=configurations,
+        queue=turns,
+        running=running,
+        room=room,
+        breaker=agent.breaker,
+        stopping=stopping,
+        clock=ticking,
+        limits=limits,
+        dropped=dropped,
+    )
+    workflow_service = WorkflowService(
+        database=database,
+        user_ids=user_ids,
+        configurations=configurations,
+        queue=turns,
+        running=running,
+        room=room,
+        breaker=agent.breaker,
+        stopping=stopping,
+        records=chat.records,
+        clock=ticking,
+        limits=limits,
+        step_timeout=settings.turn_seconds,
+        store=StoredWorkflows(
+            database,
+            runs_per_user=settings.workflow_runs_kept,
+            max_state_bytes=settings.state_max_bytes,
+            user_ids=user_ids,
+            clock=ticking,
+        ),
+        workflows=workflows_of(settings.workflows, workflows),
+    )
     return Services(
         loaded=loaded,
         database=database,
@@ -190,19 +235,9 @@ def build_services(
         extensions=extensions,
         served_agent=agent,
         turns=turns,
-        chat=ChatService(
-            database=database,
-            user_ids=user_ids,
-            configurations=configurations,
-            queue=turns,
-            running=RunningKeys(lines, line_of),
-            room=TurnRoom(settings.concurrency),
-            breaker=agent.breaker,
-            stopping=stopping,
-            clock=ticking,
-            limits=_chat_limits(settings),
-            dropped=dropped,
-        ),
+        chat=chat,
+        workflows=workflow_service,
+        left_behind=LeftBehind(database, user_ids, workflow_service),
         audit=audit,
         keys=keys,
         tokens=tokens_of(settings, secret, keys, ticking),

@@ -285,6 +285,14 @@ def toolkit(text: str) -> str:
         ) from None
 
 
+def workflow(text: str) -> str:
+    """A workflow's name among those of installed packages, or its import path."""
+    try:
+        return text if _TOOLKIT.fullmatch(text) else import_path(text)
+    except ValueError:
+        raise ValueError("must name import paths such as my_package.flows:support") from None
+
+
 def import_path(text: str) -> str:
     """`package.module:name`; whether there is such a thing is seen where it is imported."""
     if not _is_import_path(text):

@@ -72,6 +72,9 @@ class Settings(BaseModel):
     approval_timeout: float = Field(default=86_400.0, ge=1, le=30 * 86_400)
     tool_result_max_chars: int = Field(default=32_000, ge=200, le=10_000_000)
     guardrails: tuple[str, ...] = ()
+    workflows: tuple[str, ...] = ()
+    workflow_runs_kept: int = Field(default=1000, ge=1, le=1_000_000)
+    workflow_retention: float = Field(default=30 * 86400.0, gt=0)
     max_loops: int = Field(default=10, ge=1, le=100)
     memory_max_messages: int = Field(default=100, ge=0, le=1_000_000)
     tenant_max_sessions: int = Field(default=0, ge=0, le=1_000_000)
@@ -149,6 +152,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     "mcp_servers": mcp_servers,
     "http_get_hosts": _listed(kinds.host_pattern),
     "guardrails": kinds.guardrails,
+    "workflows": _listed(kinds.workflow),
     "agent_name": kinds.line,
     "model": kinds.line,
     "tools": kinds.auto_or_truth,

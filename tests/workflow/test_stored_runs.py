@@ -230,14 +230,17 @@ def test_a_failed_run_goes_on_behind_its_last_finished_step(store: StoredWorkflo
         workflow.resume(output.run_id, user_id="alice")
 
 
-def test_old_runs_are_dropped_and_running_ones_stay(database: Database, clock: HandClock) -> None:
+def test_runs_that_nobody_has_touched_for_long_are_dropped(
+    database: Database, clock: HandClock
+) -> None:
     store = StoredWorkflows(database, clock=clock)
     workflow = Workflow("w", [counted], store=store)
     workflow.run("go", **ALICE)
+    clock.advance(60)
     with store.begin(_new("run-2")) as journal:
         assert journal is not None
-    later = clock.now_ms() + 1
-    assert database.write(lambda connection: runs.drop_older(connection, later, 10)) == 1
+    before = clock.now_ms() - 1000
+    assert database.write(lambda connection: runs.drop_older(connection, before, 10)) == 1
     assert [run.run_id for run in workflow.runs(user_id="alice")] == ["run-2"]
     with database.read() as connection:
         (found,) = runs.interrupted(connection, 0, 10)

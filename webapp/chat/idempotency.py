@@ -77,7 +77,7 @@ class RunningKeys:
         line = self._name_of(mark.user_id)
         worker, body = self._lines.hold_key(line, mark.key, mark.body)
         if not worker:
-            _same_body(mark, body)
+            require_same_body(mark, body)
             raise Conflict(
                 "A request with this Idempotency-Key is still running.",
                 code="idempotency_in_progress",
@@ -95,7 +95,7 @@ def first_answer(
     row = kept_answers.find(connection, tenant, mark.key, now_ms - KEPT_MS)
     if row is None:
         return None
-    _same_body(mark, row[0])
+    require_same_body(mark, row[0])
     answer = json.loads(row[1])
     kept = ChatAnswer(
         user_id=turn.user_id,
@@ -154,7 +154,8 @@ def prune(database: Database, now_ms: int, kept_ms: int = KEPT_MS) -> None:
         pass
 
 
-def _same_body(mark: Fingerprint, body: str) -> None:
+def require_same_body(mark: Fingerprint, body: str) -> None:
+    """`IdempotencyMismatch` when the key came with another body before."""
     if body != mark.body:
         raise IdempotencyMismatch("This Idempotency-Key was used with another body before.")
 

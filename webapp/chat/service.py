@@ -73,6 +73,11 @@ class ChatService:
         """How many turns run and wait in this process."""
         return self._places.load
 
+    @property
+    def records(self) -> TurnRecords:
+        """Where requests are written down that run no turn, such as those of workflows."""
+        return self._records
+
     def reply(self, turn: ChatTurn) -> ChatAnswer:
         """The whole turn. Raises a `SwitchboardError`; memory is then as it was before."""
         self.check(turn)

@@ -181,6 +181,80 @@ class MessageList(Answer):
     next_cursor: Cursor
 
 
+class Workflow(Answer):
+    """A workflow that is on, with the names of its parts in their order."""
+
+    name: str
+    description: str
+    steps: list[str]
+
+
+class WorkflowList(Answer):
+    """The workflows that are on."""
+
+    workflows: list[Workflow]
+
+
+class WorkflowStep(Answer):
+    """One attempt at a step. A condition, a router and a loop have what they decided as output."""
+
+    path: str
+    name: str
+    kind: Literal["agent", "function", "workflow", "parallel", "condition", "loop", "router"]
+    status: Literal["completed", "failed"]
+    attempt: Count
+    output: Any
+    usage: Usage
+    started_at: Moment
+    duration_ms: Count
+    error: str | None
+    code: str | None
+
+
+class WorkflowReply(Answer):
+    """A finished run. It is on disk by the time that this is sent."""
+
+    run_id: str
+    workflow: str
+    user_id: str
+    session_id: str
+    status: Literal["completed"]
+    output: Any
+    usage: Usage
+    steps: list[WorkflowStep]
+    request_id: str
+
+
+class Run(Answer):
+    """One run of a workflow. Of one that is `running` a worker has it, or will take it up."""
+
+    run_id: str
+    workflow: str
+    session_id: str
+    status: Literal["running", "completed", "failed", "cancelled"]
+    input: Any
+    output: Any
+    usage: Usage
+    error: str | None
+    code: str | None
+    request_id: str
+    created_at: Moment
+    updated_at: Moment
+
+
+class KeptRun(Run):
+    """The same with its steps, in the order in which they ended, failed attempts included."""
+
+    steps: list[WorkflowStep]
+
+
+class RunList(Answer):
+    """A page of a tenant's runs, newest first."""
+
+    runs: list[Run]
+    next_cursor: Cursor
+
+
 class Cleared(Answer):
     """How many messages went."""
 

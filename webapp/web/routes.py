@@ -18,6 +18,7 @@ from webapp.web.api import (
     tokens,
     transfers,
     welcome,
+    workflows,
 )
 from webapp.web.api.door import REST
 from webapp.web.guards import require
@@ -44,6 +45,8 @@ def register(app: Flask) -> None:
 
     turns = group("chat", Permission.RUN_TURNS)
     turns.post("/chat")(chat.chat)
+    turns.get("/workflows")(workflows.list_workflows)
+    turns.post("/workflows/<name>/runs")(workflows.run_workflow)
 
     state = group("states", Permission.RUN_TURNS, "/api")
     state.get("/tenants/<user_id>/sessions/<session_id>/state")(states.get_state)
@@ -56,6 +59,8 @@ def register(app: Flask) -> None:
 
     read = group("conversations", Permission.READ_CONVERSATIONS, "/api")
     read.get("/tenants/<user_id>/messages")(tenants.list_messages)
+    read.get("/tenants/<user_id>/workflow-runs")(workflows.list_runs)
+    read.get("/tenants/<user_id>/workflow-runs/<run_id>")(workflows.get_run)
     read.get("/tenants/<user_id>/sessions")(sessions.list_sessions)
     read.get("/tenants/<user_id>/sessions/<session_id>")(sessions.get_session)
 

@@ -47,6 +47,7 @@ class RunSummary:
     error: str = ""
     code: str = ""
     steps: Sequence[StepResult] = ()
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

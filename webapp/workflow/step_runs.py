@@ -47,7 +47,10 @@ def run_agent(
     if not isinstance(text, str):
         raise InvalidInput("input= of a step gives the text that the agent is asked.")
     check_input(text)
-    agent = asked.agent
+    agent, deadline = asked.agent, run.deadline
+    if deadline is not None and (agent.turn_timeout or 0) > deadline.left:
+        # An agent's own time would otherwise take the place of the step's.
+        agent = replace(agent, turn_timeout=max(deadline.left, 0.001))
     store = _StepTurn(agent, run) if asked.remembers else _Forgetful(agent)
     queue = agent.turns if asked.remembers else LocalTurnQueue()
     events = play_turn(text, run, store=store, queue=queue, streaming=asked.streaming)
@@ -137,6 +140,8 @@ class _StepTurn:
         """The turn; what it changed in the state is kept with the step, in the run's journal."""
         _require_complete(output)
         place.require_held()
+        if output.status != "completed":
+            return  # it waits for an approval that nobody can give
         question, *others = output.messages
         self._agent.memory.add(
             replace(question, id=self._id),

@@ -6,7 +6,7 @@ Opening a database is of the module of each engine.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -134,21 +134,18 @@ class StoredWorkflows:
         state: Mapping[str, Any] | None = None,
         *,
         key: tuple[str, str] | None = None,
-        check: Callable[[Connection], None] | None = None,
+        request_id: str = "",
         at_end: AtEnd | None = None,
     ) -> Iterator[StoredJournal]:
         """Makes a run of a tenant and owns it inside the block.
 
         The caller sees to it that no other run of the session goes on. `key` is the hash of an
-        idempotency key and that of its body; `check` may refuse in the transaction that makes the
-        run.
+        idempotency key and that of its body.
         """
         now = self._clock.now_ms()
 
         def work(connection: Connection) -> tuple[int, str | None]:
             narrow(connection, tenant)
-            if check is not None:
-                check(connection)
             sessions.touch(connection, tenant, run.session_id, now)
             if state is None:
                 text = states.find(connection, tenant, run.session_id).text
@@ -167,6 +164,7 @@ class StoredWorkflows:
                     "state": text,
                     "key_hash": None if key is None else key[0],
                     "body_hash": None if key is None else key[1],
+                    "request_id": request_id,
                     "now": now,
                 },
             )

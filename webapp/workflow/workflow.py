@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -192,13 +192,23 @@ class Workflow(Composition):
         yield WorkflowFinished(output)
 
 
+def _never() -> None:
+    return None
+
+
 def play(
-    workflow: Workflow, journal: Journal, running: Running, cancel: Cancellation | None
+    workflow: Workflow,
+    journal: Journal,
+    running: Running,
+    cancel: Cancellation | None,
+    *,
+    leaves: Callable[[], SwitchboardError | None] = _never,
 ) -> Generator[WorkflowEvent, None, WorkflowOutput]:
     """The events of a run that this process owns; its end is in the journal afterwards.
 
     A run that the process cannot bring to an end, because it is not its own any more or cannot be
-    written, stays as it is in the store, to be taken up again.
+    written, stays as it is in the store, to be taken up again; so does one that is called off while
+    `leaves` gives an error, which is raised then.
     """
     run = journal.run
     scope = running.scope(cancel)
@@ -212,11 +222,15 @@ def play(
                     results.append(event.result)
                 yield event
     except CalledOff:
+        left = leaves()
+        if left is not None:
+            raise left from None
         status = "cancelled"
     except (PlaceLost, StorageUnavailable):
         raise
     except GeneratorExit:
-        journal.end("cancelled", None, "", "")
+        if leaves() is None:
+            journal.end("cancelled", None, "", "")
         raise
     except SwitchboardError as error:
         journal.end("failed", None, error.message, error.code)

@@ -74,6 +74,7 @@ def summary_of(row: RunRow, steps: Sequence[Sequence[Any]] = ()) -> RunSummary:
         usage=Usage(int(row.input_tokens), int(row.output_tokens)),
         error=row.error,
         code=row.code,
+        request_id=row.request_id,
         steps=tuple(step_of(step).result for step in steps),
     )
 

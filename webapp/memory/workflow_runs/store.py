@@ -19,7 +19,7 @@ STEP_COLUMNS = (
 )
 RUN_COLUMNS = (
     *("id", "run_id", "session_id", "workflow", "digest", "status", "input", "output", "state"),
-    *("error", "code", "fence", "created_at", "updated_at"),
+    *("error", "code", "fence", "created_at", "updated_at", "request_id"),
 )
 _STEPS = ", ".join(STEP_COLUMNS)
 _RUN = ", ".join(f"workflow_runs.{name}" for name in RUN_COLUMNS)
@@ -44,6 +44,7 @@ class RunRow:
     fence: int
     created_at: int
     updated_at: int
+    request_id: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
 
@@ -171,7 +172,7 @@ def drop_oldest(connection: Connection, tenant: int, kept: int, most: int) -> in
 
 
 def drop_older(connection: Connection, before_ms: int, most: int) -> int:
-    """Drops at most `most` runs that are over and were last touched before then, of all tenants."""
+    """Drops at most `most` runs that nobody has touched since then, of all tenants."""
     values = {"before": before_ms, "most": most}
     return connection.execute(_DROP_OLDER, values).rowcount
 
@@ -195,10 +196,10 @@ def drop_left(connection: Connection, most: int) -> int:
 _MAKE = """
     INSERT INTO workflow_runs
         (tenant_id, run_id, session_id, workflow, digest, status, input, state, fence, key_hash,
-         body_hash, created_at, updated_at)
+         body_hash, request_id, created_at, updated_at)
     VALUES
         (:tenant, :run_id, :session_id, :workflow, :digest, 'running', :input, :state, 1,
-         :key_hash, :body_hash, :now, :now)
+         :key_hash, :body_hash, :request_id, :now, :now)
     ON CONFLICT (tenant_id, run_id) DO NOTHING RETURNING id
 """
 
@@ -272,7 +273,7 @@ _DROP_OLDEST = """
 _DROP_OLDER = """
     DELETE FROM workflow_runs WHERE (tenant_id, id) IN (
         SELECT tenant_id, id FROM workflow_runs
-        WHERE updated_at < :before AND status <> 'running' LIMIT :most
+        WHERE updated_at < :before LIMIT :most
     )
 """
 

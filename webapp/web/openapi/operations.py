@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from webapp.web import answers
-from webapp.web.api import chat, metrics, sessions, states, tenants, tokens, transfers
+from webapp.web.api import chat, metrics, sessions, states, tenants, tokens, transfers, workflows
 from webapp.web.openapi.operation import (
     EVENTS,
     HTML,
@@ -60,6 +60,48 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
             },
             failures=(404, 409, 422, 502, 504),
             example={"user_id": "user-a", "message": "My name is Alice"},
+        ),
+        "GET /workflows": Operation(
+            id="listWorkflows",
+            summary="List the workflows that are on",
+            tag="Workflows",
+            replies={200: Reply("The workflows.", answers.WorkflowList)},
+        ),
+        "POST /workflows/{name}/runs": Operation(
+            id="runWorkflow",
+            summary="Run a workflow for one user",
+            tag="Workflows",
+            details=(
+                "Runs all steps and answers with what the last one gave. With `stream` true the"
+                " answer is server-sent events: one `run` {run_id}, `step` as each begins (`status`"
+                " is `started`) and ends, `delta` {path, text} and `tool` {path, name, status} of"
+                " the agents in it, then one `done` with the body that a whole answer has, or one"
+                " `error`. The tenant's limits, queue and budget are those of its turns. A run"
+                " whose worker dies goes on in another one; the same `Idempotency-Key` then gives"
+                " its answer."
+            ),
+            body=workflows.RunRequest,
+            headers=(IDEMPOTENCY_KEY,),
+            replies={
+                200: Reply(
+                    "What the run gave, or its events.", answers.WorkflowReply, also=(EVENTS,)
+                ),
+            },
+            failures=(409, 422, 502, 504),
+            example={"user_id": "user-a", "input": "My parcel is late."},
+        ),
+        "GET /api/tenants/{user_id}/workflow-runs": Operation(
+            id="listWorkflowRuns",
+            summary="List one tenant's runs of workflows",
+            tag="Workflows",
+            query=workflows.RunsQuery,
+            replies={200: Reply("A page of runs, newest first.", answers.RunList)},
+        ),
+        "GET /api/tenants/{user_id}/workflow-runs/{run_id}": Operation(
+            id="getWorkflowRun",
+            summary="Look at one run of a workflow",
+            tag="Workflows",
+            replies={200: Reply("The run with its steps.", answers.KeptRun)},
         ),
         "POST /api/tokens": Operation(
             id="issueToken",

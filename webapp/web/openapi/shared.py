@@ -87,7 +87,7 @@ EVENTS: Final[dict[str, Any]] = {
         "description": "one server-sent event of the stream",
         "required": ["event", "data"],
         "properties": {
-            "event": {"type": "string", "enum": ["delta", "tool", "done", "error"]},
+            "event": {"type": "string", "enum": ["run", "step", "delta", "tool", "done", "error"]},
             "data": {"type": "string", "contentMediaType": "application/json"},
         },
     },
@@ -119,6 +119,7 @@ def tags() -> list[dict[str, str]]:
         {"name": "Chat", "description": "Turns, and tokens for those who run them."},
         {"name": "Tenants", "description": "Who talks to the agent, and what it remembers."},
         {"name": "Sessions", "description": "A tenant's conversations, one by one."},
+        {"name": "Workflows", "description": "Steps of agents and functions, run for one user."},
         {"name": "Metrics", "description": "What happened, for one tenant and for all."},
         {"name": "Server", "description": "Health, and this document."},
     ]

@@ -85,4 +85,8 @@ STEPS = (
     ),
     ("p007_adds_paused_turns", _PAUSED_TURNS + wall("paused_turns")),
     ("p008_adds_notes", _NOTES + wall("notes")),
+    (
+        "p009_adds_requests_of_workflows",
+        """ALTER TABLE workflow_runs ADD COLUMN request_id TEXT COLLATE "C" NOT NULL DEFAULT '';""",
+    ),
 )

@@ -98,3 +98,9 @@ def m020_adds_notes(db: Database) -> None:
             PRIMARY KEY (tenant_id, number)
         ) WITHOUT ROWID
     """)
+
+
+@migrations()
+def m021_adds_requests_of_workflows(db: Database) -> None:
+    """The id of the request that asked for a run, as the access log has it."""
+    db.execute("ALTER TABLE workflow_runs ADD COLUMN request_id TEXT NOT NULL DEFAULT ''")
