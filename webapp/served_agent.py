@@ -126,4 +126,6 @@ def openai_model(settings: Settings) -> OpenAIModel:
         timeout=settings.model_timeout,
         max_retries=settings.model_max_retries,
         tools_required=settings.tools == "on",
+        # It overlooks `response_format`; see local_model/child.py.
+        llama_cpp=settings.model == EMBEDDED_MODEL,
     )

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from webapp.agent import Agent
 from webapp.agent.model import ModelReply, ModelRequest, TextDelta
 from webapp.agent.openai_model import OpenAIModel
 from webapp.errors import ConfigurationError, ContextOverflow
@@ -125,6 +126,22 @@ def test_a_conversation_that_does_not_fit_is_refused(
     error = (json.loads(body) if isinstance(body, str) else body)["error"]
     assert error["type"] == "exceed_context_size_error"
     assert error["n_prompt_tokens"] > words
+
+
+def test_it_writes_json_of_a_schema(embedded: EmbeddedModel) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"label": {"enum": ["spam", "ham"]}, "percent": {"type": "integer"}},
+        "required": ["label", "percent"],
+        "additionalProperties": False,
+    }
+    with OpenAIModel(
+        "m", base_url=embedded.base_url, api_key=embedded.key, llama_cpp=True
+    ) as model:
+        agent = Agent(name="sorter", model=model, output_type=schema)
+        output = agent.run("Is this spam: buy pills now", user_id="alice")
+    assert output.model_calls == 1
+    assert output.parsed["label"] in ("spam", "ham")
 
 
 def test_our_own_client_knows_the_refusal(embedded: EmbeddedModel) -> None:

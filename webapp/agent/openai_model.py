@@ -57,7 +57,7 @@ class OpenAIModel:
     take twice that to its next word while comments or empty events show that the server is alive.
     `options` are further fields of the request body, such as `temperature`. A part of the request
     that the server refuses is left out from then on, for an hour; with `tools_required` never the
-    tools.
+    tools. With `llama_cpp` the form of an answer is asked for by that server's own `json_schema`.
     """
 
     def __init__(
@@ -70,11 +70,13 @@ class OpenAIModel:
         max_retries: int = 2,
         options: Mapping[str, Any] | None = None,
         tools_required: bool = False,
+        llama_cpp: bool = False,
         client: openai.OpenAI | None = None,
     ) -> None:
         self._name = name
         self._options = dict(options or {})
         self._tools_required = tools_required
+        self._llama_cpp = llama_cpp
         self._refusals = Refusals(time.monotonic)
         self._transport = KeptAliveTransport() if client is None and not _has_proxies() else None
         self._heads: dict[tuple[str, str, str, bool], Head] = {}
@@ -86,7 +88,7 @@ class OpenAIModel:
             http_client=_http_client(timeout, self._transport),
         )
         self._url = whole_address(self._client.base_url, "chat/completions")
-        self._body = RequestBody(name, self._options)
+        self._body = RequestBody(name, self._options, llama_cpp=llama_cpp)
 
     @property
     def client(self) -> openai.OpenAI:
@@ -114,7 +116,11 @@ class OpenAIModel:
     def named(self, name: str) -> OpenAIModel:
         """The same server and connections, another model of it."""
         other = OpenAIModel(
-            name, options=self._options, tools_required=self._tools_required, client=self._client
+            name,
+            options=self._options,
+            tools_required=self._tools_required,
+            llama_cpp=self._llama_cpp,
+            client=self._client,
         )
         other._transport, other._refusals = self._transport, self._refusals
         return other

@@ -122,6 +122,26 @@ def test_a_server_that_takes_no_notice_is_told_in_words_from_then_on() -> None:
     assert kinds(requests) == ["json_schema"] * 3
 
 
+def test_llama_cpp_has_a_field_of_its_own() -> None:
+    def behave(request: dict[str, Any]) -> Answer:
+        return saying(GOOD if "json_schema" in request else f"So be it: {GOOD}")
+
+    requests, output = ask(behave, llama_cpp=True)
+    assert output.parsed == Place(city="Rome")
+    assert requests[0]["json_schema"]["required"] == ["city"]
+    assert "response_format" not in requests[0]
+    assert is_told(requests[0])
+
+    def without_grammars(request: dict[str, Any]) -> Answer:
+        if "json_schema" in request:
+            return Answer(b'{"error": {"message": "Failed to parse grammar"}}', status=400)
+        return saying(GOOD)
+
+    requests, output = ask(without_grammars, llama_cpp=True)
+    assert output.parsed == Place(city="Rome")
+    assert ["json_schema" in request for request in requests] == [True, False]
+
+
 def test_the_form_of_a_run_takes_the_place_of_an_option() -> None:
     requests, _ = ask(lambda _: saying(GOOD), options={"response_format": {"type": "text"}})
     assert kinds(requests) == ["json_schema"]

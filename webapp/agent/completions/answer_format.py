@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 from webapp.agent.completions.refusals import JSON_OBJECT, JSON_SCHEMA, UNTOLD_FORMAT, Part
 from webapp.agent.response_format import ResponseFormat
+
+# Between the values of a JSON text a model may write what ends its answers otherwise; inside of
+# them a line never begins so.
+LLAMA_CPP_STOP = ["\nUser:"]
 
 
 def format_part(wish: ResponseFormat | None, left_out: Container[Part]) -> Part | None:
@@ -32,14 +36,26 @@ def is_told(wish: ResponseFormat, left_out: Container[Part]) -> bool:
     return format_part(wish, left_out) != JSON_SCHEMA
 
 
-def format_text(wish: ResponseFormat, left_out: Container[Part]) -> str:
-    """The value of `response_format`, as OpenAI's API has it; empty for none."""
+def format_fields(wish: ResponseFormat, left_out: Container[Part]) -> dict[str, Any]:
+    """The field of the request, as OpenAI's API has it; empty where words alone ask for it."""
     part = format_part(wish, left_out)
     if part is None:
-        return ""
-    value: dict[str, Any] = {"type": "json_object"}
-    if part == JSON_SCHEMA:
-        about = {"description": wish.description} if wish.description else {}
-        schema = {"name": wish.name, **about, "schema": wish.schema, "strict": wish.strict}
-        value = {"type": "json_schema", "json_schema": schema}
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return {}
+    if part == JSON_OBJECT:
+        return {"response_format": {"type": "json_object"}}
+    about = {"description": wish.description} if wish.description else {}
+    schema = {"name": wish.name, **about, "schema": wish.schema, "strict": wish.strict}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def llama_cpp_fields(wish: ResponseFormat, left_out: Container[Part]) -> dict[str, Any]:
+    """The fields of llama.cpp's own API, which hold a model to a schema also where
+    `response_format` is overlooked, as it is with `force_pure_content_parser`."""
+    if JSON_SCHEMA in left_out:
+        return {}
+    return {"json_schema": wish.schema or {"type": "object"}, "stop": LLAMA_CPP_STOP}
+
+
+def as_text(fields: Mapping[str, Any]) -> str:
+    """The fields as a part of a JSON object, without its braces."""
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))[1:-1]

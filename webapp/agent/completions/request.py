@@ -8,12 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from webapp.agent.completions.answer_format import format_part, format_text, is_told
+from webapp.agent.completions.answer_format import (
+    as_text,
+    format_fields,
+    format_part,
+    is_told,
+    llama_cpp_fields,
+)
 from webapp.agent.completions.calls import is_object
 from webapp.agent.completions.refusals import (
     CALL_IDS,
     EARLIER_CALLS,
     EMPTY_CONTENT,
+    JSON_SCHEMA,
     REASONING,
     RENAMED,
     ROLE_ORDER,
@@ -24,6 +31,7 @@ from webapp.agent.completions.refusals import (
     Sent,
 )
 from webapp.agent.model import ModelRequest, ToolSpec
+from webapp.agent.response_format import ResponseFormat
 from webapp.messages import Message, ToolCall
 
 ABOUT_TOOLS = frozenset({"tool_choice", "parallel_tool_calls"})
@@ -31,9 +39,11 @@ ID_CHARS = 9  # Mistral's form of an id, which every other server takes too
 
 
 class RequestBody:
-    """Writes the bodies of requests to one model. `options` are further fields of each."""
+    """Writes the bodies of requests to one model. `options` are further fields of each; with
+    `llama_cpp` the form of an answer goes into that server's own fields, and into words."""
 
-    def __init__(self, model: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, model: str, options: Mapping[str, Any], *, llama_cpp: bool = False) -> None:
+        self._llama_cpp = llama_cpp
         self._model = model
         self._options = dict(options)
         self._heads = {
@@ -46,7 +56,7 @@ class RequestBody:
         """The body; `left_out` are the parts that it goes without."""
         tools = bool(request.tools) and TOOLS not in left_out
         wish, messages = request.response_format, request.messages
-        if wish is not None and is_told(wish, left_out):
+        if wish is not None and (self._llama_cpp or is_told(wish, left_out)):
             messages = wish.told_in(messages)
         messages = _messages(messages, left_out, tools=tools)
         form = _Form(left_out)
@@ -58,8 +68,8 @@ class RequestBody:
         parts = [head, f'"messages":{_json([form.wire(message) for message in messages])}']
         if tools:
             parts.append(f'"tools":{self._tools(request.tools)}')
-        if wish is not None and (text := format_text(wish, left_out)):
-            parts.append(f'"response_format":{text}')
+        if wish is not None and (asked := self._format_fields(wish, left_out)):
+            parts.append(as_text(asked))
         if stream:
             parts.append('"stream":true')
             if STREAM_OPTIONS not in left_out:
@@ -81,8 +91,16 @@ class RequestBody:
             earlier_calls=any(m.tool_calls for m in messages[: _last_question(messages)]),
             empty_content=any(not message.content for message in calls),
             options=tuple(self._options),
-            format=format_part(request.response_format, left_out),
+            format=self._format_part(request.response_format, left_out),
         )
+
+    def _format_fields(self, wish: ResponseFormat, left_out: frozenset[Part]) -> dict[str, Any]:
+        return (llama_cpp_fields if self._llama_cpp else format_fields)(wish, left_out)
+
+    def _format_part(self, wish: ResponseFormat | None, left_out: frozenset[Part]) -> Part | None:
+        if wish is None or not self._llama_cpp:
+            return format_part(wish, left_out)
+        return None if JSON_SCHEMA in left_out else JSON_SCHEMA
 
     def _tools(self, tools: Sequence[ToolSpec]) -> str:
         known, text = self._tools_text
