@@ -146,6 +146,9 @@ class Server:
             "DATABASE_URL": f"sqlite:///{self.database}",
             **self.settings,
         }
+        if not settings["DATABASE_URL"].startswith("sqlite:"):
+            # Else it lies in the folder of the checkout, where all that is tested at once meets.
+            settings.setdefault("RATE_LIMIT_STORAGE_URL", f"sqlite:///{self.folder / 'limits.db'}")
         return {
             **kept,
             **self.variables,
