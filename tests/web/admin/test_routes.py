@@ -17,6 +17,7 @@ from webapp.web.admin.routes import ROUTES, Route
 VALUES = {
     "<user_id>": "user-a",
     "<int:session_id>": "999",
+    "<session_id>": "default",
     "<int:version>": "1",
     "<key_id>": "0123456789ab",
     "<name>": "nobody",

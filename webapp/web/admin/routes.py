@@ -22,6 +22,8 @@ from webapp.web.admin.pages import (
     metrics,
     overview,
     playground,
+    session_actions,
+    sessions,
     settings,
     sign_in,
     tenant,
@@ -48,6 +50,7 @@ class Route:
 
 P = Permission
 _TENANT = "/tenants/<user_id>"
+_SESSION = f"{_TENANT}/sessions/<session_id>"
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/login", "login", sign_in.login_page, None),
@@ -89,6 +92,15 @@ ROUTES: tuple[Route, ...] = (
         tenant.conversation_page,
         P.READ_CONVERSATIONS,
     ),
+    Route("GET", f"{_TENANT}/sessions", "sessions", sessions.sessions, P.READ_CONVERSATIONS),
+    Route("GET", _SESSION, "session", sessions.session, P.READ_CONVERSATIONS),
+    Route("POST", f"{_SESSION}/title", "session_title", session_actions.rename, P.CHANGE_TENANT),
+    Route("GET", f"{_SESSION}/clear", "session_clear", session_actions.clear_page, P.CLEAR_TENANT),
+    Route("POST", f"{_SESSION}/clear", "session_clear", session_actions.clear, P.CLEAR_TENANT),
+    Route(
+        "GET", f"{_SESSION}/forget", "session_forget", session_actions.forget_page, P.FORGET_TENANT
+    ),
+    Route("POST", f"{_SESSION}/forget", "session_forget", session_actions.forget, P.FORGET_TENANT),
     Route("GET", f"{_TENANT}/export", "tenant_export", tenant.export, P.EXPORT_TENANT),
     Route("POST", f"{_TENANT}/limit", "tenant_limit", tenant_actions.limit, P.CHANGE_TENANT),
     Route("POST", f"{_TENANT}/block", "tenant_block", tenant_actions.block, P.CHANGE_TENANT),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import render_template, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import Field
@@ -11,13 +9,12 @@ from pydantic import Field
 from webapp.accounts import audit
 from webapp.accounts.audit import AuditFilter
 from webapp.accounts.roles import Permission
-from webapp.memory.paging.conversation import ConversationPage, Place, conversation
+from webapp.memory.paging.conversation import Place
 from webapp.memory.sessions.listing import store as listing
 from webapp.memory.sessions.listing.query import SessionQuery
+from webapp.memory.sessions.store import count as count_sessions
 from webapp.periods import DAY_MS, month_span
-from webapp.storage import Connection
 from webapp.storage.narrowing import narrow
-from webapp.tenants.rows import TenantRow
 from webapp.usage.store import latest_requests
 from webapp.usage.summary import summary
 from webapp.usage.sums.store import tokens_between
@@ -27,15 +24,15 @@ from webapp.web.admin.display.downloads import download
 from webapp.web.admin.figures.windows import WindowName
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.admin.pages.audit import readable
+from webapp.web.admin.pages.talk import address, shown, talk
 from webapp.web.admin.session.visitor import visitor
 from webapp.web.audited import audited
 from webapp.web.context import services
-from webapp.web.cursors import Cursor, read_cursor, write_cursor
+from webapp.web.cursors import Cursor, read_cursor
 
-MESSAGES = 30
 REQUESTS = 20
 ENTRIES = 10
-SESSIONS = 100
+SESSIONS = 12
 
 
 class TenantQuery(FormShape):
@@ -59,11 +56,11 @@ def tenant_page(user_id: str, **faults: str) -> str:
     with services().database.read() as connection:
         narrow(connection, row.number)
         usage = summary(connection, row.number, window, now)
-        shown = visitor().may(Permission.READ_CONVERSATIONS)
+        may_read = visitor().may(Permission.READ_CONVERSATIONS)
         newest = SessionQuery(limit=SESSIONS)
-        sessions = listing.page(connection, row.number, newest).rows if shown else ()
+        sessions = listing.page(connection, row.number, newest).rows if may_read else ()
+        session_count = count_sessions(connection, row.number)
         session_id = query.session_id or (sessions[0].session_id if sessions else None)
-        talk = _talk(connection, row, session_id, None)
         acts = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records
         requests = latest_requests(connection, row.number, REQUESTS)
         day = now - now % DAY_MS
@@ -83,9 +80,10 @@ def tenant_page(user_id: str, **faults: str) -> str:
         usage=usage,
         traffic=traffic_chart(usage.series),
         latency=latency_chart(usage.series),
-        conversation=_shown(row, session_id, talk),
+        conversation=shown(row, session_id, talk(row, session_id)),
         requests=requests,
         sessions=sessions,
+        session_count=session_count,
         audit=[readable(entry) for entry in acts],
         default_rate_limit=settings.rate_limit,
         default_token_budget=settings.token_budget,
@@ -100,15 +98,13 @@ def conversation_page(user_id: str) -> ResponseReturnValue:
     query = bind_page(ConversationQuery)
     row = services().directory.get(user_id)
     place = read_cursor(query.cursor, Place, "messages", row.number, query.session_id)
-    with services().database.read() as connection:
-        narrow(connection, row.number)
-        talk = _talk(connection, row, query.session_id, place)
+    page = talk(row, query.session_id, place)
     return render_template(
         "admin/conversation.html",
         tenant=row,
         conversation={
-            **_shown(row, query.session_id, talk),
-            "later_url": _url(row, query.session_id, talk.later),
+            **shown(row, query.session_id, page),
+            "later_url": address(row, query.session_id, page.later),
         },
     )
 
@@ -118,31 +114,6 @@ def export(user_id: str) -> ResponseReturnValue:
     hidden = services().settings.hide_conversations
     lines = services().acts.export(user_id, conversations=not hidden, audit=audited())
     return download(f"{user_id}.jsonl", "application/jsonl", lines)
-
-
-def _talk(
-    connection: Connection, row: TenantRow, session_id: str | None, place: Place | None
-) -> ConversationPage:
-    if not visitor().may(Permission.READ_CONVERSATIONS):
-        return ConversationPage(())
-    return conversation(
-        connection, row.number, session_id, limit=MESSAGES, place=place, from_end=True
-    )
-
-
-def _shown(row: TenantRow, session_id: str | None, talk: ConversationPage) -> dict[str, Any]:
-    return {
-        "session_id": session_id,
-        "messages": [stored.message for stored in talk.messages],
-        "earlier_url": _url(row, session_id, talk.earlier),
-    }
-
-
-def _url(row: TenantRow, session_id: str | None, place: Place | None) -> str | None:
-    if place is None:
-        return None
-    cursor = write_cursor(place, "messages", row.number, session_id)
-    return url_for("admin.conversation", user_id=row.user_id, session_id=session_id, cursor=cursor)
 
 
 def _now() -> int:
