@@ -65,4 +65,4 @@ def test_an_import_is_refused_whichever_way_half_a_pair_is_written() -> None:
     head = b'{"type": "switchboard-tenant", "version": 2}\n'
     for half in (b"\\ud800", b"\xed\xa0\x80", b"\\u0000"):
         with pytest.raises(InvalidInput, match=r"Line 2 .* NUL or half a surrogate pair"):
-            read_export([head, b'{"type": "tenant", "user_id": "' + half + b'"}\n'])
+            list(read_export([head, b'{"type": "tenant", "user_id": "' + half + b'"}\n']))

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.fakes import HandClock
+from webapp.memory.notes import store as notes
+from webapp.memory.workflow_runs import store as runs
 from webapp.messages import Message, ToolCall
 from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.acts import TenantActs
@@ -33,11 +35,14 @@ TABLES = {
     "tenants": "SELECT * FROM tenants",
     "sessions": "SELECT * FROM sessions ORDER BY id",
     "messages": "SELECT messages.* FROM messages JOIN sessions ON id = session ORDER BY id, seq",
+    "notes": "SELECT * FROM notes ORDER BY number",
+    "workflow_runs": "SELECT * FROM workflow_runs ORDER BY id",
+    "workflow_steps": "SELECT * FROM workflow_steps ORDER BY run, seq",
     "requests": "SELECT * FROM requests ORDER BY id",
     "usage": "SELECT * FROM usage WHERE tenant_id > 0 ORDER BY period, at, measure, code, bucket",
 }
 # Numbers of rows, which each database gives for itself.
-OWN = {"id", "tenant_id", "session", "seq", "last_seq"}
+OWN = {"id", "tenant_id", "session", "seq", "last_seq", "run"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,8 @@ def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None
             0,
             clock.now_ms(),
         )
+        if index < 3:
+            _work(connection, number, index, clock.now_ms())
         for status, code, first in (
             (200, "", 30),
             (200, "", None),
@@ -123,6 +130,43 @@ def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None
             {"state": '{"step":1}'},
         )
     )
+
+
+def _work(connection: Connection, tenant: int, index: int, now_ms: int) -> None:
+    """A note, and a run of a workflow with two steps."""
+    notes.add(connection, tenant, f"prefers tea {index}", now_ms)
+    values = {
+        **dict.fromkeys(("key_hash", "body_hash")),
+        "run_id": f"run-{now_ms}",
+        "session_id": "default",
+        "workflow": "triage",
+        "digest": "d" * 64,
+        "input": '{"text":"¿?"}',
+        "now": now_ms,
+        "state": None if index else '{"step":1}',
+    }
+    run = runs.make(connection, tenant, values)
+    assert run is not None
+    for place in ("0", "1.0"):
+        step = {
+            "path": place,
+            "attempt": 1,
+            "name": "sort",
+            "kind": "step",
+            "status": "completed",
+            "input_hash": "h" * 64,
+            "output": '{"to":"sales"}',
+            "visible": 1,
+            "changes": None,
+            "started_at": now_ms,
+            "duration_ms": 5,
+            "input_tokens": 3,
+            "output_tokens": 1,
+            "error": "",
+            "code": "",
+        }
+        runs.add_step(connection, tenant, run, step)
+    runs.end(connection, tenant, run, status="completed", output='"done"', error="", code="")
 
 
 def refuse(database: Database, clock: HandClock) -> None:
@@ -313,12 +357,9 @@ def test_an_export_of_version_1_is_read_and_what_it_lacks_is_said(
 # What is kept of a tenant and not exported, with the reason.
 NOT_EXPORTED = {
     "idempotency": "the words of a day's answers, which are in the messages",
-    "notes": "what the agent keeps by its own tools, for itself",
     "paused_turns": "turns that wait for a decision here, and are no part of the memory yet",
     "refusals": "counts that wait for the sums; an export adds them to these",
     "audit": "what was done, kept when the tenant is gone",
-    "workflow_runs": "what a worker goes on with, by a definition that is not in the export",
-    "workflow_steps": "the journals of these runs",
 }
 
 

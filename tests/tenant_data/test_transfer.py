@@ -94,7 +94,16 @@ def test_an_export_says_how_much_there_is(
     kinds = [line["type"] for line in lines]
     assert kinds[0] == "switchboard-tenant"
     assert kinds[1] == "tenant"
-    assert lines[-1] == {"type": "end", "sessions": 2, "messages": 16, "requests": 2, "usages": 2}
+    assert lines[-1] == {
+        "type": "end",
+        "sessions": 2,
+        "messages": 16,
+        "requests": 2,
+        "usages": 2,
+        "notes": 0,
+        "workflow_runs": 0,
+        "workflow_steps": 0,
+    }
     assert [line["period"] for line in lines if line["type"] == "usage"] == ["day", "hour"]
     assert lines[1]["user_id"] == "alice"
 
@@ -105,7 +114,7 @@ def test_hidden_conversations_are_not_in_an_export(
     tell(database, clock)
     text = b"".join(acts.export("alice", conversations=False))
     assert b"result" not in text
-    assert b"step" not in text
+    assert b'"step":1' not in text
     assert json.loads(text.splitlines()[-1])["messages"] == 0
 
 
@@ -171,7 +180,7 @@ Spoil = Callable[[list[Line]], object]
         (lambda lines: lines.insert(2, lines[2]), "second time"),
         (lambda lines: lines.insert(2, {"type": "surprise"}), "unknown type"),
         (lambda lines: lines.insert(2, {}), "not a JSON object"),
-        (lambda lines: lines[0].update(version=3), "version 1 to 2"),
+        (lambda lines: lines[0].update(version=4), "version 1 to 3"),
         (lambda lines: lines[1].update(rate_limit="often"), "rate_limit"),
         (lambda lines: lines[1].update(token_budget="much"), "token_budget"),
         (lambda lines: lines[1].update(user_id=" x"), "Line 2"),

@@ -12,7 +12,9 @@ import pytest
 from tests.fakes import HandClock
 from webapp.errors import Conflict, InvalidInput
 from webapp.memory.history.store import history
+from webapp.memory.notes import store as notes
 from webapp.memory.paging.store import message_page
+from webapp.memory.workflow_runs import store as runs
 from webapp.messages import Message, ToolCall
 from webapp.storage import Connection, Database, open_database
 from webapp.tenant_data.acts import TenantActs
@@ -120,6 +122,49 @@ def test_what_was_imported_agrees_with_its_figures(
     assert compare(database, clock.now_ms()).first == []
 
 
+def test_a_run_that_was_under_way_is_not_gone_on_with_elsewhere(
+    home: Transfers, other: Transfers, database: Database
+) -> None:
+    def run(connection: Connection) -> None:
+        number = store.number_of(connection, "alice")
+        assert number is not None
+        values = {"run_id": "run-1", "session_id": "default", "workflow": "triage", "digest": "d"}
+        more = dict.fromkeys(("key_hash", "body_hash", "state")) | {"input": '"hi"', "now": 5}
+        assert runs.make(connection, number, {**values, **more})
+
+    database.write(run)
+    lines = all_of(home)
+    other.import_all(lambda: lines)
+    with other._database.read() as connection:
+        number = store.number_of(connection, "alice")
+        assert number is not None
+        assert runs.interrupted(connection, 0, 10) == []
+        there = runs.find(connection, number, "run-1")
+    assert there is not None
+    assert (there.status, there.code, there.input) == ("failed", "interrupted", '"hi"')
+
+
+def test_notes_of_a_known_tenant_are_added_once(home: Transfers, database: Database) -> None:
+    def note(connection: Connection) -> None:
+        number = store.number_of(connection, "alice")
+        assert number is not None
+        for text in ("likes tea", "has a cat"):
+            notes.add(connection, number, text, 5)
+
+    database.write(note)
+    lines = [line for line in home.export("alice") if b'"type":"session"' not in line]
+    lines = [line for line in lines if b'"type":"message"' not in line]
+    end = json.loads(lines[-1]) | {"sessions": 0, "messages": 0}
+    lines[-1] = json.dumps(end).encode()
+    home.import_("bob", lines)
+    home.import_("bob", lines)
+    with database.read() as connection:
+        number = store.number_of(connection, "bob")
+        assert number is not None
+        kept = [row[:2] for row in notes.page(connection, number, 0, 10)]
+    assert kept == [(1, "likes tea"), (2, "has a cat")]
+
+
 Spoil = Callable[[list[dict[str, Any]]], Any]
 
 
@@ -165,7 +210,7 @@ def test_a_tenant_twice_is_refused_and_one_tenant_s_file_is_none_of_all(
 def test_hidden_conversations_are_in_no_export_of_all(home: Transfers) -> None:
     text = b"".join(all_of(home, conversations=False))
     assert b"result" not in text
-    assert b"step" not in text
+    assert b'"step":1' not in text
     assert b'"user_id":"alice"' in text
 
 

@@ -34,6 +34,16 @@ def add(connection: Connection, tenant: int, text: str, now_ms: int) -> Row:
     return row[0], row[1], row[2]
 
 
+def restore(connection: Connection, tenant: int, number: int | None, text: str, at_ms: int) -> None:
+    """Puts a note from elsewhere under its number; without one under the next, unless there is one
+    that says the same."""
+    values = {"tenant": tenant, "text": text, "now": at_ms}
+    if number is not None:
+        connection.execute(_RESTORE, {**values, "number": number})
+    elif find(connection, tenant, text) is None:
+        add(connection, tenant, text, at_ms)
+
+
 def page(connection: Connection, tenant: int, after: int, limit: int) -> list[tuple[Any, ...]]:
     """number, content, created_at, in order of number."""
     return connection.execute(
@@ -56,6 +66,11 @@ def drop_all(connection: Connection, tenant: int) -> None:
     """Deletes all of the tenant's."""
     connection.execute("DELETE FROM notes WHERE tenant_id = :tenant", {"tenant": tenant})
 
+
+_RESTORE = """
+    INSERT INTO notes (tenant_id, number, content, created_at)
+    VALUES (:tenant, :number, :text, :now)
+"""
 
 _ADD = """
     INSERT INTO notes (tenant_id, number, content, created_at)

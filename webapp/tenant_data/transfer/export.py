@@ -3,7 +3,8 @@
 An export of all tenants has a line before, such a part for each tenant, and a line behind.
 
 The first line says what this is, the last how much there should be, so that a file that was cut
-off is known for one. Each line between has a `type`: tenant, session, message, request, usage.
+off is known for one. Each line between has a `type`: tenant, session, message, note, workflow_run,
+workflow_step, request, usage. Version 3 added notes and runs of workflows.
 Version 2 holds the sums of usage as they are kept, by hour and day with their latencies, and the
 tenant's use of its budget; version 1 had sums by day alone.
 """
@@ -11,15 +12,18 @@ tenant's use of its budget; version 1 had sums by day alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 from webapp.errors import NotFound
 from webapp.memory.fields import message_fields
+from webapp.memory.notes import store as notes
 from webapp.memory.paging.store import Position, message_page
 from webapp.memory.sessions import store as sessions
+from webapp.memory.workflow_runs.store import STEP_COLUMNS
+from webapp.memory.workflow_runs.transfer import store as runs
 from webapp.periods import iso_utc
 from webapp.storage import Connection
 from webapp.storage.narrowing import narrow
@@ -33,13 +37,17 @@ from webapp.usage.store import COLUMNS
 from webapp.usage.sums.store import all_of
 
 FORMAT = "switchboard-tenant"
-VERSION = 2
+VERSION = 3
 ALL_FORMAT = "switchboard-tenants"
 ALL_VERSION = 1
 ALL_END = "end-of-tenants"
 PAGE = 500
 FIRST_ROW = -(2**63)
 
+
+COUNTED = ("session", "message", "note", "workflow_run", "workflow_step", "request", "usage")
+RUN_JSON = ("input", "output", "state")
+STEP_JSON = ("output", "changes")
 
 Reading = Callable[[], AbstractContextManager[Connection]]
 """A short read, for each page anew."""
@@ -93,10 +101,11 @@ def export_lines(
     latencies = {} if latest is None else json.loads(latest.latencies)
     now = replace(now, user_id=tenant.user_id)
     yield line_of({"type": "tenant", **_whole(now), "latency_histogram": latencies})
-    counts = {"session": 0, "message": 0, "request": 0, "usage": 0}
+    counts = dict.fromkeys(COUNTED, 0)
     sources: list[Iterator[dict[str, Any]]] = []
     if conversations:
         sources += [_sessions(reading, tenant.number), _messages(reading, tenant.number)]
+        sources += [_notes(reading, tenant.number), _runs(reading, tenant.number)]
     sources += [_requests(reading, tenant.number), _usage(sums)]
     for source in sources:
         for fields in source:
@@ -148,6 +157,47 @@ def _messages(reading: Reading, tenant: int) -> Iterator[dict[str, Any]]:
         if len(page) < PAGE:
             return
         after = page[-1].position
+
+
+def _notes(reading: Reading, tenant: int) -> Iterator[dict[str, Any]]:
+    for number, content, created_at in _rows(reading, notes.page, tenant):
+        yield {
+            "type": "note",
+            "number": number,
+            "content": content,
+            "created_at": iso_utc(created_at),
+        }
+
+
+def _runs(reading: Reading, tenant: int) -> Iterator[dict[str, Any]]:
+    """Each run of a workflow, and then the lines of its journal."""
+    for row in _rows(reading, runs.page, tenant):
+        fields = _readable(runs.RUN_COLUMNS, row[1:], RUN_JSON)
+        for name in ("created_at", "updated_at"):
+            fields[name] = iso_utc(fields[name])
+        yield {"type": "workflow_run", **fields}
+
+        def steps(
+            connection: Connection, tenant: int, after: int, limit: int, run: int = row[0]
+        ) -> list[tuple[Any, ...]]:
+            return runs.steps_page(connection, tenant, run, after, limit)
+
+        for step in _rows(reading, steps, tenant):
+            told = _readable(STEP_COLUMNS, step[1:], STEP_JSON)
+            told |= {"visible": bool(told["visible"]), "started_at": iso_utc(told["started_at"])}
+            yield {"type": "workflow_step", "run_id": fields["run_id"], **told}
+
+
+def _readable(
+    columns: Sequence[str], row: Sequence[Any], of_json: Collection[str]
+) -> dict[str, Any]:
+    """The row's values by their names; what is JSON is read, and left out where there is none."""
+    fields = dict(zip(columns, row, strict=True))
+    return {
+        name: json.loads(value) if name in of_json else value
+        for name, value in fields.items()
+        if name not in of_json or value is not None
+    }
 
 
 def _requests(reading: Reading, tenant: int) -> Iterator[dict[str, Any]]:

@@ -20,14 +20,16 @@ class Bounds:
     sessions: int
     requests: int
     usage: int
+    others: int
+    """Of notes, of runs of workflows, and of their steps."""
     conversation_bytes: int
     """Of one in OpenAI's format, which is one line."""
 
 
-IN_MEMORY = Bounds(200_000, 10_000, 500_000, 500_000, 16 * 1024**2)
+IN_MEMORY = Bounds(200_000, 10_000, 500_000, 500_000, 100_000, 16 * 1024**2)
 """For an import that comes over the network and is held in memory until all of it was read."""
 
-FROM_FILE = Bounds(1_000_000_000, 1_000_000, 1_000_000_000, 2_000_000, 1024**3)
+FROM_FILE = Bounds(1_000_000_000, 1_000_000, 1_000_000_000, 2_000_000, 1_000_000_000, 1024**3)
 """For one that is read from a file twice: to check it, and to store it."""
 
 
@@ -49,6 +51,30 @@ class Said:
 
     session_id: str
     message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """One note; without a number it gets the next."""
+
+    number: int | None
+    content: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One run of a workflow, as its row's columns."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """One line of that run's journal, as its row's columns."""
+
+    run_id: str
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +100,7 @@ class Ended:
     requests: int
 
 
-Item: TypeAlias = Begun | Session | Said | Requested | Used | Ended
+Item: TypeAlias = Begun | Session | Said | Noted | Ran | Stepped | Requested | Used | Ended
 
 
 def wrong(number: int, fault: str) -> InvalidInput:

@@ -6,7 +6,7 @@ The format is described in export.py. Exports of version 1 are read as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, time
 from typing import Any
 
@@ -15,7 +15,16 @@ from pydantic import ValidationError
 from webapp.messages import Message, ToolCall
 from webapp.storable import holds_storable
 from webapp.tenant_data.transfer import shapes
-from webapp.tenant_data.transfer.export import ALL_END, ALL_FORMAT, ALL_VERSION, FORMAT, VERSION
+from webapp.tenant_data.transfer.export import (
+    ALL_END,
+    ALL_FORMAT,
+    ALL_VERSION,
+    COUNTED,
+    FORMAT,
+    RUN_JSON,
+    STEP_JSON,
+    VERSION,
+)
 from webapp.tenant_data.transfer.items import (
     FROM_FILE,
     IN_MEMORY,
@@ -24,8 +33,11 @@ from webapp.tenant_data.transfer.items import (
     Bounds,
     Ended,
     Item,
+    Noted,
+    Ran,
     Requested,
     Said,
+    Stepped,
     Used,
     wrong,
 )
@@ -95,6 +107,9 @@ class _TenantReader:
         self.over = False
         self._sessions: set[str] = set()
         self._messages = self._requests = self._usage = 0
+        self._notes = self._steps = 0
+        self._note_numbers: set[int] = set()
+        self._runs: set[str] = set()
         self._seen_usage: set[tuple[Any, ...]] = set()
 
     def take(self, value: dict[str, Any], number: int) -> Iterator[Item]:
@@ -124,7 +139,7 @@ class _TenantReader:
             self._begun = True
             version = self._head.version
             yield Begun(number, tenant.user_id, tenant, version, self._conversations)
-        elif not self._begun or kind not in ("session", "message", "request", "usage"):
+        elif not self._begun or kind not in COUNTED:
             raise wrong(number, "has an unknown type, is a second tenant, or stands before it")
         else:
             yield self._row(kind, value, self._head.version, number)
@@ -138,6 +153,12 @@ class _TenantReader:
             return session
         if kind == "message":
             return self._said(shapes.StoredMessage.model_validate(value), number)
+        if kind == "note":
+            return self._noted(shapes.Note.model_validate(value), number)
+        if kind == "workflow_run":
+            return self._ran(shapes.Run.model_validate(value), number)
+        if kind == "workflow_step":
+            return self._stepped(shapes.Step.model_validate(value), number)
         if kind == "request":
             self._requests += 1
             if self._requests > self._bounds.requests:
@@ -171,6 +192,30 @@ class _TenantReader:
         message = Message(given.role, given.content, given.id, calls, given.tool_call_id, at)
         return Said(given.session_id, message)
 
+    def _noted(self, note: shapes.Note, number: int) -> Noted:
+        self._notes += 1
+        if note.number in self._note_numbers or self._notes > self._bounds.others:
+            raise wrong(number, "has the number of another note, or is one note too many")
+        if note.number is not None:
+            self._note_numbers.add(note.number)
+        return Noted(note.number, note.content, ms(note.created_at))
+
+    def _ran(self, run: shapes.Run, number: int) -> Ran:
+        if run.run_id in self._runs or len(self._runs) >= self._bounds.others:
+            raise wrong(number, "names a run a second time, or one too many")
+        self._runs.add(run.run_id)
+        values = _written(run, RUN_JSON)
+        return Ran({**values, "created_at": ms(run.created_at), "updated_at": ms(run.updated_at)})
+
+    def _stepped(self, step: shapes.Step, number: int) -> Stepped:
+        self._steps += 1
+        if step.run_id not in self._runs or self._steps > self._bounds.others:
+            raise wrong(number, "is a step of an unknown run, or one too many")
+        values = _written(step, STEP_JSON)
+        del values["run_id"]
+        at = ms(step.started_at)
+        return Stepped(step.run_id, {**values, "visible": int(step.visible), "started_at": at})
+
     def _ended(self, end: shapes.End, number: int) -> Ended:
         counted = (
             self._begun
@@ -178,6 +223,9 @@ class _TenantReader:
             and end.sessions <= len(self._sessions)
             and end.requests in (None, self._requests)
             and end.usages in (None, self._usage)
+            and end.notes in (None, self._notes)
+            and end.workflow_runs in (None, len(self._runs))
+            and end.workflow_steps in (None, self._steps)
         )
         if not counted:
             raise wrong(number, "names other numbers of sessions, messages or rows than there are")
@@ -202,6 +250,20 @@ def object_of(
     if not fits:
         raise wrong(number, "holds a NUL or half a surrogate pair, and so no Unicode text")
     return value
+
+
+def _written(row: shapes.Run | shapes.Step, of_json: Collection[str]) -> dict[str, Any]:
+    """The row's columns; what is JSON as text, None where there is nothing."""
+    values = row.model_dump()
+    for name in of_json:
+        given = name in row.model_fields_set
+        values[name] = json_text(values[name]) if given else None
+    return values
+
+
+def json_text(value: object) -> str:
+    """As this and that room writes JSON into its rows."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _usage_row(value: dict[str, Any], version: int) -> dict[str, Any]:

@@ -10,19 +10,30 @@ Items are stored as they come, a bounded number at a time: an import need not fi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from webapp.errors import Conflict
+from webapp.memory.notes import store as notes
 from webapp.memory.sessions import store as sessions
+from webapp.memory.workflow_runs.transfer import store as runs
 from webapp.messages import Message
 from webapp.storage import Connection
 from webapp.storage.narrowing import narrow, widen
 from webapp.tenant_data.storing import store_messages
-from webapp.tenant_data.transfer.items import Begun, Ended, Item, Requested, Said, Used
-from webapp.tenant_data.transfer.reading import ms
+from webapp.tenant_data.transfer.items import (
+    Begun,
+    Ended,
+    Item,
+    Noted,
+    Ran,
+    Requested,
+    Said,
+    Stepped,
+    Used,
+)
+from webapp.tenant_data.transfer.reading import json_text, ms
 from webapp.tenant_data.transfer.shapes import Session, Tenant
 from webapp.tenants import store
 from webapp.tenants.counters import store as counters
@@ -30,6 +41,7 @@ from webapp.usage import histogram
 from webapp.usage.of_tenant import store as usage
 
 AT_ONCE = 1000
+UNDER_WAY = "The run was under way when it was exported."
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,8 @@ class _Tenant:
         self._said: list[Message] = []
         self._requests: list[dict[str, Any]] = []
         self._usage: list[dict[str, Any]] = []
+        self._run: int | None = None
+        self._step = 0
         self._next_request = 0
         if made and begun.tenant is not None and count.requests:
             self._next_request = usage.reserve(connection, count.requests)
@@ -124,6 +138,14 @@ class _Tenant:
             self._say(item)
         elif isinstance(item, Session):
             self._put_session(item)
+        elif isinstance(item, Noted):
+            number = item.number if self._made else None
+            notes.restore(self._connection, self._number, number, item.content, item.at_ms)
+        elif isinstance(item, Ran):
+            self._run = runs.put(self._connection, self._number, _at_rest(item.values))
+            self._step = 0
+        elif isinstance(item, Stepped):
+            self._put_step(item)
         elif isinstance(item, Requested):
             self._gather(self._requests, item.values, self._put_requests)
         elif isinstance(item, Used):
@@ -148,7 +170,7 @@ class _Tenant:
         values = {
             "created_at": created,
             "last_active_at": active,
-            "state": None if session.state is None else _json(session.state),
+            "state": None if session.state is None else json_text(session.state),
             "state_version": session.state_version,
             **session.model_dump(include=set(sessions.FIGURES)),
         }
@@ -176,6 +198,11 @@ class _Tenant:
         if growth is not None:
             self._sizes[self._speaking] = growth.size
 
+    def _put_step(self, item: Stepped) -> None:
+        self._step += 1
+        if self._run is not None:
+            runs.put_step(self._connection, self._number, self._run, self._step, item.values)
+
     def _gather(
         self, rows: list[dict[str, Any]], row: dict[str, Any], put: Callable[[], None]
     ) -> None:
@@ -202,6 +229,13 @@ class _Tenant:
             counters.put(self._connection, self._number, values)
             self._put_requests()
             self._put_usage()
+
+
+def _at_rest(run: dict[str, Any]) -> dict[str, Any]:
+    """A run that was under way must not be gone on with by itself here: it may go on there."""
+    if run["status"] != "running":
+        return run
+    return {**run, "status": "failed", "code": "interrupted", "error": UNDER_WAY}
 
 
 def _times(given: Session | Tenant, now_ms: int) -> tuple[int, int]:
@@ -257,7 +291,3 @@ def _note(begun: Begun, *, known: bool, left_out: int, cap: int) -> str:
     if not begun.conversations:
         sentences.append("The export was made without conversations.")
     return " ".join(sentences)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -41,6 +41,7 @@ Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_check_mom
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Bucket = Annotated[int, Field(ge=NO_LATENCY, le=LAST_BUCKET)]
 Word = Annotated[str, Field(max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Shape(BaseModel):
@@ -116,6 +117,50 @@ class StoredMessage(Shape):
     tool_call_id: Word | None = None
 
 
+class Note(Shape):
+    number: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+    content: str = Field(min_length=1)
+    created_at: Moment
+
+
+class Run(Shape):
+    """A run of a workflow; what is JSON may be missing, which is not null."""
+
+    run_id: Name
+    session_id: Annotated[str, _valid(check_session_id)]
+    workflow: Word
+    digest: Word
+    status: Literal["running", "completed", "failed", "cancelled"]
+    input: Any = None
+    output: Any = None
+    state: Any = None
+    error: str = ""
+    code: Word = ""
+    created_at: Moment
+    updated_at: Moment
+
+
+class Step(Shape):
+    """A line of a run's journal."""
+
+    run_id: Name
+    path: str = Field(max_length=10_000)
+    attempt: Count
+    name: Word
+    kind: Word
+    status: Word
+    input_hash: Word
+    output: Any = None
+    changes: Any = None
+    visible: bool
+    started_at: Moment
+    duration_ms: Count
+    input_tokens: Count = 0
+    output_tokens: Count = 0
+    error: str = ""
+    code: Word = ""
+
+
 class Request(Shape):
     at: Moment
     route: Word
@@ -155,3 +200,6 @@ class End(Shape):
     messages: int
     requests: int | None = None
     usages: int | None = None
+    notes: int | None = None
+    workflow_runs: int | None = None
+    workflow_steps: int | None = None

@@ -1,0 +1,1 @@
+"""Runs of workflows on their way from one installation to another."""
