@@ -24,6 +24,8 @@ def configure_logging(form: Literal["console", "json"], level: str) -> None:
     # These repeat what our own lines say, and flask-limiter's names the key.
     for name in ("werkzeug", "flask-limiter", "httpx2", "httpcore2", "openai"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # This one repeats, as errors with their trace, what servers send; ours say which is at fault.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
     # Finding out where a line was written costs more than writing it.
     logging.logThreads = logging.logMultiprocessing = False  # gunicorn's lines name the process
     logging._srcfile = None  # the documented way, see logging's HOWTO

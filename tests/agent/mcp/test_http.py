@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import uvicorn
+from mcp.server.mcpserver import Context, MCPServer
 
 from tests.fakes import until
 from webapp.agent import MCPToolkit
@@ -141,6 +144,9 @@ def test_it_is_asked_with_its_headers_and_a_forgotten_session_is_made_anew(
 
 LONG = json.dumps({"x": "y" * (bounds.MESSAGE_MAX_BYTES + 10)}).encode()
 JSON = {"Content-Type": "application/json"}
+REFUSED = json.dumps(
+    {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "Name a city."}}
+).encode()
 
 
 @pytest.mark.parametrize(
@@ -149,6 +155,7 @@ JSON = {"Content-Type": "application/json"}
         ((401, {}, b"wrong key s3cret"), "refuses the credential that it was sent (401)"),
         ((500, {}, b"Traceback: s3cret"), "fails (500)"),
         ((599, {}, b""), "fails (599)"),
+        ((400, JSON, REFUSED), "Error: ask failed: Name a city."),
         ((302, {"Location": "http://127.0.0.1:9/other"}, b""), "sends us to another address"),
         ((200, JSON, LONG), "The answer is longer than 8 MiB"),
         ((200, JSON, b"no json"), "ask failed"),
@@ -206,11 +213,6 @@ def test_a_server_that_stops_is_away_and_comes_back(rough: Rough) -> None:
 
 
 def test_a_server_as_the_package_makes_one(tmp_path: Any) -> None:
-    import socket
-
-    import uvicorn
-    from mcp.server.mcpserver import MCPServer
-
     real = MCPServer("real")
 
     @real.tool()
@@ -218,17 +220,26 @@ def test_a_server_as_the_package_makes_one(tmp_path: Any) -> None:
         """Adds two numbers."""
         return {"sum": a + b}
 
+    @real.tool()
+    async def grow(context: Context) -> str:
+        """Has one tool more."""
+        real.add_tool(lambda: "new", name="fresh")
+        await context.notify_tools_changed()
+        return "grown"
+
     with socket.create_server(("127.0.0.1", 0)) as place:
         app = real.streamable_http_app()
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]}, daemon=True)
         thread.start()
         with MCPToolkit.http(f"http://127.0.0.1:{place.getsockname()[1]}/mcp") as kit:
-            (tool,) = kit.tools
+            tool, grow_tool = kit.tools
             assert tool.spec.description == "Adds two numbers."
             assert json.loads(tool.run('{"a": 1, "b": 2}').content) == {"sum": 3}
             assert tool.run('{"a": 1, "b": "two"}').content.startswith(
                 "Error: The argument 'b' of add is wrong"
             )
+            assert grow_tool.run("").content == "grown"
+            until(lambda: len(kit.tools) == 3)
         server.should_exit = True
         thread.join(10)

@@ -44,6 +44,8 @@ from webapp.version import __version__
 
 _log = logging.getLogger("switchboard.mcp")
 
+# As the package says that an answer was none of JSON-RPC; why, the transport knows better.
+STAND_INS = ("Server returned an error response", "Not Found", "Redirect to ")
 TERMINATED = "Session terminated"  # as the package says that the server has forgotten the session
 _ANSWER: TypeAdapter[Any] = TypeAdapter(CallToolResult | InputRequiredResult)
 
@@ -200,7 +202,7 @@ class Connection:
                 " been done or not."
             )
         fault = self._transport.fault if self._transport is not None else None
-        if fault is not None:
+        if fault is not None and error.message.startswith(STAND_INS):
             if isinstance(fault, Unreachable):
                 self._lose(client, fault)
             return f"The MCP server {self._name} {fault}."
