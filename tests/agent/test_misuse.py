@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
+from inspect import signature
 from typing import Any
 
 import pytest
 
 from tests.fakes import count_model, echo_model
 from tests.upstream import saying, upstream
-from webapp.agent import Agent, OpenAIModel, Toolkit
+from webapp.agent import Agent, OpenAIModel, RunOutput, Toolkit
+from webapp.agent.other_libraries import ARGUMENTS, METHODS, OUTPUTS, PARTS
 from webapp.agent.toolkits import calculator
 from webapp.errors import ConfigurationError
 from webapp.memory import InMemory
@@ -62,6 +64,39 @@ def test_parts_are_given_by_name_and_tools_in_a_toolkit() -> None:
         make_agent(name="assistant", model=echo_model(), tools=[print])
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         make_agent(name="assistant", model=echo_model(), colour="red")
+
+
+@pytest.mark.parametrize(
+    ("use", "kind", "sentence"),
+    [
+        (lambda _: make_agent(name="a", response_model=int), TypeError, "output_type="),
+        (lambda _: make_agent(name="a", system_prompt="x"), TypeError, "instructions="),
+        (lambda _: make_agent(name="a", deps_type=int), TypeError, "RunContext"),
+        (lambda agent: agent.run("x", user_id="a", response_format=int), TypeError, "output_type="),
+        (lambda agent: agent.stream("x", user_id="a", thread_id="1"), TypeError, "session_id="),
+        (lambda agent: agent.run_sync("x"), AttributeError, r"agent\.run\("),
+        (lambda agent: agent.ainvoke("x"), AttributeError, r"await agent\.arun\("),
+        (lambda agent: agent.run_stream("x"), AttributeError, r"agent\.stream\("),
+        (lambda agent: agent.tool(print), AttributeError, "toolkits="),
+        (lambda agent: agent.run("x", user_id="a").final_output, AttributeError, r"output\.parsed"),
+        (lambda agent: agent.run("x", user_id="a").text, AttributeError, r"output\.content"),
+        (lambda agent: agent.run("x", user_id="a").colour, AttributeError, "attribute 'colour'$"),
+    ],
+)
+def test_the_names_of_other_libraries_are_answered_with_ours(
+    agent: Any, use: Callable[[Any], object], kind: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(kind, match=sentence):
+        use(agent)
+
+
+def test_no_name_of_another_library_is_one_of_ours() -> None:
+    parts = {each.name for each in fields(Agent)}
+    arguments = set(signature(Agent.run).parameters)
+    assert not parts & PARTS.keys()
+    assert not arguments & ARGUMENTS.keys()
+    assert not set(dir(Agent)) & METHODS.keys()
+    assert not set(dir(RunOutput)) & OUTPUTS.keys()
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias
 
 from webapp.agent.approvals import PausedTurn, PendingCall
+from webapp.agent.misuse import no_attribute
 from webapp.agent.model import TextDelta
+from webapp.agent.other_libraries import OUTPUTS
 from webapp.agent.run_context import new_run_id
 from webapp.messages import Message, Usage
 
@@ -61,6 +63,11 @@ class RunOutput:
     model: str = ""
     paused: PausedTurn | None = field(default=None, repr=False)
     parsed: Any = None
+
+    if not TYPE_CHECKING:  # a type checker must go on to know which attributes there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(no_attribute("RunOutput", name, OUTPUTS))
 
     @property
     def pending_calls(self) -> tuple[PendingCall, ...]:

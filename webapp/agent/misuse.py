@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import FrozenInstanceError, fields
 from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
+from webapp.agent.other_libraries import ARGUMENTS, METHODS, PARTS
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -22,8 +24,6 @@ _NO_USER = (
     ' agent.run("…", user_id="alice").'
 )
 _TOOLS = 'Tools are given to an agent as toolkits=[Toolkit("name", [function, …])].'
-
-
 # What stands in front of a call.
 _AWAITED = {"arun": "await "}
 
@@ -43,6 +43,8 @@ def asks_for_its_user(method: Callable[P, R]) -> Callable[P, R]:
             raise TypeError(
                 f'{name} gives the whole answer; for pieces: agent.{pieces}("…", user_id="alice")'
             )
+        for given in kwargs.keys() & ARGUMENTS.keys():
+            raise TypeError(f"{name} has no argument '{given}': {ARGUMENTS[given]}.")
 
     if inspect.iscoroutinefunction(method):
 
@@ -73,6 +75,8 @@ def explained(cls: type[T]) -> type[T]:
             raise TypeError(_NO_USER)
         if parts.keys() & {"tools", "functions"}:
             raise TypeError(_TOOLS)
+        for name in parts.keys() & PARTS.keys():
+            raise TypeError(f"An agent has no part '{name}': {PARTS[name]}.")
         make(self, **parts)
 
     def refuse(_self: T, name: str, _value: object = None) -> NoReturn:
@@ -80,7 +84,7 @@ def explained(cls: type[T]) -> type[T]:
 
     def missing(_self: T, name: str) -> NoReturn:
         raise AttributeError(
-            _NO_USER if name in _USERS else f"'{cls.__name__}' object has no attribute '{name}'"
+            _NO_USER if name in _USERS else no_attribute(cls.__name__, name, METHODS)
         )
 
     for name, function in (
@@ -91,6 +95,12 @@ def explained(cls: type[T]) -> type[T]:
     ):
         setattr(cls, name, function)
     return cls
+
+
+def no_attribute(kind: str, name: str, known: Mapping[str, str]) -> str:
+    """CPython's own words, and what to write instead where that is known."""
+    hint = f"; {known[name]}" if name in known else ""
+    return f"'{kind}' object has no attribute '{name}'{hint}"
 
 
 def _no_change(cls: type, name: str) -> str:

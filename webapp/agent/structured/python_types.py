@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Union
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic_core import SchemaError
 
 from webapp.agent.response_format import ResponseFormat
@@ -62,7 +62,7 @@ def _made(output_type: Any) -> Wanted:
     except (PydanticUserError, SchemaError, NameError, AttributeError, TypeError) as fault:
         raise ConfigurationError(
             "output_type must be a type that pydantic can check, such as a BaseModel, and"
-            f" {str(output_type)[:200]} is none: {str(fault).partition(chr(10))[0]}"
+            f" {_shown(output_type)} is none: {str(fault).partition(chr(10))[0]}"
         ) from fault
     schema = closed(schema)
     told = str(schema.get("description") or "")[:1000]
@@ -77,6 +77,13 @@ def _made(output_type: Any) -> Wanted:
             raise Unfit(_sentence(fault)) from None
 
     return Wanted(ResponseFormat(name, schema, is_closed(schema), told), check)
+
+
+def _shown(given: object) -> str:
+    """What was given, without the values in it."""
+    if isinstance(given, BaseModel):
+        return f"an object of {type(given).__name__} (pass the class itself)"
+    return str(given)[:200]
 
 
 _of_type = lru_cache(maxsize=256)(_made)
