@@ -24,7 +24,7 @@ OWNERS = {
     "tenants": {"tenants", "blocked_users", "tenant_search"},
     "memory": {
         *("sessions", "messages", "idempotency", "workflow_runs", "workflow_steps"),
-        *("paused_turns", "notes"),
+        *("paused_turns", "notes", "session_summaries"),
     },
     "usage": {"requests", "refusals", "usage", "usage_rollup"},
     "chat": {"agent_configurations"},

@@ -75,6 +75,7 @@ class ServedAgent:
             max_loops=configuration.max_loops,
             context_max_messages=configuration.context_max_messages,
             context_max_tokens=self._settings.context_max_tokens,
+            summarize=self._settings.summary,
             turn_timeout=self._settings.turn_seconds,
             tool_timeout=self._settings.tool_timeout,
             tool_result_max_chars=self._settings.tool_result_max_chars,

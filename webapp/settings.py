@@ -82,6 +82,7 @@ class Settings(BaseModel):
     messages_max_age: float | None = Field(default=None, gt=0)
     context_max_messages: int = Field(default=100, ge=2, le=10_000)
     context_max_tokens: int = Field(default=0, ge=0, le=100_000_000)
+    summary: bool = False
     message_max_chars: int = Field(default=32_000, ge=1, le=100_000_000)
     state_max_bytes: int = Field(default=64 * 1024, ge=2, le=16 * 1024**2)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1024, le=1024**3)
@@ -182,7 +183,7 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     ),
     "model_breaker_failures": kinds.whole_number,
     "context_max_tokens": kinds.whole_number,
-    **dict.fromkeys(("hide_conversations", "log_user_ids"), kinds.truth),
+    **dict.fromkeys(("hide_conversations", "log_user_ids", "summary"), kinds.truth),
 }
 """How each setting's text is read; one that is not here is taken as it stands."""
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.fakes import HandClock
 from webapp.memory.notes import store as notes
+from webapp.memory.summaries import store as summaries
+from webapp.memory.summary import Summary
 from webapp.memory.workflow_runs import store as runs
 from webapp.messages import Message, ToolCall
 from webapp.storage import Connection, Database, open_database
@@ -38,6 +40,7 @@ TABLES = {
     "notes": "SELECT * FROM notes ORDER BY number",
     "workflow_runs": "SELECT * FROM workflow_runs ORDER BY id",
     "workflow_steps": "SELECT * FROM workflow_steps ORDER BY run, seq",
+    "session_summaries": "SELECT * FROM session_summaries ORDER BY session",
     "requests": "SELECT * FROM requests ORDER BY id",
     "usage": "SELECT * FROM usage WHERE tenant_id > 0 ORDER BY period, at, measure, code, bucket",
 }
@@ -94,6 +97,10 @@ def live(database: Database, clock: HandClock, stored_id: str = "alice") -> None
         )
         if index < 3:
             _work(connection, number, index, clock.now_ms())
+        if index > 36:
+            name = "default" if index % 2 else f"session {index}"
+            summary = Summary(f"notes 🍵 {index}", "msg-of-before", clock.now_ms())
+            summaries.restore(connection, number, name, summary)
         for status, code, first in (
             (200, "", 30),
             (200, "", None),

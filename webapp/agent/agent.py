@@ -26,6 +26,7 @@ from webapp.agent.run_context import RunContext
 from webapp.agent.structured.drafts import Drafts
 from webapp.agent.structured.python_types import wanted_type
 from webapp.agent.structured.wanted import Wanted
+from webapp.agent.summarizing import Summarizing
 from webapp.agent.text import check_input
 from webapp.agent.tokens import TokenBudget, TokenCounter, most_tokens_in
 from webapp.agent.tool_results import RESULT_MAX_CHARS
@@ -34,7 +35,7 @@ from webapp.agent.turn import Started, TurnEvent, play_turn
 from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
 from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
-from webapp.memory import InMemory, Memory
+from webapp.memory import InMemory, Memory, Summary
 from webapp.messages import Message
 from webapp.turns import Cancellation, LocalTurnQueue, TurnQueue
 
@@ -48,7 +49,8 @@ class Agent:
     say, changed `instructions`; memory and queue stay shared. A `model` that is text is
     `OpenAIModel(text)`. `max_loops` bounds the calls to the model in one turn,
     `context_max_messages` what each call is sent, instructions included, `context_max_tokens` the
-    same in tokens as `token_counter` counts them (0 sets no bound), and `turn_timeout` the
+    same in tokens as `token_counter` counts them (0 sets no bound); with `summarize` the model is
+    told in a summary, which it makes itself, what is left out by them. `turn_timeout` bounds the
     seconds of a whole turn from the moment its place in the user's line has come: retries, pauses
     and tools do not stretch it. `tool_timeout` bounds each call of a tool that has no time-out of
     its own, in seconds, and `tool_result_max_chars` what the model is given of its result.
@@ -69,6 +71,7 @@ class Agent:
     context_max_messages: int = 100
     context_max_tokens: int = 0
     token_counter: TokenCounter = most_tokens_in
+    summarize: bool = False
     guardrails: Sequence[Guardrail] = ()
     turn_timeout: float | None = None
     tool_timeout: float | None = None
@@ -100,6 +103,10 @@ class Agent:
         require_whole("tool_result_max_chars", self.tool_result_max_chars)
         require_methods("memory", self.memory, ("add", "get_messages"), "memory=InMemory()")
         require_methods("turns", self.turns, ("place",), "turns=LocalTurnQueue()")
+        if self.summarize:
+            require_methods(
+                "memory", self.memory, ("get_summary", "put_summary"), "memory=InMemory()"
+            )
         toolkits, guardrails = (
             all_of("toolkits", self.toolkits),
             all_of("guardrails", self.guardrails),
@@ -265,6 +272,7 @@ class Agent:
         *,
         streaming: bool,
         resumption: Resumption | None = None,
+        summary: Summary | None = None,
     ) -> Loop:
         """The loop of one turn over a given history, which stores nothing; its time begins now.
 
@@ -279,25 +287,28 @@ class Agent:
         if self.turn_timeout is not None:
             context = replace(context, deadline=Deadline.after(self.turn_timeout))
         offer = self._tools.offer(context)
+        budget = self._budget and self._budget.beside(offer.specs)
+        cap = self.context_max_messages
+        summarizing: Summarizing | None = None
+        if self.summarize:
+            summarizing = Summarizing(self.instructions, history, cap, budget, summary)
+            window = summarizing.window(question)
+        else:
+            window = ContextWindow.of(self.instructions, history, question, cap, budget)
         return Loop(
             model=self._model,
             tools=offer.tools,
             specs=offer.specs,
             guardrails=self._guards,
             max_loops=self.max_loops,
-            window=ContextWindow.of(
-                self.instructions,
-                history,
-                question,
-                self.context_max_messages,
-                self._budget and self._budget.beside(offer.specs),
-            ),
+            window=window,
             question=question,
             context=context,
             streaming=streaming,
             limits=ToolLimits(self.tool_timeout, self.tool_result_max_chars),
             resumption=resumption,
             drafts=None if self._wanted is None else Drafts(self._wanted),
+            summarizing=summarizing,
         )
 
     def _token_budget(self) -> TokenBudget | None:
@@ -338,7 +349,9 @@ class Agent:
                 play_turn(
                     text,
                     context,
-                    store=MemoryTurn(agent, self.memory, context, self.paused_turns),
+                    store=MemoryTurn(
+                        agent, self.memory, context, self.paused_turns, self.summarize
+                    ),
                     queue=queue,
                     streaming=streaming,
                     approvals=approvals,

@@ -43,14 +43,15 @@ class ContextWindow:
         question: Message,
         cap: int,
         budget: TokenBudget | None = None,
+        summary: str = "",
     ) -> ContextWindow:
-        """The history that fits beside the instructions and the question."""
+        """The history that fits beside the instructions, the summary and the question."""
         answered = _answered(history)
         stored = [message.content for message in answered if message.role == "system"]
         if stored:
             answered = [message for message in answered if message.role != "system"]
-        front = _system(instructions, *stored)
-        if not instructions:
+        front = _system(instructions, *stored, summary)
+        if not instructions and not summary:
             front, answered = (), (*front, *answered)
         kept = recent((*answered, question), cap - len(front))
         return cls(front, kept[:-1], cap, instructions, budget)

@@ -10,6 +10,7 @@ from webapp.agent.misuse import no_attribute
 from webapp.agent.model import TextDelta
 from webapp.agent.other_libraries import OUTPUTS
 from webapp.agent.run_context import new_run_id
+from webapp.memory import Summary
 from webapp.messages import Message, Usage
 
 RunStatus: TypeAlias = Literal["completed", "paused", "cancelled"]
@@ -51,6 +52,7 @@ class RunOutput:
     complete. `finish_reason` is the model's own last one, empty for a cancelled run and
     `approval_required` for a paused one, and `model` the name under which the model was asked.
     Where a form of the answer was asked for, `parsed` is its value and `content` its JSON text.
+    `summary` is the session's, when this run has made a new one.
     """
 
     content: str
@@ -63,6 +65,7 @@ class RunOutput:
     model: str = ""
     paused: PausedTurn | None = field(default=None, repr=False)
     parsed: Any = None
+    summary: Summary | None = None
 
     if not TYPE_CHECKING:  # a type checker must go on to know which attributes there are
 

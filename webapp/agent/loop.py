@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from webapp.agent.approvals import APPROVAL_REQUIRED, PausedTurn, Resumption, with_own_ids
+from webapp.agent.asking import ask_beside, log_failure
 from webapp.agent.call_keys import CallKeys
 from webapp.agent.context_window import ContextWindow
 from webapp.agent.events import (
@@ -25,15 +26,19 @@ from webapp.agent.replies import usable
 from webapp.agent.response_format import ResponseFormat
 from webapp.agent.run_context import RunContext
 from webapp.agent.structured.drafts import Drafts
+from webapp.agent.summarizing import SUMMARY_SECONDS, Summarizing
 from webapp.agent.tools import Tool
 from webapp.errors import (
     ContextOverflow,
+    GuardrailFailed,
+    GuardrailRefused,
     LoopLimitExceeded,
     MessageTooLong,
     ModelError,
     ModelTimeout,
 )
-from webapp.messages import Message, ToolCall, Usage
+from webapp.memory import Summary
+from webapp.messages import Message, ToolCall, Usage, now_ms
 from webapp.storable import storable
 
 
@@ -54,6 +59,8 @@ class Loop:
     resumption: Resumption | None = None
     paused: PausedTurn | None = field(init=False, default=None)
     drafts: Drafts | None = None
+    summarizing: Summarizing | None = None
+    summary: Summary | None = None
     messages: list[Message] = field(init=False)
     keys: CallKeys = field(init=False)
     usage: Usage = field(default_factory=Usage)
@@ -77,6 +84,8 @@ class Loop:
             yield from self._resume(self.resumption)
         elif self.guardrails.inputs:
             self._check_question()
+        if self.summarizing is not None and self.resumption is None:
+            self._sum_up(self.summarizing)
         while self.paused is None and self.model_calls < self.max_loops:
             reply = yield from self._ask()
             if reply is None:
@@ -105,6 +114,24 @@ class Loop:
         if self.paused is not None and not self.context.cancelled:
             return self._outcome("paused", self.messages[-1].content, APPROVAL_REQUIRED)
         return self._outcome("cancelled", "".join(self.shown))
+
+    def _sum_up(self, summarizing: Summarizing) -> None:
+        """A new summary where turns no longer fit; the turn goes on without one that fails."""
+        stretch = summarizing.stretch(self.question)
+        if not stretch:
+            return
+        asked = summarizing.request(stretch)
+        reply = ask_beside(self.model, asked, self.context, SUMMARY_SECONDS)
+        if reply is None:
+            return
+        self.usage += reply.usage
+        try:
+            text = self.guardrails.check_output(summarizing.text_of(reply.content), self.context)
+        except (GuardrailFailed, GuardrailRefused, ModelError) as error:
+            log_failure(error)
+            return
+        self.summary = Summary(text, stretch[-1].id, now_ms())
+        self.window = summarizing.with_summary(self.summary).window(self.question)
 
     def _check_question(self) -> None:
         self.question = self._checked(self.question)
@@ -326,6 +353,7 @@ class Loop:
             model=self.model.name,
             parsed=parsed,
             paused=self.paused if status == "paused" else None,
+            summary=self.summary,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict, cast
 
 from webapp.agent.approvals import PausedTurn
@@ -12,7 +12,7 @@ from webapp.agent.paused_turns import PausedTurns
 from webapp.agent.run_context import RunContext
 from webapp.agent.turn import Player, Prepared
 from webapp.memory import Memory
-from webapp.memory.protocol import StatefulMemory
+from webapp.memory.protocol import StatefulMemory, SummarizedMemory
 from webapp.messages import now_ms
 from webapp.session_state import MAX_BYTES, SessionState
 from webapp.session_state.values import fields_of
@@ -21,22 +21,31 @@ from webapp.turns import Place
 
 @dataclass(frozen=True, slots=True)
 class MemoryTurn:
-    """The `TurnStore` of one turn over a memory."""
+    """The `TurnStore` of one turn over a memory; `newest` is the id of the newest message that it
+    has read, where there is one and the agent sums up."""
 
     agent: Player
     memory: Memory
     context: RunContext
     paused_turns: PausedTurns
+    summarize: bool = False
+    newest: list[str] = field(default_factory=list)
 
     def prepare(self) -> Prepared:
-        history = self.memory.get_messages(
-            user_id=self.context.user_id, session_id=self.context.session_id
-        )
+        history = self.memory.get_messages(**self._whose)
         paused = self.paused_turns.get(**self._whose)
-        return Prepared(self.agent, history, now_ms(), paused)
+        summary = None
+        if self.summarize:
+            summary = cast("SummarizedMemory", self.memory).get_summary(**self._whose)
+            self.newest.extend(message.id for message in history[-1:])
+        return Prepared(self.agent, history, now_ms(), paused, summary)
 
     def store(self, output: RunOutput, place: Place) -> None:
         place.require_held()
+        if output.summary is not None and self.newest:
+            cast("SummarizedMemory", self.memory).put_summary(
+                output.summary, newest=self.newest[0], **self._whose
+            )
         changes = self.context.state.finish()
         messages = output.messages if output.paused is None else ()
         if changes is None:

@@ -65,6 +65,10 @@ class Meter:
         """The server's own word, as far as the call has come."""
         self._said = usage
 
+    def add(self, usage: Usage) -> None:
+        """A call that another meter has counted."""
+        self._settled += usage
+
     def settle(self, reply: ModelReply | None) -> None:
         """The call is over, with this reply or with none; later calls to it change nothing."""
         if self._request is None:

@@ -15,6 +15,7 @@ from webapp.agent.events import Event, Finished, RunOutput
 from webapp.agent.loop import Loop
 from webapp.agent.run_context import RunContext
 from webapp.errors import ApprovalNotFound
+from webapp.memory import Summary
 from webapp.messages import Message
 from webapp.turns import Place, TurnQueue
 
@@ -30,6 +31,7 @@ class Player(Protocol):
         *,
         streaming: bool,
         resumption: Resumption | None = None,
+        summary: Summary | None = None,
     ) -> Loop:
         """The loop of one turn over a given history; its time begins now.
 
@@ -41,12 +43,14 @@ class Player(Protocol):
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """The agent and the history of a turn, read at one moment: `at_ms`, milliseconds since
-    1970-01-01 UTC. `paused` is the session's turn that waits for approval, if there is one."""
+    1970-01-01 UTC. `paused` is the session's turn that waits for approval, if there is one, and
+    `summary` its running summary, where the agent uses one."""
 
     agent: Player
     history: Sequence[Message]
     at_ms: int
     paused: PausedTurn | None = None
+    summary: Summary | None = None
 
 
 class TurnStore(Protocol):
@@ -126,8 +130,15 @@ def _loop(
         paused = going_on.paused
         context = replace(context, run_id=paused.run_id, idempotency_key=paused.request)
         return ready.agent.loop(
-            paused.messages[0], ready.history, context, streaming=streaming, resumption=going_on
+            paused.messages[0],
+            ready.history,
+            context,
+            streaming=streaming,
+            resumption=going_on,
+            summary=ready.summary,
         )
     if question is None:
         raise ApprovalNotFound("No call waits for approval.")
-    return ready.agent.loop(question, ready.history, context, streaming=streaming)
+    return ready.agent.loop(
+        question, ready.history, context, streaming=streaming, summary=ready.summary
+    )

@@ -22,6 +22,8 @@ from webapp.memory.history.store import history, newest_first
 from webapp.memory.limiting.limits import NOTHING_DROPPED, DropCount, Dropped
 from webapp.memory.paused_turns import store as paused_turns
 from webapp.memory.states import store as states
+from webapp.memory.summaries import store as summaries
+from webapp.memory.summary import Summary
 from webapp.messages import Message
 from webapp.session_state import SessionState
 from webapp.session_state.values import read_fields
@@ -69,6 +71,7 @@ class StoredTurn:
         self._forgets_before = 0
         self._saw_session = False
         self._paused_version = 0
+        self._newest_message = ""
         self.state = SessionState(read=self._read_state, max_bytes=storage.limits.state_max_bytes)
         self.answer: ChatAnswer | None = None
 
@@ -114,11 +117,15 @@ class StoredTurn:
                 self._turns_before = standing.turn
                 self._forgets_before = standing.forgotten_sessions
                 self._saw_session = bool(messages)
+                summary = None
+                if agent.summarize and messages:
+                    self._newest_message = messages[-1].id
+                    summary = summaries.find(connection, standing.number, self._turn.session_id)
                 storage.seen.put(self._stored_id, standing.number, agent.context_max_messages)
                 paused = None
                 if standing.has_paused_turns:
                     paused = self._find_paused(connection, standing.number, now_ms)
-                return self._prepared(standing.number, agent, messages, paused)
+                return self._prepared(standing.number, agent, messages, paused, summary)
         number = storage.database.write(
             lambda connection: tenants.ensure(
                 connection, self._stored_id, storage.clock.now_ms(), user_id=user_id
@@ -158,6 +165,10 @@ class StoredTurn:
         def work(connection: Connection) -> Dropped:
             narrow(connection, tenant)
             place.require_held(connection)
+            if output.summary is not None:
+                summaries.keep(
+                    connection, tenant, turn.session_id, output.summary, self._newest_message
+                )
             stored: Stored | None = None
             if output.paused is not None:
                 self._pause(connection, output.paused, record)
@@ -208,11 +219,12 @@ class StoredTurn:
         agent: Agent,
         messages: Sequence[Message],
         paused: PausedTurn | None = None,
+        summary: Summary | None = None,
     ) -> Prepared:
         self._tenant = self._spent.tenant = tenant
         if self._turn.wanted is not None:
             agent = agent.answering(self._turn.wanted)
-        return Prepared(agent, messages, self._storage.clock.now_ms(), paused)
+        return Prepared(agent, messages, self._storage.clock.now_ms(), paused, summary)
 
     # -- turns that wait for approval -----------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 from webapp.memory.in_memory import InMemory
 from webapp.memory.postgres import PostgresMemory
-from webapp.memory.protocol import Memory, StatefulMemory
+from webapp.memory.protocol import Memory, StatefulMemory, SummarizedMemory
 from webapp.memory.sqlite import SQLiteMemory
+from webapp.memory.summary import Summary
 from webapp.memory.users import MemoryUser
 
 __all__ = [
@@ -13,4 +14,6 @@ __all__ = [
     "PostgresMemory",
     "SQLiteMemory",
     "StatefulMemory",
+    "SummarizedMemory",
+    "Summary",
 ]

@@ -12,6 +12,7 @@ from webapp.clock import Clock, SystemClock
 from webapp.ids import DEFAULT_SESSION, check_session_id
 from webapp.memory.arguments import check_messages, check_size, user_or_default
 from webapp.memory.capacity import fit
+from webapp.memory.summary import Summary
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
 from webapp.session_state import MAX_BYTES, StateChanges
@@ -26,6 +27,7 @@ class _User:
 
     sessions: dict[str, tuple[Message, ...]] = field(default_factory=dict)
     states: dict[str, Fields] = field(default_factory=dict)
+    summaries: dict[str, Summary] = field(default_factory=dict)
     active_at_ms: int = 0
     active: float = 0.0
 
@@ -106,6 +108,29 @@ class InMemory:
             if fields:
                 self._note_active(name, user)
 
+    def get_summary(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> Summary | None:
+        name, session = user_or_default(user_id), check_session_id(session_id)
+        with self._lock:
+            user = self._users.get(name)
+            return None if user is None else user.summaries.get(session)
+
+    def put_summary(
+        self,
+        summary: Summary,
+        *,
+        newest: str,
+        user_id: str = "",
+        session_id: str = DEFAULT_SESSION,
+    ) -> bool:
+        name, session = user_or_default(user_id), check_session_id(session_id)
+        with self._lock:
+            user = self._users.get(name)
+            messages = () if user is None else user.sessions.get(session, ())
+            if user is None or not messages or messages[-1].id != newest:
+                return False
+            user.summaries[session] = summary
+            return True
+
     def size(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> int:
         return len(self._stored(user_id, session_id))
 
@@ -141,7 +166,7 @@ class InMemory:
         if user is None:
             return 0
         gone = user.message_count
-        user.sessions = {}
+        user.sessions, user.summaries = {}, {}
         if not user.states:
             del self._users[name]
         return gone

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from webapp.ids import DEFAULT_SESSION
+from webapp.memory.summary import Summary
 from webapp.memory.users import MemoryUser
 from webapp.messages import Message
 from webapp.session_state import StateChanges
@@ -96,4 +97,28 @@ class StatefulMemory(Memory, Protocol):
         self, values: Mapping[str, Any], user_id: str = "", session_id: str = DEFAULT_SESSION
     ) -> None:
         """Sets these keys at once, whatever others do to other keys meanwhile."""
+        ...
+
+
+@runtime_checkable
+class SummarizedMemory(Memory, Protocol):
+    """A memory that keeps a running summary of each session as well; it is no message.
+
+    What clears or forgets a session's messages takes its summary too.
+    """
+
+    def get_summary(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> Summary | None:
+        """The session's summary, None when it has none."""
+        ...
+
+    def put_summary(
+        self,
+        summary: Summary,
+        *,
+        newest: str,
+        user_id: str = "",
+        session_id: str = DEFAULT_SESSION,
+    ) -> bool:
+        """Puts it in the place of the session's summary; False, and nothing, when the session's
+        newest message is not the one with the id `newest` any more: it was cleared meanwhile."""
         ...

@@ -14,6 +14,8 @@ from webapp.memory.clearing.parts import ClearedPart, clear_all_part, clear_inac
 from webapp.memory.history.store import history
 from webapp.memory.states import store as states
 from webapp.memory.states.store import StoredState
+from webapp.memory.summaries import store as summaries
+from webapp.memory.summary import Summary
 from webapp.memory.users import MemoryUser, check_inactivity
 from webapp.messages import Message
 from webapp.session_state import MAX_BYTES, StateChanges
@@ -111,6 +113,34 @@ class StoredMemory:
     ) -> None:
         given = fields_of(values)
         self._change_state(user_id, session_id, lambda before: {**before, **given})
+
+    def get_summary(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> Summary | None:
+        stored_id, session = self._stored_id(user_id), check_session_id(session_id)
+        with self._database.read() as connection:
+            number = tenants.number_of(connection, stored_id)
+            if number is None:
+                return None
+            narrow(connection, number)
+            return summaries.find(connection, number, session)
+
+    def put_summary(
+        self,
+        summary: Summary,
+        *,
+        newest: str,
+        user_id: str = "",
+        session_id: str = DEFAULT_SESSION,
+    ) -> bool:
+        stored_id, session = self._stored_id(user_id), check_session_id(session_id)
+
+        def work(connection: Connection) -> bool:
+            number = tenants.number_of(connection, stored_id)
+            if number is None:
+                return False
+            narrow(connection, number)
+            return summaries.keep(connection, number, session, summary, newest)
+
+        return self._database.write(work)
 
     def _change_state(
         self, user_id: str, session_id: str, change: Callable[[Fields], Fields]

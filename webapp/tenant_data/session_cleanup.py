@@ -13,6 +13,7 @@ from webapp.memory.limiting import store as limiting
 from webapp.memory.limiting.limits import NOTHING_DROPPED, DropCount, Dropped, TenantLimits
 from webapp.memory.limiting.parts import Over, make_room
 from webapp.memory.sessions import store as sessions
+from webapp.memory.summaries import store as summaries
 from webapp.storage import Connection, Database
 from webapp.storage.narrowing import narrow
 from webapp.storage.slices import ROWS, in_slices
@@ -57,9 +58,17 @@ class SessionCleanup:
             else:
                 gone = self._drop_old(session, before_ms, audit)
             total += Dropped(int(gone > 0), gone)
+        if not dry_run:
+            self._drop_old_summaries(before_ms)
         if total.messages and not dry_run:
             self._database.empty_log()
         return total
+
+    def _drop_old_summaries(self, before_ms: int) -> None:
+        """Of sessions whose old messages went by their cap, and which nobody has used since."""
+        drop = partial(summaries.drop_made_before, before_ms=before_ms, limit=AT_ONCE)
+        while self._database.write_long(drop) == AT_ONCE:
+            pass
 
     def _tenants_over(self) -> Iterator[int]:
         after, limits = 0, self._limits

@@ -19,6 +19,8 @@ from webapp.errors import Unauthenticated
 from webapp.memory import store
 from webapp.memory.notes import store as notes
 from webapp.memory.paused_turns import store as paused_turns
+from webapp.memory.summaries import store as summaries
+from webapp.memory.summary import Summary
 from webapp.messages import Message
 from webapp.services import Services
 from webapp.storage import Connection, Database
@@ -82,6 +84,7 @@ def live(app: Flask) -> Services:
         store_refusals(connection, number, Refusal(60_000, "rate_limited", True), 3)
         notes.add(connection, number, "likes tea", 1)
         paused_turns.put(connection, number, "waits", "{}", 1, 2)
+        summaries.restore(connection, number, "default", Summary("notes \u2028", "msg-1", 1))
         submissions.take(connection, "0000000000001-a-form", "done", 1)
 
     services.database.write(refuse)

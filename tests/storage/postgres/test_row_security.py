@@ -18,6 +18,8 @@ from webapp import create_app
 from webapp.errors import StorageUnavailable
 from webapp.memory.notes import store as notes
 from webapp.memory.paused_turns import store as paused_turns
+from webapp.memory.summaries import store as summaries
+from webapp.memory.summary import Summary
 from webapp.storage import Connection, Database, open_database
 from webapp.storage.narrowing import narrow
 from webapp.tenant_data.storing import store_refusals
@@ -31,7 +33,7 @@ WALLED = {
     **dict.fromkeys(
         (
             *("sessions", "messages", "idempotency", "requests", "usage", "refusals"),
-            *("workflow_runs", "workflow_steps", "paused_turns", "notes"),
+            *("workflow_runs", "workflow_steps", "paused_turns", "notes", "session_summaries"),
         ),
         "tenant_id",
     ),
@@ -69,6 +71,7 @@ def database(url: str, tmp_path: Path) -> Iterator[Database]:
             store_refusals(connection, number, Refusal(60_000, "rate_limited", True), 3)
             notes.add(connection, number, "likes tea", 1)
             assert paused_turns.put(connection, number, "default", "{}", 1, 2)
+            summaries.restore(connection, number, "default", Summary("likes tea", "msg-1", 1))
 
     services.database.write(refuse)
     yield services.database

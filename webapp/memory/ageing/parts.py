@@ -5,6 +5,7 @@ from __future__ import annotations
 from webapp.memory.ageing import store
 from webapp.memory.ageing.store import OldSession
 from webapp.memory.ageing.turns import first_to_stay
+from webapp.memory.summaries import store as summaries
 from webapp.storage import Connection
 from webapp.storage.slices import ROWS
 from webapp.tenants import store as tenants
@@ -22,6 +23,9 @@ def drop_old_part(
     end, whole = old_until(connection, session, before_ms, most)
     gone = store.drop_before(connection, session, end, before_ms)
     counters.count_messages(connection, session.tenant, -gone)
+    if gone:
+        # It may tell what was said in them.
+        summaries.drop_session(connection, session.tenant, session.number)
     store.drop_empty(connection, session)
     return gone, whole or gone < most
 

@@ -6,6 +6,7 @@ might have left.
 
 from __future__ import annotations
 
+from webapp.memory.summaries import store as summaries
 from webapp.storage import Connection
 
 SESSIONS = 500
@@ -31,6 +32,7 @@ def clear_part(connection: Connection, tenant: int, most: int) -> tuple[int, boo
     if len(sessions) == SESSIONS:
         return gone, False
     connection.execute(_DROP_EMPTY, who)
+    summaries.drop_all(connection, tenant)
     return gone, True
 
 
@@ -48,6 +50,7 @@ def clear_session_part(
             return _drop_before(connection, which, end[0]), False
     gone = connection.execute(_DROP_MESSAGES, which).rowcount
     connection.execute(_NO_MESSAGES, which)
+    summaries.drop_session(connection, tenant, session)
     return gone, True
 
 
@@ -61,6 +64,7 @@ def _clear_session(connection: Connection, tenant: int, session: int) -> int:
     gone = connection.execute(_DROP_MESSAGES, which).rowcount
     if not connection.execute(_DROP_SESSION, which).rowcount:
         connection.execute(_NO_MESSAGES, which)
+        summaries.drop_session(connection, tenant, session)
     return gone
 
 

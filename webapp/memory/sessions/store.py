@@ -89,8 +89,8 @@ def count_with_messages(connection: Connection) -> int:
 
 
 def page(connection: Connection, tenant: int, after: int, limit: int) -> list[tuple[Any, ...]]:
-    """id, session_id, created_at, last_active_at, state, state_version and `FIGURES`, in order of
-    id."""
+    """id, session_id, created_at, last_active_at, state, state_version, `FIGURES`, and the running
+    summary's text, last message and time, in order of id."""
     return connection.execute(_PAGE, {"tenant": tenant, "after": after, "limit": limit}).fetchall()
 
 
@@ -152,8 +152,11 @@ FIGURES = ("title", "opening", "turn_count", "input_tokens", "output_tokens")
 """What an export has of a session beside its times and its state."""
 
 _PAGE = f"""
-    SELECT id, session_id, created_at, last_active_at, state, state_version, {", ".join(FIGURES)}
-    FROM sessions WHERE tenant_id = :tenant AND id > :after ORDER BY id LIMIT :limit
+    SELECT id, session_id, created_at, last_active_at, state, state_version, {", ".join(FIGURES)},
+        session_summaries.content, session_summaries.through, session_summaries.made_at
+    FROM sessions LEFT JOIN session_summaries
+        ON session_summaries.tenant_id = sessions.tenant_id AND session_summaries.session = id
+    WHERE sessions.tenant_id = :tenant AND id > :after ORDER BY id LIMIT :limit
 """  # noqa: S608  # nosec B608  # a constant
 
 _PUT = """

@@ -142,7 +142,10 @@ def _sessions(reading: Reading, tenant: int) -> Iterator[dict[str, Any]]:
         }
         if row[4] is not None or row[5]:
             fields |= {"state": json.loads(row[4] or "null"), "state_version": row[5]}
-        fields |= zip(sessions.FIGURES, row[6:], strict=True)
+        fields |= zip(sessions.FIGURES, row[6:-3], strict=True)
+        text, through, made_at = row[-3:]
+        if text is not None:
+            fields["summary"] = {"text": text, "through": through, "made_at": iso_utc(made_at)}
         yield fields
 
 

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from webapp.errors import Conflict
 from webapp.memory.notes import store as notes
 from webapp.memory.sessions import store as sessions
+from webapp.memory.summaries import store as summaries
+from webapp.memory.summary import Summary
 from webapp.memory.workflow_runs.transfer import store as runs
 from webapp.messages import Message
 from webapp.storage import Connection
@@ -34,7 +36,7 @@ from webapp.tenant_data.transfer.items import (
     Used,
 )
 from webapp.tenant_data.transfer.reading import json_text, ms
-from webapp.tenant_data.transfer.shapes import Session, Tenant
+from webapp.tenant_data.transfer.shapes import RunningSummary, Session, Tenant
 from webapp.tenants import store
 from webapp.tenants.counters import store as counters
 from webapp.usage import histogram
@@ -179,6 +181,9 @@ class _Tenant:
                 f"The tenant in line {self._begun.line} has a session of the same name that is in"
                 " use; nothing was imported."
             )
+        if session.summary is not None:
+            summary = _summary(session.summary)
+            summaries.restore(self._connection, self._number, session.session_id, summary)
 
     def _say(self, item: Said) -> None:
         # Only where a turn begins, so that each is cut as a whole.
@@ -236,6 +241,10 @@ def _at_rest(run: dict[str, Any]) -> dict[str, Any]:
     if run["status"] != "running":
         return run
     return {**run, "status": "failed", "code": "interrupted", "error": UNDER_WAY}
+
+
+def _summary(given: RunningSummary) -> Summary:
+    return Summary(given.text, given.through, ms(given.made_at))
 
 
 def _times(given: Session | Tenant, now_ms: int) -> tuple[int, int]:

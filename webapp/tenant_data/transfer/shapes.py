@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from webapp.errors import InvalidInput
 from webapp.ids import check_session_id, check_user_id
 from webapp.memory.sessions.titles import OPENING_CHARS, check_title
+from webapp.memory.summary import MAX_CHARS
 from webapp.messages import Role
 from webapp.usage.histogram import LAST_BUCKET, NO_LATENCY
 from webapp.usage.windows import Period
@@ -83,6 +84,14 @@ class Tenant(Shape):
     budget: Budget = Budget()
 
 
+class RunningSummary(Shape):
+    """What was said up to the message with the id `through`."""
+
+    text: str = Field(min_length=1, max_length=MAX_CHARS)
+    through: str = Field(min_length=1, max_length=200)
+    made_at: Moment
+
+
 class Session(Shape):
     session_id: Annotated[str, _valid(check_session_id)]
     created_at: Moment | None = None
@@ -92,6 +101,7 @@ class Session(Shape):
     state_version: Count = 0
     title: Annotated[str, _valid(check_title)] | None = None
     opening: str | None = Field(default=None, max_length=OPENING_CHARS)
+    summary: RunningSummary | None = None
     turn_count: Count = 0
     input_tokens: Count = 0
     output_tokens: Count = 0

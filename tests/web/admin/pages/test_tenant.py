@@ -8,10 +8,12 @@ import pytest
 from flask import Flask
 
 from tests.conftest import MakeApp, services_of
-from tests.fakes import echo_model
+from tests.fakes import FakeModel, echo_model
 from tests.web.admin.conftest import audit_of, messages_of, talk
-from tests.web.admin.person import Person, form_to, sign_in
+from tests.web.admin.person import Person, form_to, sign_in, sign_in_again
 from webapp.accounts.audit import Actor
+from webapp.agent import ModelRequest
+from webapp.agent.summarizing import ASKED
 from webapp.tenants.restrictions.change import TenantChange
 
 
@@ -215,3 +217,22 @@ def test_what_admins_did_to_a_tenant_is_on_its_page(app: Flask, alice: Person) -
     services_of(app).directory.update("user-a", TenantChange(blocked=True))
     alice.submit("/admin/tenants/user-a/clear")
     assert "clear tenant" in alice.read("/admin/tenants/user-a")
+
+
+def test_a_running_summary_stands_apart_from_the_messages(make_app: MakeApp) -> None:
+    def answers(request: ModelRequest) -> str:
+        return "notes <b>" if request.messages[0].content == ASKED else "fine"
+
+    settings = {"SUMMARY": "true", "CONTEXT_MAX_MESSAGES": "5"}
+    app = make_app(model=FakeModel.of(otherwise=answers), **settings)
+    alice = sign_in(app, "alice", "owner")
+    talk(app, "user-a", "one", "two", "three")
+    page = alice.read("/admin/tenants/user-a")
+    assert "Summary of the earlier messages" in page
+    assert page.count("notes &lt;b&gt;") == 1
+    assert page.count('<article class="msg') == 6
+    talk(app, "user-b", "one")
+    assert "Summary of the earlier messages" not in alice.read("/admin/tenants/user-b")
+    hidden = make_app(model=FakeModel.of(), HIDE_CONVERSATIONS="true", **settings)
+    page = sign_in_again(hidden, "alice").read("/admin/tenants/user-a")
+    assert "notes" not in page

@@ -78,6 +78,18 @@ CREATE TABLE notes (
 );
 """
 
+_SUMMARIES = """
+CREATE TABLE session_summaries (
+    tenant_id BIGINT NOT NULL,
+    session BIGINT NOT NULL,
+    content TEXT NOT NULL,
+    through TEXT COLLATE "C" NOT NULL,
+    made_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, session),
+    FOREIGN KEY (tenant_id, session) REFERENCES sessions (tenant_id, id) ON DELETE CASCADE
+);
+"""
+
 STEPS = (
     (
         "p006_adds_workflows",
@@ -89,4 +101,5 @@ STEPS = (
         "p009_adds_requests_of_workflows",
         """ALTER TABLE workflow_runs ADD COLUMN request_id TEXT COLLATE "C" NOT NULL DEFAULT '';""",
     ),
+    ("p010_adds_session_summaries", _SUMMARIES + wall("session_summaries")),
 )

@@ -104,3 +104,19 @@ def m020_adds_notes(db: Database) -> None:
 def m021_adds_requests_of_workflows(db: Database) -> None:
     """The id of the request that asked for a run, as the access log has it."""
     db.execute("ALTER TABLE workflow_runs ADD COLUMN request_id TEXT NOT NULL DEFAULT ''")
+
+
+@migrations()
+def m022_adds_session_summaries(db: Database) -> None:
+    """The running summary of a session; `through` is the id of the newest message in it."""
+    db.execute("""
+        CREATE TABLE session_summaries (
+            tenant_id INTEGER NOT NULL REFERENCES tenants (id) ON DELETE CASCADE,
+            session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+            content TEXT NOT NULL,
+            through TEXT NOT NULL,
+            made_at INTEGER NOT NULL,
+            PRIMARY KEY (tenant_id, session)
+        ) WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX session_summaries_of_session ON session_summaries (session)")

@@ -8,6 +8,8 @@ from flask import url_for
 
 from webapp.accounts.roles import Permission
 from webapp.memory.paging.conversation import ConversationPage, Place, conversation
+from webapp.memory.summaries import store as summaries
+from webapp.memory.summary import Summary
 from webapp.storage.narrowing import narrow
 from webapp.tenants.rows import TenantRow
 from webapp.web.admin.session.visitor import visitor
@@ -34,7 +36,17 @@ def shown(row: TenantRow, session_id: str | None, page: ConversationPage) -> dic
         "session_id": session_id,
         "messages": [stored.message for stored in page.messages],
         "earlier_url": address(row, session_id, page.earlier),
+        "summary": _summary(row, session_id),
     }
+
+
+def _summary(row: TenantRow, session_id: str | None) -> Summary | None:
+    """What the model is told of messages that it is no longer sent."""
+    if session_id is None or not visitor().may(Permission.READ_CONVERSATIONS):
+        return None
+    with services().database.read() as connection:
+        narrow(connection, row.number)
+        return summaries.find(connection, row.number, session_id)
 
 
 def address(row: TenantRow, session_id: str | None, place: Place | None) -> str | None:

@@ -1,0 +1,1 @@
+"""The running summary of each session, as a row of its own."""
