@@ -242,6 +242,14 @@ def test_a_list_that_lies_costs_its_lies_alone(rough: Make, tmp_path: Path) -> N
     )
 
 
+def test_a_list_of_ten_megabytes_is_refused_and_said(rough: Make, tmp_path: Path) -> None:
+    tool = {"name": "talks", "inputSchema": {"type": "object"}, "description": "y" * 10_000_000}
+    (tmp_path / "tools.json").write_text(json.dumps([tool]))
+    kit = rough(str(tmp_path / "tools.json"))
+    assert kit.tools == ()
+    assert kit.standing.fault == "says too much: the answer is longer than 8 MiB"
+
+
 def test_of_hundreds_of_tools_the_first_are_used(rough: Make, tmp_path: Path) -> None:
     many = [{"name": f"t{n}", "inputSchema": {"type": "object"}} for n in range(500)]
     (tmp_path / "tools.json").write_text(json.dumps(many))

@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.exceptions import SchemaError
-from jsonschema.validators import validator_for
+from jsonschema import ValidationError
 
 from webapp.agent.mcp import bounds
 from webapp.agent.mcp.faults import Fault
 from webapp.agent.run_context import RunContext
 from webapp.agent.structured.counted import TooMuchWork, faults_in
-from webapp.agent.structured.schema_bounds import BadSchema, usable_validator
+from webapp.agent.structured.schema_bounds import BadSchema, InvalidSchema, usable_validator
 from webapp.agent.tool_arguments import BadArguments
 
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
@@ -70,8 +69,9 @@ class SchemaArguments:
         return f"{subject} of {self.tool} {'is' if where else 'are'} wrong: {reason}."
 
 
-def schema_of(tool: str, schema: Mapping[str, Any]) -> SchemaArguments:
-    """The arguments that a server's schema describes. Raises `Fault` when it cannot be used."""
+def schema_of(tool: str, schema: Mapping[str, Any], *, check: bool = True) -> SchemaArguments:
+    """The arguments that a server's schema describes; without `check` nothing is looked at but its
+    size. Raises `Fault` when it cannot be used."""
     # A model's server wants both.
     schema = {**schema, "type": "object", "properties": schema.get("properties", {})}
     try:
@@ -84,14 +84,22 @@ def schema_of(tool: str, schema: Mapping[str, Any]) -> SchemaArguments:
     if any(name in _REFERENCES and not str(to).startswith("#") for name, to in _words(schema)):
         raise Fault("has a schema that refers to another document")
     try:
-        validator_for(schema, default=Draft202012Validator).check_schema(schema)
-    except (SchemaError, RecursionError):
+        validator = _validator(text) if check and len(text) <= bounds.CHECKED_MAX_CHARS else None
+    except InvalidSchema:
         raise Fault("has a schema that is no JSON Schema") from None
-    try:
-        validator = usable_validator(text)
-    except BadSchema:
-        validator = None
     return SchemaArguments(tool, schema, validator)
+
+
+# Making one takes milliseconds, and a server's tools are listed again and again.
+@lru_cache(maxsize=512)
+def _validator(text: str) -> Any:
+    """None for a schema that is one, and cannot be checked here."""
+    try:
+        return usable_validator(text)
+    except InvalidSchema:
+        raise
+    except BadSchema:
+        return None
 
 
 def _no_number(word: str) -> object:

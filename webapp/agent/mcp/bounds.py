@@ -14,6 +14,8 @@ PAGES_MAX = 50
 LISTED_MAX = 2000
 DESCRIPTION_MAX_CHARS = 4096
 SCHEMA_MAX_CHARS = 64 * 1024
+CHECKED_MAX_CHARS = 16 * 1024  # what is larger is not looked into, nor are arguments for it
+CHECK_SECONDS = 2.0  # for looking into the schemas of one list
 SCHEMA_MAX_DEPTH = 40
 FAULTS_TOLD = 5
 

@@ -330,8 +330,10 @@ class Connection:
                 cursor = page.next_cursor
                 if not cursor or len(found) > bounds.LISTED_MAX:
                     break
-        # Looking through the schemas of a large list takes a while.
-        listing = listing_of(found[: bounds.LISTED_MAX], self._use, left_out)
+        # Looking through the schemas of a large list takes a while, in which others are served.
+        listing = await asyncio.to_thread(
+            listing_of, found[: bounds.LISTED_MAX], self._use, tuple(left_out)
+        )
         self._listed = frozenset(tool.remote for tool in listing.tools)
         self._publish(listing)
 
@@ -372,6 +374,10 @@ class Connection:
             match each:
                 case Fault():
                     return each
+                case MCPError(message=words) if bounds.TOO_LONG in words:
+                    told = Fault(
+                        f"says too much: {bounds.TOO_LONG[:1].lower()}{bounds.TOO_LONG[1:-1]}"
+                    )
                 case MCPError(code=code) if told is None and code == REQUEST_TIMEOUT:
                     told = Fault("does not answer in time")
                 case MCPError() if told is None and each.code != CONNECTION_CLOSED:

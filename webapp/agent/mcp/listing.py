@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class Listing:
 
 def listing_of(tools: Iterable[Any], use: Use, left_out: Sequence[str] = ()) -> Listing:
     """`tools` are those of the `mcp` package; of others it says in sentences why they are none."""
+    until = time.monotonic() + bounds.CHECK_SECONDS
     found: dict[str, Listed] = {}
     faults = list(left_out)
     wanted = [tool for tool in tools if _is_wanted(tool.name, use)]
@@ -43,7 +45,7 @@ def listing_of(tools: Iterable[Any], use: Use, left_out: Sequence[str] = ()) -> 
         try:
             if name in found:
                 raise Fault("is there twice")
-            found[name] = _listed(tool, name, faults)
+            found[name] = _listed(tool, name, faults, check=time.monotonic() < until)
         except Fault as fault:
             faults.append(f"{shown(tool.name)} {fault}, and is left out.")
     if len(wanted) > TOOLS_MAX:
@@ -66,7 +68,7 @@ def _is_wanted(name: str, use: Use) -> bool:
     return name not in use.exclude and (use.include is None or name in use.include)
 
 
-def _listed(tool: Any, name: str, faults: list[str]) -> Listed:
+def _listed(tool: Any, name: str, faults: list[str], *, check: bool) -> Listed:
     description = storable(tool.description or tool.title or "")
     if len(description) > bounds.DESCRIPTION_MAX_CHARS:
         faults.append(
@@ -74,4 +76,4 @@ def _listed(tool: Any, name: str, faults: list[str]) -> Listed:
             f" {bounds.DESCRIPTION_MAX_CHARS:,} are used."
         )
         description = description[: bounds.DESCRIPTION_MAX_CHARS - 1] + "…"
-    return Listed(tool.name, name, description, schema_of(name, tool.input_schema))
+    return Listed(tool.name, name, description, schema_of(name, tool.input_schema, check=check))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import importlib.util
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,7 @@ class MCPToolkit:
         self._lock = threading.Lock()
         self._tried = threading.Event()
         self._began = 0.0
+        self._process = 0
         self._connection: Connection | None = None
         self._kept: Future[None] | None = None
 
@@ -129,7 +131,7 @@ class MCPToolkit:
                 return
             self._tried.clear()
             self._began = time.monotonic()
-            self._connection = None
+            self._connection, self._process = None, os.getpid()
             self.standing = Standing.starting()
             # Not in the context of the request that came first: others will use it.
             self._kept = contextvars.Context().run(SHARED.submit, self._keep)
@@ -177,7 +179,9 @@ class MCPToolkit:
         return f"MCPToolkit({self.name!r}, {self.server.kind}, {self.standing.state})"
 
     def _is_kept(self) -> bool:
-        return self._kept is not None and not self._kept.done()
+        """Whether the connection is under way, in this process: a fork has none of its own."""
+        kept = self._kept
+        return kept is not None and not kept.done() and self._process == os.getpid()
 
     async def _keep(self) -> None:
         await self._made().keep()

@@ -51,6 +51,10 @@ class BadSchema(ValueError):
     """The schema cannot be used; the text continues a sentence about it."""
 
 
+class InvalidSchema(BadSchema):
+    """It is no JSON Schema at all."""
+
+
 def usable_validator(text: str) -> Any:
     """jsonschema's validator of the schema, a JSON text, with its work counted. Raises
     `BadSchema`."""
@@ -99,7 +103,7 @@ def _require_valid(kind: Any, schema: dict[str, Any]) -> None:
         raise BadSchema("is too large to be checked") from None
     if faults:
         place = ".".join(map(str, faults[0].absolute_path))[:200] or "its root"
-        raise BadSchema(f"is no valid JSON Schema at {place}")
+        raise InvalidSchema(f"is no valid JSON Schema at {place}")
 
 
 class _Bounds:
