@@ -26,7 +26,7 @@ OWNERS = {
         *("sessions", "messages", "idempotency", "workflow_runs", "workflow_steps"),
         *("paused_turns", "notes", "session_summaries"),
     },
-    "usage": {"requests", "refusals", "usage", "usage_rollup"},
+    "usage": {"requests", "refusals", "usage", "usage_rollup", "tool_calls", "tool_sums"},
     "chat": {"agent_configurations"},
     "accounts": {
         *("admins", "admin_sessions", "sign_in_links", "sign_in_tries"),

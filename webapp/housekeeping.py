@@ -18,6 +18,7 @@ from webapp.storage.slices import in_slices
 from webapp.tenant_data.forgetting import merge_noted_search
 from webapp.usage.retention import prune
 from webapp.usage.rollup.worker import roll_up
+from webapp.usage.tool_calls.figures import tidy_up as tidy_up_tool_calls
 
 logger = logging.getLogger("switchboard.housekeeping")
 
@@ -75,7 +76,7 @@ def run_once(services: Services, watch: ClockWatch) -> None:
                 extra={"jump_seconds": doubt.jump_seconds, "wait_seconds": doubt.wait_seconds},
             )
             return
-        _forget_and_prune(services)
+        forget_and_prune(services)
     except SwitchboardError as error:
         logger.warning("housekeeping_failed", extra={"code": error.code})
 
@@ -86,7 +87,8 @@ def last_run(connection: Connection) -> int | None:
     return None if said is None else int(said)
 
 
-def _forget_and_prune(services: Services) -> None:
+def forget_and_prune(services: Services) -> None:
+    """Drops what its age, or a limit, has overtaken."""
     settings = services.settings
     if settings.inactive_after is not None:
         done = services.acts.cleanup(settings.inactive_after)
@@ -110,6 +112,7 @@ def _forget_and_prune(services: Services) -> None:
         services.database, lambda connection: runs.drop_older(connection, before, RUNS), bool
     ):
         pass
+    tidy_up_tool_calls(services.database, now)
 
 
 def _tell(event: str, gone: Dropped) -> None:

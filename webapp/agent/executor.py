@@ -12,6 +12,7 @@ from typing import Any
 
 from webapp.agent.call_keys import CallKeys
 from webapp.agent.run_context import RunContext
+from webapp.agent.tool_log import ToolOutcome
 from webapp.agent.tool_results import RESULT_MAX_CHARS
 from webapp.agent.tools import Tool, ToolResult, failure
 from webapp.deadline import Deadline
@@ -83,6 +84,7 @@ class _Attempt:
         self.seconds = seconds
         self.cancel = _CallCancellation(of_run.cancel)
         self.deadline = Deadline.after(seconds)
+        self.began = time.monotonic()
         self.left = False
 
 
@@ -129,7 +131,8 @@ class _Batch:
                     self._begin()
         finally:
             with self._changed:
-                self._leave(list(self._under_way))
+                cancelled = self._context.cancelled
+                self._leave(list(self._under_way), "cancelled" if cancelled else "timeout")
 
     def run_here(self, index: int, attempt: _Attempt | None = None) -> ToolResult:
         """Runs one call in this thread."""
@@ -147,13 +150,17 @@ class _Batch:
                 cancel=attempt.cancel,
                 deadline=min(deadlines, key=lambda each: each.at, default=None),
             )
+        began = time.monotonic()
         with context.span.tool_call(call.name, call.id) as span:
             result = tool.run(
                 call.arguments, context, result_max_chars=self._limits.result_max_chars
             )
             if not result.ok:
                 span.failed_as("tool_error")
-            return result
+        if attempt is None or not attempt.left:
+            outcome: ToolOutcome = "ok" if result.ok else "error"
+            context.tool_log.add(call.name, outcome, time.monotonic() - began)
+        return result
 
     # -- all of these hold the lock -------------------------------------------------------------
 
@@ -211,12 +218,14 @@ class _Batch:
             self.results[index] = failure(
                 f"{self._calls[index].name} timed out: it did not end within {seconds:g} seconds."
             )
-        self._leave(late)
+        self._leave(late, "timeout")
 
-    def _leave(self, indexes: list[int]) -> None:
+    def _leave(self, indexes: list[int], outcome: ToolOutcome) -> None:
         """These are waited for no longer."""
         for index in indexes:
             attempt = self._under_way.pop(index)
+            took = time.monotonic() - attempt.began
+            self._context.tool_log.add(self._calls[index].name, outcome, took)
             attempt.left = True
             attempt.cancel.set()
             attempt.tool.left_running.add(1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from webapp.agent.meter import Meter
+from webapp.agent.tool_log import ToolLog
 from webapp.deadline import Deadline
 from webapp.errors import ConfigurationError
 from webapp.ids import DEFAULT_SESSION
@@ -31,9 +32,9 @@ class RunContext:
     `request_id` is the server's and empty in a program without one. `cancel` is set when the run
     is called off, or a tool's call timed out: a tool that takes long looks at `cancelled` now and
     then. `deadline` is the moment at which the turn, or the call, gives up. `meter` counts what the
-    run uses at the model. `state` is the session's, a dict whose changes are stored with the
-    turn; of a context that no turn has made it is a dict of its own. `span` is the turn's, for
-    those who follow it from outside.
+    run uses at the model, and `tool_log` its calls of tools. `state` is the session's, a dict whose
+    changes are stored with the turn; of a context that no turn has made it is a dict of its own.
+    `span` is the turn's, for those who follow it from outside.
 
     `idempotency_key` stays the same when the same request is tried again. A tool is given that of
     its call, to hand on to whatever it has an effect on; `tool_name` and `tool_call_id` say which
@@ -49,6 +50,7 @@ class RunContext:
     meter: Meter = field(default_factory=Meter, compare=False, repr=False)
     state: SessionState = field(default_factory=SessionState, compare=False, repr=False)
     span: Span = field(default=NO_SPAN, compare=False, repr=False)
+    tool_log: ToolLog = field(default_factory=ToolLog, compare=False, repr=False)
     idempotency_key: str = ""
     tool_name: str = ""
     tool_call_id: str = ""

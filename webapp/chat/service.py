@@ -184,6 +184,7 @@ class ChatService:
             user_id=turn.user_id,
             session_id=turn.session_id,
             idempotency_key=stored.request,
+            tool_log=turn.tool_log,
             request_id=turn.request_id,
             cancel=self._stopping.or_called_off(turn.cancel),
             meter=spent.meter,

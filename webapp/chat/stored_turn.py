@@ -14,7 +14,7 @@ from webapp.chat.budget import require_budget
 from webapp.chat.configuration import AgentConfigurations
 from webapp.chat.idempotency import Fingerprint, first_answer, keep
 from webapp.chat.seen_tenants import SeenTenants
-from webapp.chat.turn_records import Spent, TurnRecords
+from webapp.chat.turn_records import Spent, TurnRecords, count_tools
 from webapp.chat.values import ChatAnswer, ChatLimits, ChatTurn, with_pending_calls
 from webapp.clock import Clock
 from webapp.errors import Conflict, TenantBlocked
@@ -193,6 +193,8 @@ class StoredTurn:
                     storage.limits.state_max_bytes,
                     record.at_ms,
                 )
+            if turn.tool_log.uses:
+                count_tools(connection, turn, record.at_ms)
             if self._mark is not None:
                 keep(connection, tenant, self._mark, answer, record.at_ms)
             if stored is None or not limits:

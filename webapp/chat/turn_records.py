@@ -18,6 +18,7 @@ from webapp.tenants import store as tenants
 from webapp.tenants.user_ids.forms import UserIds
 from webapp.usage.records import RequestRecord
 from webapp.usage.rollup.worker import RollUp
+from webapp.usage.tool_calls import store as tool_calls
 
 
 @dataclass(slots=True)
@@ -91,6 +92,8 @@ class TurnRecords:
             )
             narrow(connection, number)
             store_request(connection, number, record)
+            if turn.tool_log.uses:
+                count_tools(connection, turn, record.at_ms)
 
         try:
             self._database.write(work)
@@ -123,6 +126,12 @@ class TurnRecords:
                 self._database.write(lambda connection: tenants.drop_unused(connection, number))
         self._refusals.add(stored_id, record.at_ms, record.status, record.code)
         self._roll_up.note()
+
+
+def count_tools(connection: Connection, turn: ChatTurn, at_ms: int) -> None:
+    """Counts the turn's calls of tools, in one statement of its transaction."""
+    uses = ((use.name, use.outcome, use.seconds) for use in list(turn.tool_log.uses))
+    tool_calls.add(connection, tool_calls.counted(uses), at_ms)
 
 
 def _milliseconds(seconds: float) -> int:

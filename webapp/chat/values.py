@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from webapp.agent import Approval, PendingCall, TextDelta, ToolFinished, ToolStarted
 from webapp.agent.structured.wanted import Wanted
+from webapp.agent.tool_log import ToolLog
 from webapp.agent.turn import Started
 from webapp.allowances import TokenBudget
 from webapp.ids import DEFAULT_SESSION
@@ -37,7 +38,8 @@ class ChatTurn:
 
     `route` names the door it came through in the tenant's metrics; `started` is the monotonic
     clock in seconds when the request came, so that waiting in line counts as latency. `span` is the
-    request's, for those who follow it. `wanted` is the form that the answer must have.
+    request's, for those who follow it. `wanted` is the form that the answer must have,
+    and `tool_log` is filled with the turn's calls of tools.
     """
 
     user_id: str
@@ -50,6 +52,7 @@ class ChatTurn:
     idempotency_key: str | None = None
     cancel: Cancellation | None = None
     span: Span = NO_SPAN
+    tool_log: ToolLog = field(default_factory=ToolLog, compare=False, repr=False)
     wanted: Wanted | None = None
 
 

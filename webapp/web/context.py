@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from flask import Flask, Request, current_app, g, request
 
 from webapp.accounts.principal import Principal
+from webapp.agent.tool_log import ToolLog
 from webapp.errors import GuardrailRefused, SwitchboardError, Unauthenticated
 from webapp.tracing import NO_SPAN, RequestSpan, Span
 from webapp.web.door import Door, doors_of
@@ -27,7 +28,8 @@ class RequestContext:
     """Filled by the middleware in its order; `tenant` by the view that binds it.
 
     `outcome` is the status that an answer would have had if its end had been known at its head:
-    a stream begins with 200, whatever becomes of it. `refused_by` names the guardrail that refused.
+    a stream begins with 200, whatever becomes of it. `refused_by` names the guardrail that refused,
+    `tool_log` holds the calls of tools of the turn that was run.
     """
 
     request_id: str
@@ -39,6 +41,7 @@ class RequestContext:
     error_code: str | None = None
     outcome: int | None = None
     refused_by: str = ""
+    tool_log: ToolLog | None = None
     span: Span = NO_SPAN
     request_span: RequestSpan | None = None
     limit_headers: dict[str, str] = field(default_factory=dict)

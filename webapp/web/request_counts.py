@@ -1,15 +1,17 @@
 """Counts the answers by route, method and status, and how long they took, and what guardrails
-refused; web/api/prometheus.py shows it."""
+refused and tools did; web/api/prometheus.py shows it."""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import Counter, defaultdict
 
 from flask import Flask, Response, current_app
 
+from webapp.agent.tool_log import ToolLog
 from webapp.web.context import context, current_request
-from webapp.worker_figures import OwnFigures, own_figures
+from webapp.worker_figures import Key, OwnFigures, own_figures
 
 EXTENSION = "switchboard-worker-figures"
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -18,6 +20,7 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 6
 LABELS = (*map(str, BOUNDS), "+Inf")
 REFUSED_BY = "guardrail_refusals"
 ANSWERS, DURATIONS, SECONDS = "http_requests", "http_durations", "http_seconds"
+TOOL_CALLS, TOOL_DURATIONS, TOOL_SECONDS = "tool_calls", "tool_durations", "tool_seconds"
 
 
 def count_requests(app: Flask) -> None:
@@ -36,6 +39,8 @@ def count_requests(app: Flask) -> None:
 
         def ended() -> None:
             took = time.monotonic() - here.started
+            if here.tool_log is not None and here.tool_log.uses:
+                figures.count(_of_tools(here.tool_log))
             if here.refused_by:
                 figures.count({(REFUSED_BY, here.refused_by): 1})
             figures.count(
@@ -51,6 +56,16 @@ def count_requests(app: Flask) -> None:
         else:
             ended()
         return response
+
+
+def _of_tools(log: ToolLog) -> dict[Key, float]:
+    counts: Counter[Key] = Counter()
+    seconds: defaultdict[Key, float] = defaultdict(float)
+    for use in list(log.uses):
+        counts[TOOL_CALLS, use.name, use.outcome] += 1
+        counts[TOOL_DURATIONS, use.name, LABELS[bisect_left(BOUNDS, use.seconds)]] += 1
+        seconds[TOOL_SECONDS, use.name] += use.seconds
+    return {**counts, **seconds}
 
 
 def worker_figures() -> OwnFigures:

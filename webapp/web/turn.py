@@ -19,7 +19,7 @@ from webapp.web.sse import stream_response
 
 def admit(turn: ChatTurn) -> None:
     """The tenant's rate limit, on every way in; a refusal counts in the tenant's metrics."""
-    context().tenant = turn.user_id
+    context().tenant, context().tool_log = turn.user_id, turn.tool_log
     chat_service, user_ids = services().chat, services().user_ids
     chat_service.check(turn)
     own_limit = chat_service.admission(turn)

@@ -30,6 +30,7 @@ from webapp.tenants.counters import store as counters
 from webapp.tenants.restrictions.change import TenantChange
 from webapp.usage.records import Refusal
 from webapp.usage.rollup.worker import roll_up
+from webapp.usage.tool_calls import store as tool_calls
 from webapp.workflow import ExecutionContext, Step, Workflow
 from webapp.workflow.stored import StoredWorkflows
 
@@ -82,6 +83,9 @@ def live(app: Flask) -> Services:
     def refuse(connection: Connection) -> None:
         number = tenants.ensure(connection, services.user_ids.stored("bob"), 1)
         store_refusals(connection, number, Refusal(60_000, "rate_limited", True), 3)
+        for at in (1, 10**10):
+            tool_calls.add(connection, tool_calls.counted([("add", "ok", 0.01)]), at)
+        tool_calls.sum_up(connection, 10**9, 10)
         notes.add(connection, number, "likes tea", 1)
         paused_turns.put(connection, number, "waits", "{}", 1, 2)
         summaries.restore(connection, number, "default", Summary("notes \u2028", "msg-1", 1))

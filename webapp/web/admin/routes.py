@@ -30,6 +30,7 @@ from webapp.web.admin.pages import (
     tenant_actions,
     tenants,
     tenants_bulk,
+    tools,
 )
 from webapp.web.admin.session.guard import View, guarded
 from webapp.web.admin.session.visitor import send_cookies
@@ -77,6 +78,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", "/", "overview", overview.overview, P.READ_METRICS),
     Route("GET", "/metrics", "metrics", metrics.metrics, P.READ_METRICS),
+    Route("GET", "/tools", "tools", tools.tools, P.READ_METRICS),
     Route("GET", "/metrics.csv", "metrics_csv", metrics.metrics_csv, P.READ_METRICS),
     Route("GET", "/tenants", "tenants", tenants.tenants, P.READ_TENANTS),
     Route("GET", "/tenants.csv", "tenants_csv", tenants.tenants_csv, P.READ_TENANTS),

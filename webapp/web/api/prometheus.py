@@ -42,6 +42,9 @@ from webapp.web.request_counts import (
     LABELS,
     REFUSED_BY,
     SECONDS,
+    TOOL_CALLS,
+    TOOL_DURATIONS,
+    TOOL_SECONDS,
     worker_figures,
 )
 from webapp.web.worker_state import DROPPED, RUNNING, UNCOUNTED, WAITING, note_state
@@ -157,6 +160,7 @@ def _of_this_server() -> list[Metric]:
     return [
         *_of_answers(sums, host),
         _of_guardrails(sums, host),
+        *_of_tools(sums, host),
         _counter(
             "switchboard_limiter_storage_failures",
             f"Requests let through because the limiter's storage was down. {HERE}.",
@@ -240,6 +244,30 @@ def _of_guardrails(sums: Mapping[Key, float], host: str) -> Metric:
         if kind == REFUSED_BY:
             refusals.add_metric((host, *names), number)
     return refusals
+
+
+def _of_tools(sums: Mapping[Key, float], host: str) -> list[Metric]:
+    calls = CounterMetricFamily(
+        "switchboard_tool_calls",
+        f"Calls of tools, by how they ended. {HERE}.",
+        labels=("host", "tool", "outcome"),
+    )
+    durations = HistogramMetricFamily(
+        "switchboard_tool_call_duration_seconds",
+        f"How long calls of tools took. {HERE}.",
+        labels=("host", "tool"),
+    )
+    buckets: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for (kind, *labels), number in sorted(sums.items()):
+        if kind == TOOL_CALLS:
+            calls.add_metric((host, *labels), number)
+        elif kind == TOOL_DURATIONS:
+            tool, bound = labels
+            buckets[tool][bound] = number
+    for tool, counts in buckets.items():
+        seconds = round(sums.get((TOOL_SECONDS, tool), 0.0), 6)
+        durations.add_metric((host, tool), buckets=_cumulative(counts), sum_value=seconds)
+    return [calls, durations]
 
 
 def _of_workers(living: list[Standing], host: str) -> list[Metric]:

@@ -120,3 +120,32 @@ def m022_adds_session_summaries(db: Database) -> None:
         ) WITHOUT ROWID
     """)
     db.execute("CREATE INDEX session_summaries_of_session ON session_summaries (session)")
+
+
+@migrations()
+def m023_adds_tool_calls(db: Database) -> None:
+    """How often each tool was called, how it ended and how long it took: facts, and their sums by
+    hour. `bucket` is one of the latency histogram's."""
+    db.execute("""
+        CREATE TABLE tool_calls (
+            id INTEGER PRIMARY KEY,
+            at INTEGER NOT NULL,
+            tool TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            bucket INTEGER NOT NULL,
+            calls INTEGER NOT NULL,
+            total_ms INTEGER NOT NULL
+        )
+    """)
+    db.execute("CREATE INDEX tool_calls_by_time ON tool_calls (at)")
+    db.execute("""
+        CREATE TABLE tool_sums (
+            at INTEGER NOT NULL,
+            tool TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            bucket INTEGER NOT NULL,
+            calls INTEGER NOT NULL,
+            total_ms INTEGER NOT NULL,
+            PRIMARY KEY (at, tool, outcome, bucket)
+        ) WITHOUT ROWID
+    """)

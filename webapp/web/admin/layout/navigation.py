@@ -40,6 +40,7 @@ NAVIGATION = (
     NavItem("admin.metrics", "Metrics", "metrics", "read_metrics", "Watch"),
     NavItem("admin.playground", "Playground", "playground", "use_playground", "Agent"),
     NavItem("admin.agent", "Agent", "agent", "read_agent", "Agent"),
+    NavItem("admin.tools", "Tools", "tools", "read_metrics", "Agent"),
     NavItem("admin.keys", "Keys", "keys", "manage_keys", "Access"),
     NavItem("admin.admins", "Admins", "admins", "manage_admins", "Access"),
     NavItem("admin.audit", "Audit log", "audit", "read_audit", "Access"),

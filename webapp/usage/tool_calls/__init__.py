@@ -1,0 +1,1 @@
+"""Calls of tools: facts, their sums by hour, and the figures of a window."""
