@@ -305,6 +305,16 @@ def test_all_tenants_go_out_and_in_again(run: Run, database: Database, tmp_path:
     assert (hidden.status, hidden.out) == (1, "")
 
 
+def _put_state(database: Database, text: str) -> None:
+    database.write(
+        lambda connection: connection.execute(
+            "UPDATE sessions SET state = :text, state_version = 1 WHERE tenant_id ="
+            " (SELECT id FROM tenants WHERE user_id = 'alice')",
+            {"text": text},
+        )
+    )
+
+
 def test_cleanup_forgets_the_inactive(run: Run, database: Database) -> None:
     dry = run("cleanup", "--inactive", "24h", "--dry-run")
     assert dry.out == "1 tenants with 2 messages are inactive.\n"
@@ -335,6 +345,13 @@ def test_a_session_is_listed_shown_renamed_cleared_and_forgotten(
     assert session["title"] == "I am alice"
     assert "I am alice" in run("sessions", "list", "alice").out
     assert "no such sessions" in run("sessions", "list", "alice", "--search", "x").err
+    empty = run("sessions", "state", "alice", "default")
+    assert (empty.out, empty.err) == ("{}\n", "Version 0.\n")
+    _put_state(database, '{"cart":["\\u009b tea"]}')
+    assert "\\x9b tea" in run("sessions", "state", "alice", "default").out
+    told = json.loads(run("sessions", "state", "alice", "default", "--json").out)
+    assert (told["state"], told["version"]) == ({"cart": ["\x9b tea"]}, 1)
+    assert run("sessions", "state", "alice", "default", hide="true").status == 1
     renamed = run("sessions", "rename", "alice", "default", "Invoice of May")
     assert renamed.out == "default of alice is called “Invoice of May”.\n"
     assert run("sessions", "rename", "alice", "default").status == 2

@@ -22,6 +22,9 @@ from webapp.cli.output import (
     write_json_list,
     write_table,
 )
+from webapp.cli.output import (
+    as_json as as_text,
+)
 from webapp.cli.parameters import SESSION_ID, USER_ID, audited
 from webapp.cli.text import visible
 from webapp.errors import Forbidden
@@ -29,6 +32,7 @@ from webapp.memory.fields import session_fields
 from webapp.memory.sessions.listing.query import DEFAULT_SORT, MAX_LIMIT, SORTS, SessionQuery
 from webapp.memory.sessions.store import SessionSummary
 from webapp.services import Services
+from webapp.session_state.values import read_fields, values_of
 
 SESSIONS = (
     Column("SESSION", flexible=True),
@@ -53,7 +57,7 @@ _SESSION = click.argument("session_id", type=SESSION_ID)
     ),
 )
 def command() -> None:
-    """List, show, rename, clear and forget one tenant's sessions."""
+    """List, show, rename, clear and forget one tenant's sessions, and show their state."""
 
 
 @click.command(
@@ -102,6 +106,36 @@ def show(user_id: str, session_id: str, as_json: bool) -> None:
         write_json(fields)
     else:
         write_fields((name.replace("_", " "), value) for name, value in fields.items())
+
+
+@click.command(
+    epilog=examples(
+        "switchboard sessions state user-a default",
+        "switchboard sessions state user-a default --json > state.json",
+    )
+)
+@_USER
+@_SESSION
+@AS_JSON
+def state(user_id: str, session_id: str, as_json: bool) -> None:
+    """Shows the state of one session, a JSON object, and its version."""
+    with opened_services() as services:
+        require_not_hidden(services)
+        stored = services.states.get(user_id, session_id)
+    values = values_of(read_fields(stored.text))
+    if as_json:
+        write_json(
+            {
+                "user_id": user_id,
+                "session_id": session_id,
+                "state": values,
+                "version": stored.version,
+            }
+        )
+        return
+    click.echo(f"Version {stored.version}.", err=True)
+    for line in as_text(values, indent=2).split("\n"):
+        click.echo(visible(line))
 
 
 @click.command(
@@ -192,5 +226,5 @@ def _row(session: SessionSummary) -> tuple[object, ...]:
     )
 
 
-for part in (list_, show, rename, clear, forget):
+for part in (list_, show, state, rename, clear, forget):
     command.add_command(part)

@@ -10,6 +10,8 @@ from flask import Flask
 from tests.conftest import MakeApp, services_of
 from tests.web.admin.conftest import audit_of, messages_of, talk
 from tests.web.admin.person import Person, form_to, sign_in
+from webapp.session_state.values import fields_of
+from webapp.session_state.versions import ANY
 
 PAGE = "/admin/tenants/user-a/sessions"
 
@@ -47,6 +49,20 @@ def test_a_session_is_read_and_renamed_escaped(app: Flask, bob: Person) -> None:
     back = bob.submit(page, f"{page}/title", title="")
     assert "Hello &lt;b&gt;agent&lt;/b&gt;</bdi></h1>" in bob.follow(back)
     assert len(audit_of(app, "rename_session")) == 2
+
+
+def test_the_state_is_shown_escaped_and_cut_with_a_word(app: Flask, bob: Person) -> None:
+    talk(app, "user-a", "Hello", session_id="s")
+    assert 'id="state"' not in bob.read(f"{PAGE}/s")
+    fields = fields_of({"cart": ["<b>tea</b>"], "n": 1, "ä": "ö"})
+    services_of(app).states.put("user-a", "s", fields, ANY)
+    shown = bob.read(f"{PAGE}/s")
+    assert "&lt;b&gt;tea&lt;/b&gt;" in shown
+    assert "&#34;ä&#34;: &#34;ö&#34;" in shown
+    assert "Version 1." in shown
+    assert "are not shown" not in shown
+    services_of(app).states.put("user-a", "s", fields_of({"long": "x" * 21_000}), ANY)
+    assert "The last 1,016 characters are not shown" in bob.read(f"{PAGE}/s").replace("\xa0", " ")
 
 
 def test_clearing_and_forgetting_a_session_ask_first_and_act_once(app: Flask, bob: Person) -> None:

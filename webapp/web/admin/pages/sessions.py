@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 
 from flask import render_template, url_for
 from flask.typing import ResponseReturnValue
@@ -10,6 +11,8 @@ from pydantic import Field
 
 from webapp.memory.sessions.listing.query import DEFAULT_SORT, Position, SessionQuery
 from webapp.memory.sessions.titles import MAX_TITLE_CHARS
+from webapp.memory.states.store import StoredState
+from webapp.session_state.values import read_fields, values_of
 from webapp.web.admin.display.list_view import ListView, Pages
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.admin.pages.talk import shown, talk
@@ -17,6 +20,7 @@ from webapp.web.context import services
 from webapp.web.cursors import Cursor, read_cursor, write_cursor
 
 ROWS = 50
+STATE_CHARS = 20_000
 
 
 class SessionsQuery(FormShape):
@@ -64,11 +68,28 @@ def session_page(user_id: str, session_id: str, **faults: str) -> str:
     """The page; `faults` are a refused form's sentence, and what was typed."""
     row = services().directory.get(user_id)
     found = services().sessions.get(user_id, session_id)
+    stored = services().states.get(user_id, session_id)
     return render_template(
         "admin/session.html",
         tenant=row,
         session=found,
         conversation=shown(row, session_id, talk(row, session_id)),
+        state=None if stored.text is None else _shown_state(stored),
         max_title_chars=MAX_TITLE_CHARS,
         **faults,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ShownState:
+    """A session's state as text to be read; `left_out` of its characters are not in it."""
+
+    version: int
+    text: str
+    left_out: int
+
+
+def _shown_state(stored: StoredState) -> ShownState:
+    whole = json.dumps(values_of(read_fields(stored.text)), ensure_ascii=False, indent=2)
+    text = whole[:STATE_CHARS]
+    return ShownState(stored.version, text, len(whole) - len(text))
