@@ -147,6 +147,7 @@ def _work(connection: Connection, tenant: int, index: int, now_ms: int) -> None:
         "run_id": f"run-{now_ms}",
         "session_id": "default",
         "workflow": "triage",
+        "request_id": f"req-{index}",
         "digest": "d" * 64,
         "input": '{"text":"¿?"}',
         "now": now_ms,

@@ -129,7 +129,11 @@ def test_a_run_that_was_under_way_is_not_gone_on_with_elsewhere(
         number = store.number_of(connection, "alice")
         assert number is not None
         values = {"run_id": "run-1", "session_id": "default", "workflow": "triage", "digest": "d"}
-        more = dict.fromkeys(("key_hash", "body_hash", "state")) | {"input": '"hi"', "now": 5}
+        more = dict.fromkeys(("key_hash", "body_hash", "state")) | {
+            "input": '"hi"',
+            "now": 5,
+            "request_id": "",
+        }
         assert runs.make(connection, number, {**values, **more})
 
     database.write(run)

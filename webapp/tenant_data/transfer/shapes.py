@@ -148,6 +148,7 @@ class Run(Shape):
     code: Word = ""
     created_at: Moment
     updated_at: Moment
+    request_id: Word = ""
 
 
 class Step(Shape):

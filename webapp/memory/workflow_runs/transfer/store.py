@@ -10,7 +10,7 @@ from webapp.storage import Connection
 
 RUN_COLUMNS = (
     *("run_id", "session_id", "workflow", "digest", "status", "input", "output", "state"),
-    *("error", "code", "created_at", "updated_at"),
+    *("error", "code", "created_at", "updated_at", "request_id"),
 )
 """What travels of a run. Its fence and its idempotency key belong to where it ran."""
 
