@@ -11,7 +11,13 @@ from typing_extensions import TypedDict
 
 from tests.fakes import FakeModel, calls, said
 from webapp.agent import Agent, Finished, ModelReply, OutputGuardrail, TextDelta, Toolkit
-from webapp.errors import AnswerInvalid, ConfigurationError, GuardrailRefused, LoopLimitExceeded
+from webapp.errors import (
+    AnswerInvalid,
+    ConfigurationError,
+    GuardrailRefused,
+    LoopLimitExceeded,
+    MessageTooLong,
+)
 from webapp.memory import InMemory
 from webapp.messages import Usage
 
@@ -261,6 +267,17 @@ def test_a_window_of_one_message_has_no_room_for_what_was_wrong() -> None:
     clerk, model = agent("bad", GOOD, context_max_messages=1)
     clerk.run("go", user_id="alice", output_type=Invoice)
     assert [len(messages) for messages in model.seen] == [1, 1]
+
+
+def test_the_form_counts_in_a_budget_of_tokens() -> None:
+    clerk, model = agent("x " * 200, "bad", GOOD, GOOD, context_max_tokens=300)
+    clerk.run("one", user_id="alice")
+    clerk.run("go", user_id="alice", output_type=Invoice)
+    assert [m.content[:3] for m in model.seen[1]] == ["go\n"]
+    assert [m.content[:3] for m in model.seen[2]] == ["go", "bad", "You"]
+    large = {"type": "object", "description": "words " * 200}
+    with pytest.raises(MessageTooLong, match="form of the answer"):
+        clerk.run("go", user_id="alice", output_type=large)
 
 
 def test_a_model_of_ones_own_is_told_in_its_messages() -> None:

@@ -10,7 +10,7 @@ from webapp.agent.model import Model, ModelReply, takes_response_format
 from webapp.agent.replies import CUT_SHORT
 from webapp.agent.response_format import ResponseFormat
 from webapp.agent.structured.wanted import NO_JSON, Reading, Unfit, Wanted
-from webapp.errors import AnswerInvalid
+from webapp.errors import AnswerInvalid, ConfigurationError, MessageTooLong
 from webapp.messages import Message
 
 MAX_TRIES = 3
@@ -31,18 +31,18 @@ class Drafts:
     def request(
         self, model: Model, window: ContextWindow, turn: Sequence[Message]
     ) -> tuple[Sequence[Message], ResponseFormat]:
-        """The messages of the next request, within the window's number, and the form."""
+        """The messages of the next request, within the window's bounds, and the form.
+
+        Raises `MessageTooLong` when they leave no room for the form.
+        """
         form = self.wanted.format
-        back = self.sent_back
-        if back:
+        if self.sent_back:
             form = replace(form, in_words=True, ignored=self.ignored)
-        if window.cap <= len(window.instructions) + len(back):
-            back = ()  # there is no room for more than the question
-        fitting = replace(window, cap=window.cap - len(back)) if back else window
-        if window.budget is not None:
-            told = window.budget.counter(form.words) + window.budget.of(back)
-            fitting = replace(fitting, budget=window.budget.less(told))
-        messages: Sequence[Message] = (*fitting.messages(turn), *back)
+        messages = _fitting(window, turn, form, self.sent_back)
+        if messages is None:
+            messages = _fitting(window, turn, form, ())
+        if messages is None:
+            raise MessageTooLong("The form of the answer is longer than the model may be sent.")
         if not takes_response_format(model):
             messages = form.told_in(messages)
         return messages, form
@@ -72,6 +72,26 @@ class Drafts:
             Message.assistant(reply.content[:MAX_SENT_BACK_CHARS]),
             Message.user(f"Your answer cannot be used. {fault} Give the whole answer once more."),
         )
+        return None
+
+
+def _fitting(
+    window: ContextWindow,
+    turn: Sequence[Message],
+    form: ResponseFormat,
+    back: tuple[Message, ...],
+) -> Sequence[Message] | None:
+    """The window with what is sent back behind it; None when it leaves no room for that."""
+    cap = window.cap - len(back)
+    if back and cap <= len(window.instructions):
+        return None
+    if window.budget is None:
+        return (*(replace(window, cap=cap) if back else window).messages(turn), *back)
+    taken = window.budget.counter(form.words) + window.budget.of(back)
+    try:
+        return (*replace(window, cap=cap, budget=window.budget.less(taken)).messages(turn), *back)
+    except (ConfigurationError, MessageTooLong):
+        window.messages(turn)  # when it is too long without the form, this says so
         return None
 
 
