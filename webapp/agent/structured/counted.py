@@ -16,7 +16,7 @@ from jsonschema import ValidationError, validators
 from webapp.agent.structured.patterns import Pattern
 
 MAX_STEPS = 50_000
-STEPS_AT_ONCE = 2_000
+STEPS_AT_ONCE = 200
 MAX_FAULTS = 5
 # So much of a pattern times a text takes Rust's engine as long as one step takes here.
 LETTERS_A_STEP = 2_000

@@ -56,7 +56,7 @@ class Drafts:
         try:
             return self.wanted.read(reply.content)
         except Unfit as unfit:
-            fault = str(unfit)
+            fault, is_last = str(unfit), is_last or unfit.for_good
         given_up = _given_up(reply, fault)
         if given_up is not None:
             raise given_up

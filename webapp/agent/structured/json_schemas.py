@@ -44,7 +44,7 @@ def _wanted(text: str, name: str, strict: bool | None, told: str) -> Wanted:
         try:
             faults = faults_in(validator, found.value)
         except TooMuchWork:
-            raise Unfit(TOO_MUCH) from None
+            raise Unfit(TOO_MUCH, for_good=True) from None
         if faults:
             raise Unfit("; ".join(map(_sentence, faults)) + ".")
         return found.value

@@ -14,7 +14,14 @@ SEVERAL = "It has several JSON values that differ; give one."
 
 
 class Unfit(Exception):
-    """A value is not of the wanted form; the text says to the model what is wrong."""
+    """A value is not of the wanted form; the text says to the model what is wrong.
+
+    `for_good` says that another answer would do no better.
+    """
+
+    def __init__(self, fault: str, *, for_good: bool = False) -> None:
+        super().__init__(fault)
+        self.for_good = for_good
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class Wanted:
                 try:
                     good.append((found, self.check(found)))
                 except Unfit as unfit:
+                    if unfit.for_good:
+                        raise
                     fault = fault or unfit
             if any(found.value != good[0][0].value for found, _ in good):
                 raise Unfit(SEVERAL)
