@@ -25,6 +25,7 @@ TIMEOUTS_MAX = 16  # of calls on one connection, then there is a new one
 STARTS_AT_ONCE = 4
 START_SECONDS = 5.0  # what starting takes of the processor is over by then
 CONNECT_SECONDS = 30.0
+READY_SECONDS = 10.0  # a call waits as long for a server that is tried again
 FIRST_WAIT_SECONDS = 10.0  # a turn waits as long for servers that were never there yet
 LIST_SECONDS = 15.0
 PROBE_SECONDS = 5.0

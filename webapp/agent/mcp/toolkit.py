@@ -7,7 +7,7 @@ import importlib.util
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +15,15 @@ from urllib.parse import urlsplit
 
 from webapp.agent.mcp import bounds
 from webapp.agent.mcp.faults import Away
-from webapp.agent.mcp.server import HTTPServer, StdioServer, Use, checked_url, texts, use_of
+from webapp.agent.mcp.server import (
+    DEFAULT_TIMEOUT,
+    HTTPServer,
+    StdioServer,
+    Use,
+    checked_url,
+    texts,
+    use_of,
+)
 from webapp.agent.mcp.standing import Standing, now_ms
 from webapp.agent.parts import is_text
 from webapp.agent.run_context import RunContext
@@ -40,10 +48,16 @@ class MCPToolkit:
     `close` ends the connection and the process; using the tools again connects again.
     """
 
-    def __init__(self, name: str, server: StdioServer | HTTPServer, use: Use | None = None) -> None:
+    def __init__(
+        self, name: str, server: StdioServer | HTTPServer | None = None, use: Use | None = None
+    ) -> None:
         """Raises `ConfigurationError` without the package `mcp`; see `stdio` and `http`."""
         if not is_text(name) or not name.strip():
             raise ConfigurationError("A toolkit needs a name.")
+        if server is None or is_text(server):
+            raise ConfigurationError(
+                'Write MCPToolkit.stdio("program", ["argument"]) or MCPToolkit.http("https://…").'
+            )
         if importlib.util.find_spec("mcp") is None:
             raise ConfigurationError(MISSING)
         self.name = name
@@ -66,7 +80,12 @@ class MCPToolkit:
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
         name: str = "",
-        **use: Any,
+        prefix: str = "",
+        include_tools: Iterable[str] | None = None,
+        exclude_tools: Iterable[str] = (),
+        timeout: float = DEFAULT_TIMEOUT,
+        send_user: bool = False,
+        requires_approval: bool | Iterable[str] = False,
     ) -> Self:
         """A server that is a program, started by this one and ended with it.
 
@@ -79,7 +98,15 @@ class MCPToolkit:
             raise ConfigurationError("args must be a list of texts, such as ['-m', 'my_server'].")
         folder = None if cwd is None else str(cwd)
         server = StdioServer(command, tuple(args), texts("env", env), folder)
-        return cls(name or Path(command).name, server, use_of(**use))
+        use = use_of(
+            prefix=prefix,
+            include_tools=include_tools,
+            exclude_tools=exclude_tools,
+            timeout=timeout,
+            send_user=send_user,
+            requires_approval=requires_approval,
+        )
+        return cls(name or Path(command).name, server, use)
 
     @classmethod
     def http(
@@ -88,7 +115,12 @@ class MCPToolkit:
         *,
         headers: Mapping[str, str] | None = None,
         name: str = "",
-        **use: Any,
+        prefix: str = "",
+        include_tools: Iterable[str] | None = None,
+        exclude_tools: Iterable[str] = (),
+        timeout: float = DEFAULT_TIMEOUT,
+        send_user: bool = False,
+        requires_approval: bool | Iterable[str] = False,
     ) -> Self:
         """A server at an address, by streamable HTTP.
 
@@ -99,7 +131,15 @@ class MCPToolkit:
         person has to approve their calls.
         """
         server = HTTPServer(checked_url(url), texts("headers", headers))
-        return cls(name or urlsplit(url).hostname or "mcp", server, use_of(**use))
+        use = use_of(
+            prefix=prefix,
+            include_tools=include_tools,
+            exclude_tools=exclude_tools,
+            timeout=timeout,
+            send_user=send_user,
+            requires_approval=requires_approval,
+        )
+        return cls(name or urlsplit(url).hostname or "mcp", server, use)
 
     @property
     def tools(self) -> tuple[Tool[..., Any], ...]:
@@ -242,7 +282,7 @@ class MCPToolkit:
         async def asked() -> Any:
             # A belt beside the package's own: nothing here waits for ever.
             async with asyncio.timeout(seconds + GRACE_SECONDS):
-                return await self._made().call(tool, arguments, meta, seconds)
+                return await self._made().calls.call(tool, arguments, meta, seconds)
 
         try:
             result = SHARED.run(asked, None if context is None else lambda: context.cancelled)
