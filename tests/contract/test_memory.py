@@ -17,6 +17,7 @@ from webapp.errors import InvalidInput, InvalidState, StateConflict
 from webapp.memory import (
     InMemory,
     Memory,
+    MemorySession,
     MemoryUser,
     PostgresMemory,
     SQLiteMemory,
@@ -301,6 +302,40 @@ def test_sessions_of_a_user_are_apart_and_cleared_together(memory: Memory) -> No
     assert memory.get_messages("bob", "work") == []
     assert memory.clear("alice") == 3
     assert memory.size("alice", "work") == 0
+
+
+def test_the_sessions_of_a_user_are_listed_and_cleared_one_by_one(
+    memory: Memory, clock: HandClock
+) -> None:
+    memory.add(*[Message.user("Where is my invoice?"), Message.assistant("Here.")], user_id="alice")
+    clock.advance(1)
+    memory.add(Message.user("at work"), user_id="alice", session_id="work")
+    memory.add(Message.user("bob's own"), user_id="bob", session_id="work")
+    now = clock.now_ms()
+    assert list(memory.sessions("alice")) == [
+        MemorySession("default", "Where is my invoice?", 2, now - 1000),
+        MemorySession("work", "at work", 1, now),
+    ]
+    assert list(memory.sessions("mallory")) == []
+    assert memory.clear("alice", "default") == 2
+    assert memory.clear("alice", "default") == memory.clear("alice", "unknown") == 0
+    assert [one.session_id for one in memory.sessions("alice")] == ["work"]
+    assert memory.get_messages("alice") == []
+    assert short(memory.get_messages("alice", "work")) == ["U:at work"]
+    assert short(memory.get_messages("bob", "work")) == ["U:bob's own"]
+    assert [(one.user_id, one.message_count) for one in memory.users()] == [
+        ("alice", 1),
+        ("bob", 1),
+    ]
+    memory.add(Message.user("anew"), user_id="alice")
+    assert [(one.session_id, one.title) for one in memory.sessions("alice")] == [
+        ("default", "anew"),
+        ("work", "at work"),
+    ]
+    assert memory.clear("bob", session_id="work") == 1
+    assert [one.user_id for one in memory.users()] == ["alice"]
+    with pytest.raises(InvalidInput):
+        memory.clear("alice", "")
 
 
 def test_after_a_clear_the_conversation_begins_anew(memory: Memory) -> None:

@@ -5,11 +5,12 @@ from webapp.memory.postgres import PostgresMemory
 from webapp.memory.protocol import Memory, StatefulMemory, SummarizedMemory
 from webapp.memory.sqlite import SQLiteMemory
 from webapp.memory.summary import Summary
-from webapp.memory.users import MemoryUser
+from webapp.memory.users import MemorySession, MemoryUser
 
 __all__ = [
     "InMemory",
     "Memory",
+    "MemorySession",
     "MemoryUser",
     "PostgresMemory",
     "SQLiteMemory",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from webapp.errors import ConfigurationError, InvalidInput
-from webapp.ids import check_user_id
+from webapp.ids import check_session_id, check_user_id
 from webapp.messages import Message
 from webapp.setting_kinds import database_url
 from webapp.storable import is_storable
@@ -22,6 +22,11 @@ def user_or_default(user_id: str | None) -> str:
     if user_id is None or user_id == "":
         return DEFAULT_USER
     return check_user_id(user_id)
+
+
+def session_or_all(session_id: str | None) -> str | None:
+    """The id of the session; None, for all of the user's, stays so."""
+    return None if session_id is None else check_session_id(session_id)
 
 
 def check_messages(messages: Iterable[Message]) -> None:

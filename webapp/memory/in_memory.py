@@ -10,10 +10,16 @@ from typing import Any
 
 from webapp.clock import Clock, SystemClock
 from webapp.ids import DEFAULT_SESSION, check_session_id
-from webapp.memory.arguments import check_messages, check_size, user_or_default
+from webapp.memory.arguments import (
+    check_messages,
+    check_size,
+    session_or_all,
+    user_or_default,
+)
 from webapp.memory.capacity import fit
+from webapp.memory.sessions.titles import opening_of
 from webapp.memory.summary import Summary
-from webapp.memory.users import MemoryUser, check_inactivity
+from webapp.memory.users import MemorySession, MemoryUser, check_inactivity
 from webapp.messages import Message
 from webapp.session_state import MAX_BYTES, StateChanges
 from webapp.session_state.values import Fields, fields_of, require_size, size_of, values_of
@@ -22,10 +28,19 @@ DEFAULT_SIZE = 100
 
 
 @dataclass(slots=True)
+class _Session:
+    """What is stored of one session; a cleared one is there still, without messages or title."""
+
+    messages: tuple[Message, ...] = ()
+    title: str | None = None
+    active_at_ms: int = 0
+
+
+@dataclass(slots=True)
 class _User:
     """One user's sessions; `active` is the moment of the last messages by the monotonic clock."""
 
-    sessions: dict[str, tuple[Message, ...]] = field(default_factory=dict)
+    sessions: dict[str, _Session] = field(default_factory=dict)
     states: dict[str, Fields] = field(default_factory=dict)
     summaries: dict[str, Summary] = field(default_factory=dict)
     active_at_ms: int = 0
@@ -33,7 +48,7 @@ class _User:
 
     @property
     def message_count(self) -> int:
-        return sum(map(len, self.sessions.values()))
+        return sum(len(session.messages) for session in self.sessions.values())
 
 
 class InMemory:
@@ -66,9 +81,11 @@ class InMemory:
             if state is not None:
                 states = user.states.get(session, {})
                 self._put_state(user, session, state.apply(states, self.max_state_bytes))
-            kept = fit((*user.sessions.get(session, ()), *messages), self.max_size)
-            if kept:
-                user.sessions[session] = kept
+            stored = user.sessions.get(session) or _Session()
+            kept = fit((*stored.messages, *messages), self.max_size)
+            if messages and kept:
+                title = opening_of(messages) if stored.title is None else stored.title
+                user.sessions[session] = _Session(kept, title, self._clock.now_ms())
             # A result without its call, from somebody who is not known, makes nobody known.
             if (messages and kept) or state is not None:
                 self._note_active(name, user)
@@ -125,8 +142,10 @@ class InMemory:
         name, session = user_or_default(user_id), check_session_id(session_id)
         with self._lock:
             user = self._users.get(name)
-            messages = () if user is None else user.sessions.get(session, ())
-            if user is None or not messages or messages[-1].id != newest:
+            stored = None if user is None else user.sessions.get(session)
+            if user is None or stored is None or not stored.messages:
+                return False
+            if stored.messages[-1].id != newest:
                 return False
             user.summaries[session] = summary
             return True
@@ -134,10 +153,10 @@ class InMemory:
     def size(self, user_id: str = "", session_id: str = DEFAULT_SESSION) -> int:
         return len(self._stored(user_id, session_id))
 
-    def clear(self, user_id: str = "") -> int:
-        name = user_or_default(user_id)
+    def clear(self, user_id: str = "", session_id: str | None = None) -> int:
+        name, session = user_or_default(user_id), session_or_all(session_id)
         with self._lock:
-            return self._clear(name)
+            return self._clear(name) if session is None else self._clear_session(name, session)
 
     def clear_all(self) -> int:
         with self._lock:
@@ -153,6 +172,19 @@ class InMemory:
                 found = user and count and MemoryUser(name, count, user.active_at_ms)
             if found:
                 yield found
+
+    def sessions(self, user_id: str = "") -> Iterator[MemorySession]:
+        name = user_or_default(user_id)
+        with self._lock:
+            user = self._users.get(name) or _User()
+            found = [
+                MemorySession(
+                    session, stored.title or None, len(stored.messages), stored.active_at_ms
+                )
+                for session, stored in user.sessions.items()
+                if stored.messages
+            ]
+        yield from found
 
     def clear_inactive(self, inactive_for: timedelta) -> int:
         before = self._clock.monotonic() - check_inactivity(inactive_for) / 1000
@@ -171,6 +203,16 @@ class InMemory:
             del self._users[name]
         return gone
 
+    def _clear_session(self, name: str, session: str) -> int:
+        user = self._users.get(name) or _User()
+        gone = len((user.sessions.get(session) or _Session()).messages)
+        if gone == user.message_count:
+            return self._clear(name)
+        if gone:
+            user.sessions[session] = _Session()
+            user.summaries.pop(session, None)
+        return gone
+
     def _put_state(self, user: _User, session: str, fields: Fields) -> None:
         if fields:
             user.states[session] = fields
@@ -185,4 +227,5 @@ class InMemory:
         name, session = user_or_default(user_id), check_session_id(session_id)
         with self._lock:
             user = self._users.get(name)
-            return () if user is None else user.sessions.get(session, ())
+            stored = None if user is None else user.sessions.get(session)
+            return () if stored is None else stored.messages

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from webapp.ids import DEFAULT_SESSION
 from webapp.memory.summary import Summary
-from webapp.memory.users import MemoryUser
+from webapp.memory.users import MemorySession, MemoryUser
 from webapp.messages import Message
 from webapp.session_state import StateChanges
 
@@ -34,8 +34,9 @@ class Memory(Protocol):
         """The number of messages that `get_messages` would give: those of one session."""
         ...
 
-    def clear(self, user_id: str = "") -> int:
-        """Removes the messages of all the user's sessions; returns how many there were."""
+    def clear(self, user_id: str = "", session_id: str | None = None) -> int:
+        """Removes the messages of one session of the user, or of all; returns how many there
+        were."""
         ...
 
     def clear_all(self) -> int:
@@ -48,6 +49,11 @@ class Memory(Protocol):
         A user who is cleared meanwhile may be left out, a new one may be in it; nobody comes twice.
         Other methods may be called on the way.
         """
+        ...
+
+    def sessions(self, user_id: str = "") -> Iterator[MemorySession]:
+        """The user's sessions that have messages, in the order in which they came, read as they are
+        asked for."""
         ...
 
     def clear_inactive(self, inactive_for: timedelta) -> int:

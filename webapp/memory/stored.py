@@ -9,14 +9,26 @@ from typing import Any
 from webapp.clock import Clock, SystemClock
 from webapp.ids import DEFAULT_SESSION, check_session_id
 from webapp.memory import store
-from webapp.memory.arguments import check_messages, check_size, user_or_default
-from webapp.memory.clearing.parts import ClearedPart, clear_all_part, clear_inactive, clear_part
+from webapp.memory.arguments import (
+    check_messages,
+    check_size,
+    session_or_all,
+    user_or_default,
+)
+from webapp.memory.clearing.parts import (
+    ClearedPart,
+    clear_all_part,
+    clear_inactive,
+    clear_part,
+    clear_session_part,
+)
 from webapp.memory.history.store import history
+from webapp.memory.sessions import store as sessions
 from webapp.memory.states import store as states
 from webapp.memory.states.store import StoredState
 from webapp.memory.summaries import store as summaries
 from webapp.memory.summary import Summary
-from webapp.memory.users import MemoryUser, check_inactivity
+from webapp.memory.users import MemorySession, MemoryUser, check_inactivity
 from webapp.messages import Message
 from webapp.session_state import MAX_BYTES, StateChanges
 from webapp.session_state.values import (
@@ -173,15 +185,18 @@ class StoredMemory:
             narrow(connection, number)
             return store.size(connection, number, session)
 
-    def clear(self, user_id: str = "") -> int:
-        stored_id = self._stored_id(user_id)
+    def clear(self, user_id: str = "", session_id: str | None = None) -> int:
+        stored_id, session = self._stored_id(user_id), session_or_all(session_id)
 
         def step(connection: Connection) -> ClearedPart:
             number = tenants.number_of(connection, stored_id)
             if number is None:
                 return ClearedPart()
             narrow(connection, number)
-            return clear_part(connection, number)
+            if session is None:
+                return clear_part(connection, number)
+            found = sessions.find(connection, number, session)
+            return ClearedPart() if found is None else clear_session_part(connection, number, found)
 
         return self._in_slices(step)
 
@@ -204,6 +219,23 @@ class StoredMemory:
             for one in page:
                 user_id = self._user_ids.readable(one.user_id)
                 yield MemoryUser(user_id, one.messages, one.last_active_at)
+            if len(page) < USERS_AT_ONCE:
+                return
+            last = page[-1].number
+
+    def sessions(self, user_id: str = "") -> Iterator[MemorySession]:
+        stored_id, last = self._stored_id(user_id), 0
+        while True:
+            with self._database.read() as connection:
+                number = tenants.number_of(connection, stored_id)
+                if number is None:
+                    return
+                narrow(connection, number)
+                page = sessions.with_messages(connection, number, last, USERS_AT_ONCE)
+            for one in page:
+                yield MemorySession(
+                    one.session_id, one.title, one.message_count, one.last_active_at_ms
+                )
             if len(page) < USERS_AT_ONCE:
                 return
             last = page[-1].number

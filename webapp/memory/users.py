@@ -1,4 +1,4 @@
-"""The users of a memory: ids of those with messages, and when each was last active."""
+"""The users of a memory and their sessions: those with messages, and when each was last active."""
 
 from __future__ import annotations
 
@@ -13,6 +13,22 @@ class MemoryUser:
     """A user who has messages; `last_active_at_ms` is milliseconds since 1970-01-01 UTC."""
 
     user_id: str
+    message_count: int
+    last_active_at_ms: int
+
+    @property
+    def last_active_at(self) -> datetime:
+        """When the last messages were added, in UTC."""
+        return datetime.fromtimestamp(self.last_active_at_ms / 1000, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySession:
+    """A session that has messages; its title is its first question in short, None when that has
+    nothing to show. `last_active_at_ms` is milliseconds since 1970-01-01 UTC."""
+
+    session_id: str
+    title: str | None
     message_count: int
     last_active_at_ms: int
 

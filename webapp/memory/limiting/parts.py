@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from webapp.memory.clearing import store as clearing
+from webapp.memory.clearing.parts import RUNS
 from webapp.memory.kept_answers import store as kept_answers
 from webapp.memory.limiting import store
 from webapp.memory.limiting.limits import NOTHING_DROPPED, Dropped, TenantLimits
 from webapp.memory.limiting.store import Candidate
 from webapp.memory.paused_turns import store as paused_turns
 from webapp.memory.sessions import store as sessions
+from webapp.memory.workflow_runs import store as workflow_runs
 from webapp.storage import Connection
 from webapp.storage.slices import ROWS
 from webapp.tenants.counters import store as counters
@@ -42,6 +44,8 @@ def make_room(
     for session in over.chosen(oldest):
         if gone.sessions and gone.messages + gone.sessions + session.messages > most:
             break
+        if workflow_runs.drop_of_session(connection, tenant, session.session_id, RUNS) == RUNS:
+            break  # it has so many that the next one goes on with them
         messages_gone = clearing.drop_messages(connection, tenant, session.number)
         sessions.drop(connection, tenant, session.number)
         kept_answers.clear_session(connection, tenant, session.session_id)

@@ -55,6 +55,16 @@ def touch(connection: Connection, tenant: int, session_id: str, now_ms: int) -> 
     connection.execute(_TOUCH, {"tenant": tenant, "session": session_id, "now": now_ms})
 
 
+def with_messages(
+    connection: Connection, tenant: int, after: int, limit: int
+) -> list[SessionSummary]:
+    """At most `limit` sessions that have messages and are numbered above `after`, in order."""
+    rows = connection.execute(
+        _WITH_MESSAGES, {"tenant": tenant, "after": after, "limit": limit}
+    ).fetchall()
+    return [summary_of(row) for row in rows]
+
+
 def rename(connection: Connection, tenant: int, session_id: str, title: str | None) -> int | None:
     """Gives it a title, or with None takes the given one back; its number, None for no session."""
     row = connection.execute(
@@ -140,6 +150,11 @@ _NEWEST = """
     SELECT session_id FROM sessions WHERE tenant_id = :tenant
     ORDER BY last_active_at DESC, id DESC LIMIT 1
 """
+
+_WITH_MESSAGES = f"""
+    SELECT {COLUMNS} FROM sessions
+    WHERE tenant_id = :tenant AND id > :after AND message_count > 0 ORDER BY id LIMIT :limit
+"""  # noqa: S608  # nosec B608  # a constant
 
 _RENAME = """
     UPDATE sessions SET title = :title WHERE tenant_id = :tenant AND session_id = :session
