@@ -15,7 +15,6 @@ from webapp.agent import Agent, Meter, RunContext
 from webapp.deadline import Deadline
 from webapp.errors import (
     ConfigurationError,
-    Conflict,
     InvalidInput,
     PlaceLost,
     StepFailed,
@@ -180,11 +179,6 @@ class Running:
             output = yield from run_agent(self._asked(step), text, run, context.step)
             if output.status == "cancelled":
                 raise CalledOff
-            if output.status != "completed":
-                raise Conflict(
-                    "A tool needs a person's approval, and a step does not wait for it.",
-                    code="approval_required",
-                )
             return Outcome(output.content, output.usage)
 
         return ask

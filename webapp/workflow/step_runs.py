@@ -140,8 +140,6 @@ class _StepTurn:
         """The turn; what it changed in the state is kept with the step, in the run's journal."""
         _require_complete(output)
         place.require_held()
-        if output.status != "completed":
-            return  # it waits for an approval that nobody can give
         question, *others = output.messages
         self._agent.memory.add(
             replace(question, id=self._id),

@@ -18,6 +18,7 @@ VALUES = {
     "<user_id>": "user-a",
     "<int:session_id>": "999",
     "<session_id>": "default",
+    "<run_id>": "run-1",
     "<int:version>": "1",
     "<key_id>": "0123456789ab",
     "<name>": "nobody",

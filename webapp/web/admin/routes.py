@@ -31,6 +31,7 @@ from webapp.web.admin.pages import (
     tenants,
     tenants_bulk,
     tools,
+    workflows,
 )
 from webapp.web.admin.session.guard import View, guarded
 from webapp.web.admin.session.visitor import send_cookies
@@ -103,6 +104,14 @@ ROUTES: tuple[Route, ...] = (
         "GET", f"{_SESSION}/forget", "session_forget", session_actions.forget_page, P.FORGET_TENANT
     ),
     Route("POST", f"{_SESSION}/forget", "session_forget", session_actions.forget, P.FORGET_TENANT),
+    Route("GET", f"{_TENANT}/workflow-runs", "tenant_runs", workflows.tenant_runs, P.READ_TENANTS),
+    Route(
+        "GET",
+        f"{_TENANT}/workflow-runs/<run_id>",
+        "tenant_run",
+        workflows.tenant_run,
+        P.READ_TENANTS,
+    ),
     Route("GET", f"{_TENANT}/export", "tenant_export", tenant.export, P.EXPORT_TENANT),
     Route("POST", f"{_TENANT}/limit", "tenant_limit", tenant_actions.limit, P.CHANGE_TENANT),
     Route("POST", f"{_TENANT}/block", "tenant_block", tenant_actions.block, P.CHANGE_TENANT),
@@ -116,6 +125,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/agent", "agent", agent.agent, P.READ_AGENT),
     Route("POST", "/agent", "agent", agent.change, P.CHANGE_AGENT),
     Route("POST", "/agent/<int:version>/restore", "agent_restore", agent.restore, P.CHANGE_AGENT),
+    Route("GET", "/workflows", "workflows", workflows.workflows, P.READ_AGENT),
     Route("GET", "/keys", "keys", keys.keys, P.MANAGE_KEYS),
     Route("POST", "/keys", "keys", keys.create, P.MANAGE_KEYS),
     Route("GET", "/keys/<key_id>/rotate", "key_rotate", keys.rotate_page, P.MANAGE_KEYS),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any, cast
 
 from flask import Response, request
@@ -13,11 +12,9 @@ from flask import Response, request
 from webapp.chat.values import ChatEvent, ChatTurn
 from webapp.errors import InvalidInput, NotFound, SwitchboardError
 from webapp.ids import DEFAULT_SESSION
-from webapp.memory.workflow_runs import store as runs
-from webapp.memory.workflow_runs.store import RunRow
 from webapp.periods import iso_utc
+from webapp.served_workflows.reading import RunPlace, run_of, run_page
 from webapp.served_workflows.values import ROUTE, AskedRun, RunAnswer, RunEvent
-from webapp.storage.narrowing import narrow
 from webapp.web.answers import (
     KeptRun,
     RunList,
@@ -42,6 +39,7 @@ from webapp.web.hang_up import HangUp
 from webapp.web.sse import NAMED_EVENTS, event, raw_event, stream_response
 from webapp.web.turn import admit
 from webapp.workflow import (
+    RunSummary,
     StepFinished,
     StepResult,
     StepStarted,
@@ -49,8 +47,6 @@ from webapp.workflow import (
     StepTool,
     WorkflowStarted,
 )
-from webapp.workflow.stored import NEWEST
-from webapp.workflow.written import summary_of
 
 
 class RunRequest(Shape):
@@ -70,13 +66,6 @@ class RunsQuery(QueryShape):
     workflow: str | None = None
     limit: Limit = 50
     cursor: Cursor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A place in the list of runs: behind the run with this number."""
-
-    number: int
 
 
 def list_workflows() -> Response:
@@ -127,26 +116,19 @@ def list_runs(user_id: str) -> Response:
     asked = bind_query(RunsQuery)
     number = services().directory.number(user_id)
     of_list = ("workflow-runs", number, asked.session_id, asked.workflow)
-    place = read_cursor(asked.cursor, _Place, *of_list)
-    rows: list[RunRow] = []
-    if number is not None:
-        with services().database.read() as connection:
-            narrow(connection, number)
-            rows = runs.page(
-                connection,
-                number,
-                session_id=asked.session_id,
-                workflow=asked.workflow,
-                before=NEWEST if place is None else place.number,
-                most=asked.limit + 1,
-            )
-    shown = rows[: asked.limit]
-    following = _Place(shown[-1].number) if len(rows) > asked.limit else None
+    page = run_page(
+        services().database,
+        number,
+        session_id=asked.session_id,
+        workflow=asked.workflow,
+        limit=asked.limit,
+        place=read_cursor(asked.cursor, RunPlace, *of_list),
+    )
     return answer(
         RunList,
         {
-            "runs": [run_fields(row) for row in shown],
-            "next_cursor": write_cursor(following, *of_list),
+            "runs": [run_fields(run) for run in page.rows],
+            "next_cursor": write_cursor(page.following, *of_list),
         },
     )
 
@@ -154,21 +136,14 @@ def list_runs(user_id: str) -> Response:
 def get_run(user_id: str, run_id: str) -> Response:
     """One run of the tenant, with its steps."""
     user_id = tenant_of_path(user_id)
-    number = services().directory.number(user_id)
-    if number is not None:
-        with services().database.read() as connection:
-            narrow(connection, number)
-            row = runs.find(connection, number, run_id)
-            if row is not None:
-                steps = summary_of(row, runs.steps(connection, number, row.number)).steps
-                fields = {**run_fields(row), "steps": [step_fields(step) for step in steps]}
-                return answer(KeptRun, fields)
-    raise NotFound("There is no such run.")
+    run = run_of(services().database, services().directory.number(user_id), run_id)
+    if run is None:
+        raise NotFound("There is no such run.")
+    return answer(KeptRun, {**run_fields(run), "steps": [step_fields(s) for s in run.steps]})
 
 
-def run_fields(row: RunRow) -> dict[str, Any]:
+def run_fields(run: RunSummary) -> dict[str, Any]:
     """A run as lists show it."""
-    run = summary_of(row)
     return {
         "run_id": run.run_id,
         "workflow": run.workflow,

@@ -17,6 +17,7 @@ def test_an_owner_sees_every_place_and_a_viewer_only_those_to_look_at() -> None:
         "Metrics",
         "Agent",
         "Tools",
+        "Workflows",
         "Audit log",
         "Settings",
     ]

@@ -14,6 +14,7 @@ from webapp.memory.sessions.listing import store as listing
 from webapp.memory.sessions.listing.query import SessionQuery
 from webapp.memory.sessions.store import count as count_sessions
 from webapp.periods import DAY_MS, month_span
+from webapp.served_workflows.reading import run_page
 from webapp.storage.narrowing import narrow
 from webapp.usage.store import latest_requests
 from webapp.usage.summary import summary
@@ -31,6 +32,7 @@ from webapp.web.context import services
 from webapp.web.cursors import Cursor, read_cursor
 
 REQUESTS = 20
+RUNS = 5
 ENTRIES = 10
 SESSIONS = 12
 
@@ -82,6 +84,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
         latency=latency_chart(usage.series),
         conversation=shown(row, session_id, talk(row, session_id)),
         requests=requests,
+        runs=run_page(services().database, row.number, limit=RUNS).rows,
         sessions=sessions,
         session_count=session_count,
         audit=[readable(entry) for entry in acts],
