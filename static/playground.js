@@ -90,6 +90,12 @@
           const used = data.usage ?? {};
           usage.textContent = `${number(used.input_tokens)} tokens in, ${number(used.output_tokens)} out · first token ${number(Math.round(first))} ms · ${number(Math.round(performance.now() - began))} ms`;
           announce("The answer is complete");
+          if (data.pending_calls?.length) {
+            const place = new URL(location.pathname, location.href);
+            place.searchParams.set("user_id", data.user_id);
+            place.searchParams.set("session_id", data.session_id);
+            location.assign(place);
+          }
         } else if (name === "error") throw new Error(data.error ?? "The turn failed.");
       }
       if (!finished) throw new Error("The connection ended before the answer did. Nothing was stored.");

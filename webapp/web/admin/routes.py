@@ -121,6 +121,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{_TENANT}/forget", "tenant_forget", tenant_actions.forget, P.FORGET_TENANT),
     Route("GET", "/playground", "playground", playground.playground, P.USE_PLAYGROUND),
     Route("POST", "/playground", "playground", playground.send, P.USE_PLAYGROUND),
+    Route("POST", "/playground/decision", "playground_decide", playground.decide, P.USE_PLAYGROUND),
     Route("POST", "/playground/stream", "playground_stream", playground.stream, P.USE_PLAYGROUND),
     Route("GET", "/agent", "agent", agent.agent, P.READ_AGENT),
     Route("POST", "/agent", "agent", agent.change, P.CHANGE_AGENT),

@@ -6,12 +6,17 @@ ran it. The entry is written before the turn, so that a failed turn has one too.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from flask import make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.accounts.audit import AuditEntry
+from webapp.agent import Approval, PendingCall
+from webapp.agent.approvals import MAX_REASON_CHARS
+from webapp.chat.approvals import waiting
 from webapp.chat.values import ChatTurn
 from webapp.errors import InvalidInput, Refused, SwitchboardError
 from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
@@ -60,6 +65,23 @@ def send() -> ResponseReturnValue:
     )
 
 
+def decide() -> ResponseReturnValue:
+    """Approves or refuses one call that waits, and lets the turn go on, whole."""
+    form = request.form
+    try:
+        turn = _turn(approvals=(_decision(),))
+        _write_down(turn)
+        admit(turn)
+        services().chat.reply(turn)
+    except SwitchboardError as error:
+        page = _page(form.get("user_id", ""), form.get("session_id", ""), fault=error.message)
+        return make_response(page, error.status)
+    return redirect(
+        url_for("admin.playground", user_id=turn.user_id, session_id=turn.session_id),
+        HTTPStatus.SEE_OTHER,
+    )
+
+
 def stream() -> ResponseReturnValue:
     """The same turn as server-sent events."""
     hang_up = HangUp.of_request()
@@ -69,11 +91,20 @@ def stream() -> ResponseReturnValue:
     return stream_turn(turn, hang_up.closed)
 
 
-def _turn(cancel: Cancellation | None = None) -> ChatTurn:
+def _decision() -> Approval:
+    form = request.form
+    if form.get("decision") not in ("approve", "refuse"):
+        raise InvalidInput("Approve or refuse the call.")
+    reason = form.get("reason", "").strip()[:MAX_REASON_CHARS]
+    return Approval(form.get("call_id", ""), form["decision"] == "approve", reason)
+
+
+def _turn(cancel: Cancellation | None = None, approvals: tuple[Approval, ...] = ()) -> ChatTurn:
     form = request.form
     turn = ChatTurn(
         user_id=check_user_id(form.get("user_id", "")),
         message=form.get("message", "").replace("\r\n", "\n"),
+        approvals=approvals,
         request_id=context().request_id,
         started=context().started,
         session_id=check_session_id(form.get("session_id") or DEFAULT_SESSION),
@@ -88,16 +119,17 @@ def _turn(cancel: Cancellation | None = None) -> ChatTurn:
 def _write_down(turn: ChatTurn) -> None:
     stored_id, by, clock = services().user_ids.stored(turn.user_id), actor(), services().clock
     log = services().audit
+    decided = {"approved": turn.approvals[0].approved} if turn.approvals else {}
 
     def work(connection: Connection) -> None:
         number = tenants.ensure(connection, stored_id, clock.now_ms(), user_id=turn.user_id)
-        log.record(connection, AuditEntry(by, "playground_turn", number))
+        log.record(connection, AuditEntry(by, "playground_turn", number, after=decided))
 
     services().database.write(work)
 
 
 def _page(user_id: str, session_id: str, *, fault: str = "", message: str = "") -> str:
-    messages, latest = _conversation(user_id, session_id or DEFAULT_SESSION)
+    messages, latest, calls = _conversation(user_id, session_id or DEFAULT_SESSION)
     with services().database.read() as connection:
         agent = services().configurations.current(connection)
     return render_template(
@@ -105,6 +137,7 @@ def _page(user_id: str, session_id: str, *, fault: str = "", message: str = "") 
         user_id=user_id[:255],
         session_id=session_id[:255],
         messages=messages,
+        pending_calls=[_shown(call) for call in calls],
         usage=latest,
         latency_ms=latest.latency_ms if latest else None,
         message=message,
@@ -114,16 +147,25 @@ def _page(user_id: str, session_id: str, *, fault: str = "", message: str = "") 
     )
 
 
-def _conversation(user_id: str, session_id: str) -> tuple[list[Message], RequestRecord | None]:
-    """The conversation, and the newest turn's record if it was run here."""
+def _shown(call: PendingCall) -> dict[str, str]:
+    arguments = json.dumps(dict(call.arguments), ensure_ascii=False, indent=2)
+    return {"id": call.id, "name": call.name, "arguments": arguments}
+
+
+def _conversation(
+    user_id: str, session_id: str
+) -> tuple[list[Message], RequestRecord | None, Sequence[PendingCall]]:
+    """The conversation, the newest turn's record if it was run here, and the calls that wait."""
     try:
         number = services().directory.number(check_user_id(user_id)) if user_id else None
     except InvalidInput:
         number = None
     if number is None:
-        return [], None
+        return [], None, ()
     with services().database.read() as connection:
         talk = conversation(connection, number, session_id, limit=MESSAGES, from_end=True)
         latest = latest_requests(connection, number, 1)
+        waits = waiting(connection, number, services().clock.now_ms())
     mine = latest[0] if latest and latest[0].route == ROUTE else None
-    return [stored.message for stored in talk.messages], mine
+    calls = next((each.calls for each in waits if each.session_id == session_id), ())
+    return [stored.message for stored in talk.messages], mine, calls

@@ -9,6 +9,7 @@ from pydantic import Field
 from webapp.accounts import audit
 from webapp.accounts.audit import AuditFilter
 from webapp.accounts.roles import Permission
+from webapp.chat.approvals import waiting
 from webapp.memory.paging.conversation import Place
 from webapp.memory.sessions.listing import store as listing
 from webapp.memory.sessions.listing.query import SessionQuery
@@ -65,6 +66,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
         session_id = query.session_id or (sessions[0].session_id if sessions else None)
         acts = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records
         requests = latest_requests(connection, row.number, REQUESTS)
+        waits = waiting(connection, row.number, now)
         day = now - now % DAY_MS
         used = {
             "day": tokens_between(connection, row.number, day, day + DAY_MS),
@@ -85,6 +87,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
         conversation=shown(row, session_id, talk(row, session_id)),
         requests=requests,
         runs=run_page(services().database, row.number, limit=RUNS).rows,
+        waiting=waits,
         sessions=sessions,
         session_count=session_count,
         audit=[readable(entry) for entry in acts],
