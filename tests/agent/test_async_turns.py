@@ -162,7 +162,8 @@ def test_who_waits_in_line_holds_no_thread_that_others_need() -> None:
         for number in range(20):
             output = await clerk.arun("go", user_id=f"user-{number}")
             assert output.content == "done"
-        assert threading.active_count() <= before + 3  # alice's, perhaps one that ends, to_thread's
+        # alice's, what starts them, perhaps one that ends, and to_thread's
+        assert threading.active_count() <= before + 4
         model.gate.set()
         await asyncio.gather(*held)
 
@@ -577,6 +578,29 @@ def test_a_queue_of_ones_own_is_waited_in_by_the_turns_thread() -> None:
 
     played(work())
     assert len(said(clerk)) == 4
+
+
+def test_a_system_without_threads_is_an_error_and_frees_the_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clerk = agent(echo_model())
+    start = threading.Thread.start
+
+    def no_turns(thread: threading.Thread) -> None:
+        if thread.name == "turn":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def work() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", no_turns)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await clerk.arun("one", user_id="alice")
+        await soon(lambda: clerk.turns.load == Load(0, 0))
+        await clerk.arun("two", user_id="alice")
+
+    played(work())
+    assert said(clerk)[::2] == ["two"]
 
 
 def test_waiting_limit_and_threads_are_checked() -> None:

@@ -13,10 +13,12 @@ import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final
 
 from webapp.agent.event_loop import lend_loop
 from webapp.agent.events import Event, Finished, RunOutput
+from webapp.agent.thread_starter import ThreadStarter
 from webapp.turns import Cancellation, LocalTurnQueue, TurnQueue
 from webapp.turns.awaited import AwaitedPlace, PlaceInThread
 from webapp.turns.seats import SEAT, THREADS, Seats, lent
@@ -24,6 +26,7 @@ from webapp.turns.seats import SEAT, THREADS, Seats, lent
 CANCEL_POLL_SECONDS = 0.05
 # For turns in queues that have no seats of their own.
 _SEATS: Final = Seats(THREADS)
+_STARTER: Final = ThreadStarter()
 # What makes the events of a turn, when it is given its queue and its cancellation.
 Begin = Callable[[TurnQueue, Cancellation], Generator[Event, None, None]]
 # Tasks whose cancellation came when their turn was being stored. They were given its outcome; their
@@ -104,12 +107,8 @@ class _Turn:
         context = copy_context()
         context.run(SEAT.set, self._place.seat)
         context.run(lend_loop, self._loop)
-        threading.Thread(
-            target=context.run,
-            args=(_work, self._events, self._wishes, self._place, self._loop),
-            name="turn",
-            daemon=True,
-        ).start()
+        parts = (self._events, self._wishes, self._place, self._loop)
+        _STARTER.start(partial(context.run, _work, *parts), partial(_not_started, *parts))
         self._has_thread = True
 
     async def next(self) -> Event | None:
@@ -169,16 +168,40 @@ def _work(
                 outcome = (next(events, None), None)
             except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
                 outcome = (None, error)
-            try:
-                loop.call_soon_threadsafe(_settle, wish, outcome)
-            except RuntimeError:
-                return  # the loop is closed
+            if not _tell(loop, wish, outcome):
+                return
             del wish, outcome
     finally:
         try:
             events.close()
         finally:
             place.leave()
+
+
+def _not_started(
+    events: Generator[Event, None, None],
+    wishes: queue.SimpleQueue[asyncio.Future[_Outcome] | None],
+    place: AwaitedPlace,
+    loop: asyncio.AbstractEventLoop,
+    error: RuntimeError,
+) -> None:
+    """What the thread would do, when the system gives none: the first wish is told so."""
+
+    events.close()
+    while (wish := wishes.get()) is not None:
+        _tell(loop, wish, (None, error))
+    place.leave()
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, wish: asyncio.Future[_Outcome], outcome: _Outcome
+) -> bool:
+    """Hands the outcome to the loop; False when that is closed."""
+    try:
+        loop.call_soon_threadsafe(_settle, wish, outcome)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _settle(wish: asyncio.Future[_Outcome], outcome: _Outcome) -> None:
