@@ -20,10 +20,12 @@ from webapp.agent import (
     Finished,
     ModelReply,
     ModelRequest,
+    Replace,
     RunContext,
     RunOutput,
     TextDelta,
     Toolkit,
+    input_guardrail,
 )
 from webapp.errors import (
     AnswerInvalid,
@@ -607,3 +609,29 @@ def test_waiting_limit_and_threads_are_checked() -> None:
     for wrong in ({"waiting_limit": -1}, {"threads": 0}):
         with pytest.raises(Exception, match=r"waiting_limit|threads"):
             LocalTurnQueue(**wrong)
+
+
+def test_asynchronous_guardrails_and_summaries_work_in_a_program_with_a_loop() -> None:
+    @input_guardrail
+    async def no_secrets(text: str) -> str | Replace | None:
+        await asyncio.sleep(0)
+        if "secret" in text:
+            return "No secrets."
+        return Replace(text.upper())
+
+    model = FakeModel.of(otherwise="fine")
+    clerk = agent(model, guardrails=[no_secrets], summarize=True, context_max_messages=5)
+
+    async def talk() -> None:
+        for number in range(4):
+            await clerk.arun(f"hello {number}", user_id="alice")
+        with pytest.raises(GuardrailRefused, match="No secrets"):
+            await clerk.arun("a secret", user_id="alice")
+
+    played(talk())
+    assert said(clerk)[-2:] == ["HELLO 3", "fine"]
+    memory = clerk.memory
+    assert isinstance(memory, InMemory)
+    summary = memory.get_summary(user_id="alice")
+    assert summary is not None
+    assert summary.text == "fine"

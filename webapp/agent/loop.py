@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +27,7 @@ from webapp.agent.replies import usable
 from webapp.agent.response_format import ResponseFormat
 from webapp.agent.run_context import RunContext
 from webapp.agent.structured.drafts import Drafts
+from webapp.agent.structured.wanted import Reading
 from webapp.agent.summarizing import SUMMARY_SECONDS, Summarizing
 from webapp.agent.tools import Tool
 from webapp.errors import (
@@ -96,6 +98,8 @@ class Loop:
                 read = self.drafts.read(reply, is_last=is_last)
                 if read is None:
                     continue
+                if self.guardrails.outputs and "\\u" in read.text:
+                    read = self._unescaped(self.drafts, read)
                 yield from self._pieces_of(read.text)
                 reply, parsed = replace(reply, content=read.text), read.parsed
             self.messages.append(
@@ -149,6 +153,13 @@ class Loop:
             return reply
         self.held = [TextDelta(text)] if self.held and text else []
         return replace(reply, content=text)
+
+    def _unescaped(self, drafts: Drafts, read: Reading) -> Reading:
+        """What guardrails let pass of an answer of a form whose letters stand as JSON's escapes:
+        they have looked at these, and not at the letters."""
+        plain = json.dumps(json.loads(read.text), ensure_ascii=False)
+        text = self.guardrails.check_output(plain, self.context)
+        return read if text == plain else drafts.changed(text)
 
     def _ask(self) -> Generator[Event, None, ModelReply | None]:
         """One answer of the model; None when the run was called off."""

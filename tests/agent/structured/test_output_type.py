@@ -10,7 +10,16 @@ from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
 from tests.fakes import FakeModel, calls, said
-from webapp.agent import Agent, Finished, ModelReply, OutputGuardrail, TextDelta, Toolkit
+from webapp.agent import (
+    Agent,
+    Finished,
+    ModelReply,
+    OutputGuardrail,
+    PatternGuardrail,
+    PersonalDataGuardrail,
+    TextDelta,
+    Toolkit,
+)
 from webapp.errors import (
     AnswerInvalid,
     ConfigurationError,
@@ -227,6 +236,17 @@ def test_guardrails_look_at_the_answer() -> None:
     guard: OutputGuardrail = NoTotals()
     clerk, _ = agent(GOOD, guardrails=[guard])
     with pytest.raises(GuardrailRefused, match="No totals"):
+        clerk.run("go", user_id="alice", output_type=Invoice)
+
+
+def test_guardrails_look_at_letters_that_stand_as_escapes() -> None:
+    hidden = '{"number": "joe\\u0040example.com", "total": 1.0}'
+    clerk, _ = agent(hidden, guardrails=[PersonalDataGuardrail("email", on="output")])
+    output = clerk.run("go", user_id="alice", output_type=Invoice)
+    assert output.parsed == Invoice(number="[EMAIL]", total=1.0)
+    assert "[EMAIL]" in output.content
+    clerk, _ = agent(hidden, guardrails=[PatternGuardrail(r".*@.*", mask=True, on="output")])
+    with pytest.raises(AnswerInvalid, match="what a guardrail has changed"):
         clerk.run("go", user_id="alice", output_type=Invoice)
 
 

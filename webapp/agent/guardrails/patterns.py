@@ -43,8 +43,8 @@ class PatternGuardrail:
         self._mask, self._refusal, self._replacement = mask, refusal, replacement
         self.on = places(name, on)
         act = "cuts out" if mask else "refuses"
-        number = len(patterns)
-        self.description = f"{act} what {number} expression{'s' if number != 1 else ''} find"
+        found = "1 expression finds" if len(patterns) == 1 else f"{len(patterns)} expressions find"
+        self.description = f"{act} what {found}"
         look_at(self, self.on, self._check)
 
     def _check(self, text: str) -> Verdict:

@@ -74,6 +74,17 @@ class Drafts:
         )
         return None
 
+    def changed(self, text: str) -> Reading:
+        """The answer that a guardrail has made of a good one. Raises `AnswerInvalid`."""
+        try:
+            return self.wanted.read(text)
+        except Unfit as unfit:
+            raise AnswerInvalid(
+                "The answer is not of its form without what a guardrail has changed.",
+                answer=text,
+                fault=str(unfit),
+            ) from None
+
 
 def _fitting(
     window: ContextWindow,
