@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 
 from benchmarks import fill
 from benchmarks.processes import free_port
-from tests.browser.people import OWNER, PAGES, Site, Visitor, launch, services_beside
+from tests.browser.people import OWNER, PAGES, Site, Visitor, launch
 from tests.server.running import Server
 from tests.upstream import Answer, saying, upstream
 from webapp.accounts.audit import Actor, AuditEntry
@@ -77,7 +77,7 @@ def _site(scratch: Path) -> Iterator[Site]:
     deque(fill.fill(database, TENANTS, MESSAGES, now_ms), maxlen=0)
     with upstream(_polite) as model, sync_playwright() as playwright:
         server = Server(scratch, free_port(), model.base_url).start()
-        browser, services = launch(playwright), services_beside(server)
+        browser, services = launch(playwright), server.services()
         services.admins.create(OWNER, by=Actor.command_line())
         try:
             yield Site(server, browser, services)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.processes import free_port
-from tests.browser.people import CHROMIUM, OWNER, Site, launch, obedient, services_beside
+from tests.browser.people import CHROMIUM, OWNER, Site, launch, obedient
 from tests.server.running import Server
 from tests.upstream import upstream
 from webapp.accounts.audit import Actor
@@ -28,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         folder = tmp_path_factory.mktemp("console")
         server = Server(folder, free_port(), model.base_url).start()
         browser = launch(playwright)
-        services = services_beside(server)
+        services = server.services()
         # The account of `dev` is left to the test of the link that `dev` prints.
         services.admins.create(OWNER, by=Actor.command_line())
         try:

@@ -14,14 +14,14 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, Respo
 from tests.server.running import Server
 from tests.upstream import Answer, saying, streaming
 from webapp.accounts.audit import Actor
-from webapp.services import Services, build_services
-from webapp.settings import load_settings
+from webapp.services import Services
 
 OWNER = "alice"
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
 # What a reader of WCAG 2.2 AA and of good practice would complain about.
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+COLOUR_RULES = ["color-contrast", "link-in-text-block"]  # those of axe's category "color"
 NOTE_VIOLATIONS = """
 addEventListener("securitypolicyviolation", (event) => {
   console.error(`POLICY ${event.violatedDirective} ${event.blockedURI}`);
@@ -66,11 +66,16 @@ class Visitor:
         """Waits for the text to be there and to be seen."""
         self.page.get_by_text(text).first.wait_for(state="visible", timeout=10_000)
 
-    def axe(self) -> list[str]:
-        """What axe-core finds in the page: rule, how bad, and where."""
-        self.page.evaluate(AXE.read_text(encoding="utf-8"))
+    def axe(self, *, colours_alone: bool = False) -> list[str]:
+        """What axe-core finds in the page: rule, how bad, and where.
+
+        With `colours_alone` the rules that other colours can break, in a page that it has seen.
+        """
+        if not colours_alone:
+            self.page.evaluate(AXE.read_text(encoding="utf-8"))
+        kind, values = ("rule", COLOUR_RULES) if colours_alone else ("tag", AXE_TAGS)
         found = self.page.evaluate(
-            "(tags) => axe.run(document, {runOnly: {type: 'tag', values: tags}})", AXE_TAGS
+            "(only) => axe.run(document, {runOnly: only})", {"type": kind, "values": values}
         )
         return [
             f"{fault['id']} ({fault['impact']}): {node['html'][:160]} {node['failureSummary']}"
@@ -139,11 +144,6 @@ class Site:
 def launch(playwright: Playwright) -> Browser:
     """Debian's Chromium; root may not use its sandbox."""
     return playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-
-
-def services_beside(server: Server) -> Services:
-    """The same database seen from this process, to make accounts and links in."""
-    return build_services(load_settings(server.environment(), server.folder))
 
 
 PAGES = (

@@ -11,13 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import free_port, tree
 from tests.conftest import SECRET
+from webapp.accounts.audit import Actor
+from webapp.services import Services, build_services
+from webapp.settings import load_settings
 
 COMMAND = Path(sys.executable).with_name("switchboard")
 START_SECONDS = 60.0
@@ -97,12 +100,17 @@ class Server:
         """Starts `switchboard serve` instead, with a schema and a key, and waits for it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.settings.setdefault("AUTH", "required")
-        self.run("db", "upgrade")
-        words = self.run("keys", "create", "tests", "--role", "owner", "--users", "*").split()
-        (key,) = [word for word in words if word.startswith("sb_")]
-        self.credential = {"Authorization": f"Bearer {key}"}
+        # As `db upgrade` and `keys create` do it, without the start of a process for each.
+        with closing(self.services()) as services:
+            services.upgrade_database()
+            new = services.keys.create("tests", role="owner", users="*", by=Actor.command_line())
+        self.credential = {"Authorization": f"Bearer {new.secret}"}
         self.launch_serve(*arguments)
         return self.wait()
+
+    def services(self) -> Services:
+        """What it is made of, over the same database but in this process."""
+        return build_services(load_settings(self.environment(), self.folder))
 
     def launch_serve(self, *arguments: str) -> None:
         """The same without waiting, and whatever the database is."""

@@ -19,8 +19,6 @@ from benchmarks.processes import free_port
 from tests.server.running import COMMAND, Server
 from tests.upstream import Answer, saying, upstream
 from webapp.accounts.tries.tries import FAILURES_OF_ADDRESS
-from webapp.services import build_services
-from webapp.settings import load_settings
 
 WORKERS = 3
 
@@ -45,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_changed_instructions_are_in_force_at_once_in_every_worker(server: Server) -> None:
     with (
-        closing(build_services(load_settings(server.environment(), server.folder))) as services,
+        closing(server.services()) as services,
         ThreadPoolExecutor(8) as pool,
     ):
         for number in range(10):
