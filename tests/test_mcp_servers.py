@@ -135,7 +135,9 @@ def test_a_server_with_one_that_works_and_one_that_is_away(
     assert 'server="gone"} 0.0' in figures
 
     alice = sign_in(app, "alice", "owner")
-    page = alice.client.get("/admin/agent").get_data(as_text=True)
+    short = alice.client.get("/admin/agent").get_data(as_text=True)
+    assert "16 tools" in short.replace("\xa0", " ")
+    page = alice.client.get("/admin/tools").get_data(as_text=True)
     assert "16 tools" in page
     assert "It cannot be reached (ConnectError)." in page
     settings = alice.client.get("/admin/settings").get_data(as_text=True)

@@ -54,5 +54,5 @@ def test_a_hanging_server_holds_up_nobody_and_a_tool_may_have_a_loop_of_its_own(
     assert done.stdout.splitlines() == [
         "['own loop']",
         "['own loop']",
-        "['Error: hang did not answer in time.']",
+        "['Error: hang timed out: it did not end within 1 seconds.']",
     ], done.stderr

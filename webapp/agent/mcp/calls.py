@@ -27,6 +27,8 @@ from webapp.agent.tools import ToolError
 
 # As the package says that an answer was none of JSON-RPC; why, the transport knows better.
 STAND_INS = ("Server returned an error response", "Not Found", "Redirect to ")
+# Who waits for a tool gives up in time by itself; this is for those who do not.
+LATER_SECONDS = 1.0
 TERMINATED = "Session terminated"  # as the package says that the server has forgotten the session
 _ANSWER: TypeAdapter[Any] = TypeAdapter(CallToolResult | InputRequiredResult)
 
@@ -107,11 +109,16 @@ class Calls:
         parameters = CallToolRequestParams.model_validate(
             {"name": tool, "arguments": arguments, "_meta": meta}
         )
-        answer = await client.session.send_request(
-            CallToolRequest(params=parameters),
-            _ANSWER,
-            request_read_timeout_seconds=max(0.001, until - time.monotonic()),
-        )
+        try:
+            answer = await client.session.send_request(
+                CallToolRequest(params=parameters),
+                _ANSWER,
+                request_read_timeout_seconds=max(0.001, until - time.monotonic()) + LATER_SECONDS,
+            )
+        except asyncio.CancelledError:
+            if time.monotonic() >= until - LATER_SECONDS / 2:
+                self._note_timeout(client)
+            raise
         if isinstance(answer, CallToolResult):
             return answer
         raise ToolError(f"{tool} asks its user for something, which is not possible here.")

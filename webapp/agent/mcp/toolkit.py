@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 MISSING = 'MCP needs the package mcp; install it with: pip install "switchboard-agent[mcp]".'
 WAIT_SLICE_SECONDS = 0.1
 GRACE_SECONDS = 2.0  # beyond a call's time, for hearing how it ended
-BELT_SECONDS = 5.0
 
 
 class MCPToolkit:
@@ -263,7 +262,7 @@ class MCPToolkit:
             listed.description,
             call,
             listed.arguments,
-            self.use.timeout + BELT_SECONDS,
+            self.use.timeout,
             self.use.needs_approval(listed.remote),
         )
 

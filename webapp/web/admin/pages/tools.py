@@ -17,6 +17,7 @@ from webapp.web.admin.figures.cache import figure_cache
 from webapp.web.admin.figures.windows import FRESH_SECONDS, WindowName
 from webapp.web.admin.forms.binding import FormShape, bind_page
 from webapp.web.context import services
+from webapp.web.mcp_state import servers_now
 
 _NONE = ToolFigures()
 
@@ -67,6 +68,7 @@ def tools() -> ResponseReturnValue:
         window=window.name,
         window_urls={name: url_for("admin.tools", window=name) for name in WINDOWS},
         kits=kits,
+        mcp_servers=servers_now(),
         tool_count=len(on),
         gone=sorted((name, of) for name, of in figures.items() if name not in on),
         calls=sum(each.calls for each in figures.values()),
