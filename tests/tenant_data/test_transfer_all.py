@@ -172,6 +172,13 @@ def test_notes_of_a_known_tenant_are_added_once(home: Transfers, database: Datab
 Spoil = Callable[[list[dict[str, Any]]], Any]
 
 
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
@@ -180,6 +187,7 @@ Spoil = Callable[[list[dict[str, Any]]], Any]
         (lambda lines: lines[-1].update(tenants=5), "another number of tenants"),
         (lambda lines: lines.append({"type": "tenant"}), "stands behind the end"),
         (lambda lines: lines[4].update(role="robot"), "Line 5 of the import is wrong at role"),
+        (lambda lines: lines[3].update(state={"a": nested(70)}), "Line 4 .* is wrong at state"),
         (lambda lines: lines[2].update(rate_limit="often"), "Line 3 of the import: "),
         (lambda lines: lines.insert(-1, {"type": "tenant", "user_id": "x"}), "is not the head"),
         (lambda lines: lines[1:1].extend(()) or lines.__delitem__(slice(20, 22)), "Line "),
@@ -320,6 +328,7 @@ def test_a_file_for_fine_tuning_is_read(other: Transfers) -> None:
         (line(messages=HELLO, metadata={"created_at": "soon"}), "Line 2 .* metadata.created_at"),
         (line(messages=HELLO, metadata={"title": "x" * 5000}), "Line 2 .* metadata.title"),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', "Line 2 .* surrogate"),
+        (b'{"messages": [{"role": "user", "content": "x"}], "n": 1e999}', "Line 2 "),
     ],
 )
 def test_a_broken_line_is_named_and_nothing_stored(

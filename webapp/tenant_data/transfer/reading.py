@@ -6,6 +6,7 @@ The format is described in export.py. Exports of version 1 are read as well.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime, time
 from typing import Any
@@ -241,7 +242,9 @@ def object_of(
     if len(line) > most:
         raise wrong(number, f"is longer than {most} bytes")
     try:
-        value: dict[str, Any] = json.loads(line, parse_constant=_refuse_constant)
+        value: dict[str, Any] = json.loads(
+            line, parse_constant=_refuse_constant, parse_float=_finite
+        )
         _ = value[field]
         fits = holds_storable(value)
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -285,6 +288,14 @@ def _usage_row(value: dict[str, Any], version: int) -> dict[str, Any]:
 def ms(moment: datetime) -> int:
     """Milliseconds since 1970-01-01 UTC."""
     return round(moment.timestamp() * 1000)
+
+
+def _finite(text: str) -> float:
+    """Of 1e999 Python makes the infinite number, which it would write as what is no JSON."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _refuse_constant(name: str) -> None:

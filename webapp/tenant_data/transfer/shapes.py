@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from webapp.errors import InvalidInput
+from webapp.errors import InvalidInput, InvalidState
 from webapp.ids import check_session_id, check_user_id
 from webapp.memory.sessions.titles import OPENING_CHARS, check_title
 from webapp.memory.summary import MAX_CHARS
 from webapp.messages import Role
+from webapp.session_state.values import fields_of
 from webapp.usage.histogram import LAST_BUCKET, NO_LATENCY
 from webapp.usage.windows import Period
 
@@ -34,6 +35,15 @@ def _check_moment(moment: datetime) -> datetime:
     if not 0 <= moment.timestamp() < _YEAR_10000:
         raise ValueError("is no time that can be stored")
     return moment
+
+
+def _check_state(state: dict[str, Any]) -> dict[str, Any]:
+    """As tools and callers may set it; its size is that of where it came from."""
+    try:
+        fields_of(state)
+    except InvalidState as error:
+        raise ValueError(error.message) from None
+    return state
 
 
 # JSON has no dates, so even a strict shape must read them from text.
@@ -96,7 +106,7 @@ class Session(Shape):
     session_id: Annotated[str, _valid(check_session_id)]
     created_at: Moment | None = None
     last_active_at: Moment | None = None
-    state: dict[str, Any] | None = None
+    state: Annotated[dict[str, Any], AfterValidator(_check_state)] | None = None
     # It goes on being counted up from here.
     state_version: Count = 0
     title: Annotated[str, _valid(check_title)] | None = None
