@@ -81,6 +81,7 @@ def test_the_form_goes_into_the_servers_own_field() -> None:
         ("This response_format type is unavailable now", 400),
         ("Extra inputs are not permitted: response_format.json_schema", 422),
         ("structured outputs are not implemented for this backend", 501),
+        ("response format with a response mime type is not supported for this model", 400),
         (None, 400),
     ],
 )
@@ -103,11 +104,18 @@ def test_a_server_without_the_field_is_asked_in_words_alone() -> None:
     assert is_told(requests[-1])
 
 
-def test_a_fault_of_one_schema_says_nothing_of_the_next() -> None:
-    requests, output = ask(
-        refusing("Invalid schema for response_format 'Place': In context=()", "json_schema"),
-        times=2,
-    )
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Invalid schema for response_format 'Place': In context=(), 'required' is required",
+        "Unknown name \"additionalProperties\" at 'generation_config.response_schema'",
+        "Failed to generate JSON. Please adjust your prompt. See 'failed_generation'.",
+        "JSON schema conversion failed: Unrecognized schema",
+        "The provided JSON schema contains features not supported by xgrammar.",
+    ],
+)
+def test_a_fault_of_one_schema_says_nothing_of_the_next(words: str) -> None:
+    requests, output = ask(refusing(words, "json_schema"), times=2)
     assert output.parsed == Place(city="Rome")
     assert kinds(requests) == ["json_schema", "json_object"] * 2
 

@@ -98,12 +98,14 @@ _REASONING = re.compile(
 )
 _FORMAT = re.compile(
     r"response[_ ]?format|json[_ ]?(?:schema|object|mode)|structured[_ ]outputs?|\bguided\b"
-    r"|\bgrammar|constrained|response[_ ]mime|text\.format|output[_ ]format"
+    r"|\bgrammar|constrained|response[_ ]mime|response[_ ]?schema|text\.format|output[_ ]format"
+    r"|json_validate_failed|fail(?:ed|s) to generate json"
 )
 # Words about one schema, which say nothing of the next one.
 _THIS_SCHEMA = re.compile(
     r"(?:invalid|unrecogni[sz]ed|bad) (?:json )?schema|in context=|schema (?:conversion|contains)"
-    r"|keyword|\$ref|\bgrammar|schema.{0,40}(?:too|not valid|invalid)|features not supported"
+    r"|keyword|unknown name|json_validate_failed|generate json|\$ref|\bgrammar"
+    r"|schema.{0,40}(?:too|not valid|invalid)|features not supported"
 )
 _EMPTY = re.compile(
     r"content\b.{0,60}\b(?:none is not|null|nil\b|must be (?:a )?(?:string|non)"
