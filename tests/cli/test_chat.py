@@ -44,6 +44,8 @@ def serving(seen: Seen, tls: ssl.SSLContext | None = None) -> Iterator[str]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.bodies.append(body)
             seen.keys.append(self.headers.get("Authorization"))
+            if body.get("approvals") or body["message"] == "pay":
+                return self._pay(body)
             if body["message"] == "refuse":
                 return self._refuse()
             self.send_response(200)
@@ -55,6 +57,14 @@ def serving(seen: Seen, tls: ssl.SSLContext | None = None) -> Iterator[str]:
             reason = "length" if body["message"] == "cut" else "stop"
             self._event("done", {"finish_reason": reason})
             return None
+
+        def _pay(self, body: dict[str, object]) -> None:
+            self.send_response(200)
+            self.end_headers()
+            call = {"id": "call-1", "name": "pay\x1b[2J", "arguments": {"cents": 5}}
+            waits = [] if body.get("approvals") else [call]
+            self._event("delta", {"text": "paid" if body.get("approvals") else ""})
+            self._event("done", {"finish_reason": "approval_required", "pending_calls": waits})
 
         def _refuse(self) -> None:
             answer = json.dumps({"error": "No \x1b[31mkey."}).encode()
@@ -147,6 +157,26 @@ def test_no_word_is_broken_and_nothing_steers_the_terminal(columns: int) -> None
     assert answer.split()[:-1] == LONG.split()[:-1]
     assert max(map(len, answer.splitlines())) <= columns
     assert "\u202e" not in terminal.text
+
+
+def test_a_call_that_waits_for_approval_is_asked_about() -> None:
+    seen = Seen()
+    with serving(seen) as url, Terminal("chat", "alice", "--url", url, env={}) as terminal:
+        for answer, goes_on in (("y\n", "paid"), ("\n", "paid"), ("\x03", "undecided")):
+            terminal.expect("You> ")
+            terminal.enter("pay\n")
+            terminal.expect("[y/N]:")
+            terminal.enter(answer)
+            terminal.expect(goes_on)
+        terminal.expect("You> ")
+        assert terminal.end(typing="\x04") == 0
+        assert '{"cents": 5}' in terminal.text
+    decisions = [body["approvals"] for body in seen.bodies if "approvals" in body]
+    assert decisions == [[{"call_id": "call-1", "approved": each}] for each in (True, False)]
+    with serving(seen) as url:
+        done = piped("pay\n", "alice", "--url", url)
+    assert done.returncode == 0
+    assert "waits for approval: pay" in done.stderr
 
 
 def test_a_pipe_s_lines_are_messages_and_nothing_is_wrapped() -> None:

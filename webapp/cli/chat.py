@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -18,6 +19,8 @@ from webapp.errors import ConfigurationError, SwitchboardError
 from webapp.setting_kinds import header_value
 from webapp.settings import client_settings
 from webapp.settings_file import read_text, why
+
+PendingCalls: TypeAlias = list[dict[str, Any]]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 QUIT = ("/exit", "/quit")
@@ -113,7 +116,7 @@ def _talk(client: ChatClient, body: dict[str, Any], *, key_shown: bool) -> None:
             return
         if message.strip():
             try:
-                _turn(client, {**body, "message": message})
+                _decided(client, body, _turn(client, {**body, "message": message}))
             except SwitchboardError as error:
                 click.echo(error.message, err=True)
             except KeyboardInterrupt:
@@ -124,12 +127,34 @@ def _talk(client: ChatClient, body: dict[str, Any], *, key_shown: bool) -> None:
 def _answer_lines(client: ChatClient, body: dict[str, Any]) -> None:
     for line in sys.stdin:
         message = line.rstrip("\r\n")
-        if message.strip() and not _turn(client, {**body, "message": message}):
+        if message.strip() and _turn(client, {**body, "message": message}) is None:
             sys.exit(1)
 
 
-def _turn(client: ChatClient, body: dict[str, Any]) -> bool:
-    """Prints the answer as it comes; False when there was none."""
+def _decided(client: ChatClient, body: dict[str, Any], calls: PendingCalls | None) -> None:
+    """Asks about the calls that wait, and goes on with the turn until none does."""
+    while calls:
+        try:
+            approvals = [
+                {
+                    "call_id": call["id"],
+                    "approved": click.confirm(f"Run {_written(call)}?", default=False, err=True),
+                }
+                for call in calls
+            ]
+        except click.Abort:
+            click.echo("\n[undecided; the next message refuses it]", err=True)
+            return
+        calls = _turn(client, {**body, "approvals": approvals})
+
+
+def _written(call: dict[str, Any]) -> str:
+    arguments = json.dumps(call.get("arguments", {}), ensure_ascii=False)
+    return visible(f"{call['name']} {arguments}")
+
+
+def _turn(client: ChatClient, body: dict[str, Any]) -> PendingCalls | None:
+    """Prints the answer as it comes; gives the calls that wait for approval, None for no answer."""
     wrap = WordWrap(shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
     for name, data in client.events(body):
         if name == "delta":
@@ -141,12 +166,16 @@ def _turn(client: ChatClient, body: dict[str, Any]) -> bool:
             click.echo("" if wrap is None else wrap.flush())
             if name == "error":
                 click.echo(readable(data["error"]), err=True)
-            elif data.get("finish_reason") == "length":
+                return None
+            if data.get("finish_reason") == "length":
                 click.echo("[cut: the model's limit of length was reached]", err=True)
-            return name == "done"
+            calls: PendingCalls = data.get("pending_calls", [])
+            for call in calls:
+                click.echo(f"[waits for approval: {_written(call)}]", err=True)
+            return calls
     click.echo("" if wrap is None else wrap.flush())
     click.echo("The answer broke off.", err=True)
-    return False
+    return None
 
 
 def _edit_lines() -> None:
