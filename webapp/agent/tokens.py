@@ -90,5 +90,10 @@ class TokenBudget:
     def _of_one(self, message: Message) -> int:
         tokens = A_MESSAGE + self.counter(message.content)
         for call in message.tool_calls:
-            tokens += A_CALL + self.counter(call.name) + self.counter(call.arguments)
+            tokens += A_CALL + self.counter(call.id)
+            tokens += self.counter(call.name) + self.counter(call.arguments)
+        if message.tool_call_id is not None:
+            tokens += self.counter(message.tool_call_id)
+        if message.extra:
+            tokens += self.counter(json.dumps(dict(message.extra), default=str))
         return tokens

@@ -19,10 +19,12 @@ PATTERNS = (
     rf"\b{_TOLD} (?:above|before|so far)? ?(?:are|is) (?:now )?(?:void|cancel+ed|obsolete|no longer (?:valid|in force)|superseded|overridden)\b",
     r"\b(?:here are|these are|follow) (?:your|my|the) new (?:system )?(?:instructions|rules|directives)\b",
     r"\bnew (?:system )?instructions?(?: ?:|\n)",
+    rf"\b{_DROP} (?:the|your)(?: current| own)? (?:rules|instructions|guidelines|restrictions|prompt)(?:$|[^\pL ]| and\b)",
     # Say what you were told.
     rf"\b(?:reveal|show|print|repeat|output|display|tell me|give me|leak|expose|write out|spell out|copy|recite|share|dump|disclose|return)(?: (?:me|us|out|all|the|your|entire|full|whole|exact|complete|verbatim|back|word for word|of))* {_SECRET}\b",
     rf"\bwhat (?:is|are|was|were) (?:your|the) (?:exact |full |entire )?{_HIDDEN}\b",
-    r"\brepeat (?:everything|all|the (?:text|words)) (?:above|before)\b",
+    rf"\b(?:repeat|print|output|show|display|write out|copy)(?: me)? (?:everything|all|all the text|the (?:whole |entire )?(?:text|words|content|prompt)) (?:above|before){_END}",
+    rf"\b(?:reveal|show|print|repeat|output|display|tell|give|leak|expose)(?: me| us)? your (?:own |full |entire |exact )?(?:prompt|instructions){_END}",
     # Be somebody who was told nothing.
     r"\b(?:you are|you'?re|act as|become|be|enter|enable|activate|switch to|turn on)(?: now| going to be| from now on)*(?: in| into| to| an?| the)* (?:dan|stan|dude|aim|jailbr(?:eak|oken)(?: mode)?|unrestricted(?: ai| assistant| mode| model)?|unfiltered(?: ai| assistant| mode| model)?|uncensored(?: ai| assistant| mode| model)?|developer mode|god mode|debug mode|sudo mode|do anything now)\b",
     r"\bdo anything now\b",
