@@ -44,12 +44,12 @@ def ask_beside(
             span.answered(reply.usage, reply.finish_reason)
         elif isinstance(outcome, Exception):
             span.failed(outcome)
-            log_failure(outcome)
+            log_failure(outcome, context)
         elif isinstance(outcome, BaseException):
             raise outcome
     except TimeoutError as error:
         span.failed(error)
-        log_failure(error)
+        log_failure(error, context)
     finally:
         span.end()
         meter.settle(reply)
@@ -57,6 +57,7 @@ def ask_beside(
     return reply
 
 
-def log_failure(error: BaseException) -> None:
+def log_failure(error: BaseException, context: RunContext) -> None:
     """Says of which kind it was; its text may hold a provider's or a user's words."""
-    _log.warning("summary failed: %s", type(error).__name__)
+    told = {"request_id": context.request_id}
+    _log.warning("summary failed: %s", type(error).__name__, extra=told)

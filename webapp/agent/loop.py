@@ -132,7 +132,7 @@ class Loop:
         try:
             text = self.guardrails.check_output(summarizing.text_of(reply.content), self.context)
         except (GuardrailFailed, GuardrailRefused, ModelError) as error:
-            log_failure(error)
+            log_failure(error, self.context)
             return
         self.summary = Summary(text, stretch[-1].id, now_ms())
         self.window = summarizing.with_summary(self.summary).window(self.question)

@@ -49,7 +49,8 @@ class Check:
         try:
             verdict = self._verdict(text, context)
         except TimeoutError:
-            _log.warning("guardrail was not done in time: %s", self.name)
+            told = {"guardrail": self.name, "request_id": context.request_id}
+            _log.warning("guardrail was not done in time: %s", self.name, extra=told)
             raise ModelTimeout(
                 "The turn did not come to its end in time.", server_failed=False
             ) from None
@@ -65,6 +66,7 @@ class Check:
             "guardrail failed: %s gave %s, neither None nor a sentence nor Replace(…)",
             self.name,
             type(verdict).__name__,
+            extra={"guardrail": self.name, "request_id": context.request_id},
         )
         raise GuardrailFailed(guardrail=self.name)
 
@@ -83,10 +85,10 @@ class Check:
             raise RunCalledOff
         if not isinstance(outcome, Exception | SystemExit):
             raise outcome
-        self._log_failure(outcome)
+        self._log_failure(outcome, context)
         raise GuardrailFailed(guardrail=self.name) from outcome
 
-    def _log_failure(self, fault: BaseException) -> None:
+    def _log_failure(self, fault: BaseException, context: RunContext) -> None:
         """Logs the guardrail, the exception's type and line; not its text, which may quote a
         user."""
         trace = fault.__traceback__
@@ -101,7 +103,11 @@ class Check:
             self.name,
             type(fault).__name__,
             place,
-            extra={"guardrail": self.name, "exception": type(fault).__name__},
+            extra={
+                "guardrail": self.name,
+                "exception": type(fault).__name__,
+                "request_id": context.request_id,
+            },
         )
 
 
