@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from tests.fakes import FakeModel, calls, said
 from webapp.agent import (
     Agent,
+    Approval,
     Finished,
     ModelReply,
     OutputGuardrail,
@@ -19,6 +20,7 @@ from webapp.agent import (
     PersonalDataGuardrail,
     TextDelta,
     Toolkit,
+    tool,
 )
 from webapp.errors import (
     AnswerInvalid,
@@ -218,6 +220,21 @@ def test_tools_work_along_with_it() -> None:
         "user", "assistant", "tool", "assistant", "tool", "assistant",
     ]  # fmt: skip
     assert [m.role for m in model.seen[2]] == ["user", "assistant", "tool", "assistant", "user"]
+
+
+def test_a_turn_that_waits_for_approval_has_its_answer_when_it_goes_on() -> None:
+    @tool(requires_approval=True)
+    def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    clerk, _ = agent(calls(("pay", {})), "bad", GOOD, toolkits=[Toolkit("bank", [pay])])
+    paused = clerk.run("go", user_id="alice", output_type=Invoice)
+    assert (paused.status, paused.parsed) == ("paused", None)
+    decided = [Approval(call.id, approved=True) for call in paused.pending_calls]
+    output = clerk.run(user_id="alice", approvals=decided, output_type=Invoice)
+    assert output.parsed == Invoice(number="A-1", total=12.5)
+    assert [m.content for m in clerk.memory.get_messages(user_id="alice")][-1] == GOOD
 
 
 def test_a_loop_of_tools_ends_as_without_it() -> None:
