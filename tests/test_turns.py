@@ -16,7 +16,7 @@ from webapp.turns import LocalTurnQueue
 
 
 def has_waiting(queue: LocalTurnQueue, number: int) -> bool:
-    return queue.waiting("alice") == number
+    return queue.load.waiting == number
 
 
 def start(work: Callable[..., object], *arguments: object) -> threading.Thread:
@@ -45,14 +45,14 @@ def test_turns_of_one_tenant_run_one_at_a_time_in_order_of_arrival() -> None:
     for thread in threads:
         thread.join(5)
     assert seen == [f"{way} {number}" for number in range(30) for way in ("in", "out")]
-    assert queue.busy_tenants == 0
+    assert queue.load.running == 0
 
 
 def test_different_tenants_do_not_wait_for_one_another() -> None:
     queue = LocalTurnQueue()
     with queue.place("alice"), queue.place("bob") as mine:
         assert mine
-        assert queue.busy_tenants == 2
+        assert queue.load.running == 2
 
 
 def test_one_more_than_may_wait_is_refused_at_once() -> None:
@@ -72,7 +72,7 @@ def test_one_more_than_may_wait_is_refused_at_once() -> None:
             assert mine
     for thread in threads:
         thread.join(5)
-    assert queue.busy_tenants == 0
+    assert queue.load.running == 0
 
 
 def test_nobody_may_wait_where_the_limit_is_none_at_all() -> None:
@@ -110,7 +110,7 @@ def test_a_turn_called_off_while_it_waits_leaves_the_line_to_the_others() -> Non
         assert seen == ["called off False"]
     second.join(5)
     assert seen == ["called off False", "patient True"]
-    assert queue.busy_tenants == 0
+    assert queue.load.running == 0
 
 
 def test_a_turn_that_fails_lets_the_next_one_in() -> None:
@@ -126,7 +126,7 @@ def test_a_place_may_be_left_in_another_thread() -> None:
     place = queue.place("alice")
     assert place.__enter__()
     start(place.__exit__, None, None, None).join(5)
-    assert queue.busy_tenants == 0
+    assert queue.load.running == 0
 
 
 def test_many_threads_of_many_tenants_lose_nothing() -> None:
@@ -144,7 +144,7 @@ def test_many_threads_of_many_tenants_lose_nothing() -> None:
     for thread in threads:
         thread.join(20)
     assert counts == dict.fromkeys("abcde", 200)
-    assert queue.busy_tenants == 0
+    assert queue.load.running == 0
 
 
 def test_a_turn_inside_a_turn_of_the_same_tenant_is_refused_and_leaves_the_line_whole() -> None:
@@ -154,10 +154,10 @@ def test_a_turn_inside_a_turn_of_the_same_tenant_is_refused_and_leaves_the_line_
             pytest.fail("it came in")
         with queue.place("bob"), pytest.raises(TurnUnderWay), queue.place("alice"):
             pytest.fail("it came in")
-        assert (queue.load.running, queue.waiting("alice")) == (1, 0)
+        assert (queue.load.running, queue.load.waiting) == (1, 0)
     with queue.place("alice") as mine:
         assert mine
-    assert queue.busy_tenants == 0
+    assert queue.load.running == 0
 
 
 def test_another_queue_of_the_same_tenant_is_another_line() -> None:

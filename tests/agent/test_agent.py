@@ -32,7 +32,8 @@ def spoken(messages: list[Message]) -> list[tuple[str, str]]:
 
 
 def has_in_line(queue: LocalTurnQueue, number: int) -> bool:
-    return queue.busy_tenants + queue.waiting("alice") == number
+    load = queue.load
+    return load.running + load.waiting == number
 
 
 def test_each_user_has_an_own_history() -> None:

@@ -51,7 +51,7 @@ def test_a_tool_that_runs_its_own_user_is_told_so(
 
     agent = asking(again, times=times, turns=queue)
     output = agent.run("ask", user_id="alice")
-    assert (output.content, len(caught), queue.busy_tenants) == ("done", times, 0)
+    assert (output.content, len(caught), queue.load.running) == ("done", times, 0)
     assert caught[0].code == "turn_under_way"
     assert all("asked for another turn of the same user" in each for each in results(output))
     assert "ask_again raised TurnUnderWay" in caplog.text

@@ -43,20 +43,11 @@ class LocalTurnQueue:
         self._lines: dict[str, deque[StandingPlace]] = {}
 
     @property
-    def busy_tenants(self) -> int:
-        """How many tenants have a turn running at this moment."""
-        return len(self._lines)
-
-    @property
     def load(self) -> Load:
         """See `TurnQueue.load`."""
         with self._mutex:
             lengths = [len(line) for line in self._lines.values()]
         return Load(len(lengths), sum(lengths) - len(lengths))
-
-    def waiting(self, tenant: str) -> int:
-        """How many turns of the tenant wait behind the one that runs."""
-        return max(0, len(self._lines.get(tenant, ())) - 1)
 
     def close(self) -> None:
         """See `TurnQueue.close`: all that is held here are the places, and those who hold them
