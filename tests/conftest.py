@@ -35,6 +35,7 @@ settings.load_profile("suite")
 # leaves them out. Whole folders and modules, so that nobody has to remember a mark.
 SLOW = (
     *(
+        "agent/mcp/",
         "agent/test_transport.py",
         "browser/",
         "deploy/",

@@ -229,6 +229,7 @@ def test_a_list_that_lies_costs_its_lies_alone(rough: Make, tmp_path: Path) -> N
         {"name": "large", "inputSchema": {**some, "description": "x" * 100_000}},
         {"name": "talks", "inputSchema": some, "description": "y" * 3_000_000},
         {"name": "good", "inputSchema": some},
+        {"name": "task", "inputSchema": some, "execution": {"taskSupport": "required"}},
         {"name": "a name/of its own", "inputSchema": some},
     ]
     (tmp_path / "tools.json").write_text(json.dumps(lies))

@@ -69,6 +69,8 @@ def _is_wanted(name: str, use: Use) -> bool:
 
 
 def _listed(tool: Any, name: str, faults: list[str], *, check: bool) -> Listed:
+    if tool.execution is not None and tool.execution.task_support == "required":
+        raise Fault("runs as a task alone, which is not possible here")
     description = storable(tool.description or tool.title or "")
     if len(description) > bounds.DESCRIPTION_MAX_CHARS:
         faults.append(

@@ -301,4 +301,5 @@ class MCPToolkit:
             "switchboard/user_id": context.user_id,
             "switchboard/session_id": context.session_id,
             "switchboard/run_id": context.run_id,
+            "switchboard/idempotency_key": context.idempotency_key,
         }
