@@ -296,6 +296,9 @@ def _chat_limits(settings: Settings) -> ChatLimits:
         tenant=_tenant_limits(settings),
         waiting_turns=settings.tenant_queue,
         state_max_bytes=settings.state_max_bytes,
-        approval_seconds=settings.approval_timeout,
+        # A turn that waits holds messages, which are not to become older than that.
+        approval_seconds=min(
+            settings.approval_timeout, settings.messages_max_age or settings.approval_timeout
+        ),
         token_budget=parse_budget(settings.token_budget),
     )

@@ -14,7 +14,11 @@ from tests.conftest import services_of, settings_for
 from tests.fakes import FakeModel, HandClock, calls, said
 from webapp import create_app
 from webapp.agent import RunContext, Toolkit, tool
+from webapp.chat import stored_turn
 from webapp.errors import ModelError
+from webapp.memory.paused_turns import store as paused_turns
+from webapp.memory.paused_turns.store import MOST_OF_TENANT
+from webapp.storage import Connection
 from webapp.tenant_data.consistency.comparison import compare
 
 Post = Callable[..., Any]
@@ -255,3 +259,22 @@ def test_what_is_no_approval_is_refused(bank: Bank, approvals: Any) -> None:
 def test_a_message_is_needed_without_approvals(bank: Bank) -> None:
     answer = bank.chat()
     assert (answer.status_code, answer.json["fields"]) == (400, {"message": "message is required"})
+
+
+def test_a_turn_that_is_too_long_does_not_wait(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_turn, "MAX_PAUSED_CHARS", 100)
+    answer = bank.chat(PAY, message="Pay.")
+    assert (answer.status_code, answer.json["code"]) == (413, "message_too_long")
+    assert bank.chat(said("Hello.", 1, 1), message="Hi").json["reply"] == "Hello."
+
+
+def test_a_tenant_lets_a_bounded_number_of_sessions_wait(bank: Bank, clock: HandClock) -> None:
+    first = bank.pause(session_id="first")
+
+    def fill(connection: Connection) -> None:
+        for number in range(MOST_OF_TENANT):
+            at = clock.now_ms() + 1
+            assert paused_turns.put(connection, 1, f"s{number}", "{}", at, at + 1000)
+
+    bank.services.database.write(fill)
+    assert bank.chat(approvals=approve(first), session_id="first").status_code == 404

@@ -17,7 +17,7 @@ from webapp.chat.seen_tenants import SeenTenants
 from webapp.chat.turn_records import Spent, TurnRecords, count_tools
 from webapp.chat.values import ChatAnswer, ChatLimits, ChatTurn, with_pending_calls
 from webapp.clock import Clock
-from webapp.errors import Conflict, TenantBlocked
+from webapp.errors import Conflict, MessageTooLong, TenantBlocked
 from webapp.memory.history.store import history, newest_first
 from webapp.memory.limiting.limits import NOTHING_DROPPED, DropCount, Dropped
 from webapp.memory.paused_turns import store as paused_turns
@@ -34,6 +34,9 @@ from webapp.tenant_data.storing import Stored, forgotten, keep_to_limits, store_
 from webapp.tenants import store as tenants
 from webapp.turns import Place
 from webapp.usage.records import RequestRecord
+
+# Its messages and what its tools gave, as JSON; a tenant may let a hundred of them wait.
+MAX_PAUSED_CHARS = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,8 @@ class StoredTurn:
     def _pause(self, connection: Connection, paused: PausedTurn, record: RequestRecord) -> None:
         """Counts the request, and keeps the turn so far. One that has asked no model is no turn."""
         text, tenant = to_text(paused), self._tenant
+        if len(text) > MAX_PAUSED_CHARS:
+            raise MessageTooLong("This turn has become too long to wait for an approval.")
         turn = self._turns_before if record.total_tokens else None
         if not store_request(connection, tenant, record, turn=turn):
             raise forgotten()
