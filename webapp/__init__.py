@@ -71,7 +71,7 @@ def create_app(
         workflows=workflows,
     )
     services.extensions()  # what is wrong with them is told now
-    _ = services.workflows.workflows
+    services.workflows.require_known()
     app.extensions[EXTENSION] = services
     limiter = Limits(
         default=settings.values.rate_limit,

@@ -74,14 +74,16 @@ def _limiter_storage(settings: Settings) -> Storage | AsyncStorage:
 
 
 def check_tools(loaded: LoadedSettings) -> str:
-    """Checks that tools and guardrails can be imported, and names them."""
+    """Checks that tools, guardrails and workflows can be imported, and names them."""
     with closing(build_services(loaded)) as services:
         kits = [kit for kit in services.toolkits if isinstance(kit, Toolkit)]
         names = [tool.name for kit in kits for tool in kit.tools]
         guards = [guardrail.name for guardrail in services.extensions().guardrails]
+        flows = list(services.workflows.workflows)
     return (
         f"{', '.join(names) or 'none'}; "
-        f"guardrail{'' if len(guards) == 1 else 's'} {', '.join(guards) or 'none'}"
+        f"guardrail{'' if len(guards) == 1 else 's'} {', '.join(guards) or 'none'}; "
+        f"workflow{'' if len(flows) == 1 else 's'} {', '.join(flows) or 'none'}"
     )
 
 

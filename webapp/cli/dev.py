@@ -42,7 +42,9 @@ def command(host: str, port: int, on_production: bool) -> None:
     loaded = load_settings()
     if loaded.source_of("auth") == "default" or loaded.values.auth == "open":
         require_closed_to_others(loaded.values)
-    build_services(loaded).extensions()  # nothing is started for what cannot be imported
+    services = build_services(loaded)
+    services.extensions()  # nothing is started for what cannot be imported
+    services.workflows.require_known()
     require_free_port(host, port)
     # A setting that asks for credentials holds here as well, so that they can be tried.
     environment = {} if loaded.source_of("auth") != "default" else {"SWITCHBOARD_AUTH": "open"}

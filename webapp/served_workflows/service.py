@@ -110,6 +110,10 @@ class WorkflowService:
         """Those that are on, by their names."""
         return self._workflows()
 
+    def require_known(self) -> None:
+        """Raises `ConfigurationError` for a workflow that cannot be imported."""
+        self._workflows()
+
     def find(self, name: str) -> Workflow:
         """The workflow of this name; `NotFound` when it is not on."""
         workflow = self.workflows.get(name)

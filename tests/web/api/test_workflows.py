@@ -275,6 +275,40 @@ def test_a_run_that_was_left_behind_goes_on_in_another_worker(
     assert figures(client) == (1, 0, 28)
 
 
+def test_a_run_that_a_stopping_server_cuts_goes_on_in_another_one(
+    make_app: MakeApp, model: FakeModel
+) -> None:
+    gate.clear()
+    flow = Workflow("cut", [Step("ask", instructions="Ask."), wait], version="1")
+    stopping, other = make_app(workflows=[flow]), make_app(workflows=[flow])
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(
+            lambda: stopping.test_client().post("/workflows/cut/runs", json=ALICE).get_json()
+        )
+        until(lambda: len(model.requests) == 1 and bool(steps_of(other)))
+        services_of(stopping).stopping.cut()
+        assert asked.result()["code"] == "server_stopping"
+    assert figures(other.test_client()) == (1, 1, 0)
+    gate.set()
+    services_of(other).left_behind.look()
+    until(lambda: not services_of(other).left_behind.busy)
+    (run,) = other.test_client().get("/api/tenants/alice/workflow-runs").get_json()["runs"]
+    assert (run["status"], run["output"]) == ("completed", "an answer")
+    assert len(model.requests) == 1
+    assert figures(other.test_client()) == (2, 1, 7)
+
+
+def steps_of(app: Flask, user: str = "alice") -> list[Any]:
+    """The steps of the tenant's only run, so far."""
+    client = app.test_client()
+    listed = client.get(f"/api/tenants/{user}/workflow-runs").get_json()["runs"]
+    if not listed:
+        return []
+    path = f"/api/tenants/{user}/workflow-runs/{listed[0]['run_id']}"
+    steps: list[Any] = client.get(path).get_json()["steps"]
+    return steps
+
+
 def test_a_run_is_not_taken_from_a_worker_that_lives(app: Flask) -> None:
     gate.clear()
     client = app.test_client()
