@@ -90,6 +90,30 @@ def test_a_clock_that_was_put_right_for_good_is_believed_after_an_hour(make_app:
     assert house.tenants == []
 
 
+def test_old_messages_and_sessions_over_a_limit_go(make_app: MakeApp) -> None:
+    before = House(make_app)
+    for session in ("one", "two", "three"):
+        before.clock.advance(1)
+        before.chat("bob", session)
+    house = House(make_app, INACTIVE_AFTER="", MESSAGES_MAX_AGE="3h", TENANT_MAX_SESSIONS="2")
+    # Messages have the time of the real clock, and not of the test's.
+    now = {"now": house.clock.now_ms()}
+    house.services.database.write(
+        lambda connection: connection.execute("UPDATE messages SET created_at = :now", now)
+    )
+    house.hours(2)
+
+    def left(user_id: str) -> dict[str, int]:
+        page = house.app.test_client().get(f"/api/tenants/{user_id}/sessions").json
+        assert page is not None
+        return {one["session_id"]: one["message_count"] for one in page["sessions"]}
+
+    assert left("bob") == {"three": 2, "two": 2}
+    house.hours(3)
+    assert left("bob") == left("alice") == {}
+    assert house.tenants == ["alice", "bob"]
+
+
 def test_figures_are_not_dropped_under_a_wrong_clock(make_app: MakeApp) -> None:
     house = House(make_app, REQUEST_RETENTION="35d")
     house.hours(3)

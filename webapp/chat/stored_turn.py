@@ -30,7 +30,14 @@ from webapp.session_state.values import read_fields
 from webapp.storage import Connection, Database
 from webapp.storage.database import Ask
 from webapp.storage.narrowing import narrow, narrowed_to
-from webapp.tenant_data.storing import Stored, forgotten, keep_to_limits, store_request, store_turn
+from webapp.tenant_data.storing import (
+    Stored,
+    forgotten,
+    keep_to_limits,
+    require_session,
+    store_request,
+    store_turn,
+)
 from webapp.tenants import store as tenants
 from webapp.turns import Place
 from webapp.usage.records import RequestRecord
@@ -185,7 +192,7 @@ class StoredTurn:
                     storage.limits.memory_max_messages,
                     record,
                     self._turns_before,
-                    self._forgets_before if self._saw_session else None,
+                    self._forgets,
                 )
             if changes is not None:
                 states.change(
@@ -209,6 +216,11 @@ class StoredTurn:
             storage.dropped.add(dropped.sessions)
         self.answer, self._spent.stored = answer, True
         storage.records.write_late_ones(record.at_ms)
+
+    @property
+    def _forgets(self) -> int | None:
+        """How many sessions had been forgotten when the turn began, if it saw one of its own."""
+        return self._forgets_before if self._saw_session else None
 
     def _read_state(self) -> Mapping[str, str]:
         """The session's state; the turn has its place, so that no other turn changes it now."""
@@ -259,6 +271,7 @@ class StoredTurn:
         turn = self._turns_before if record.total_tokens else None
         if not store_request(connection, tenant, record, turn=turn):
             raise forgotten()
+        require_session(connection, tenant, self._turn.session_id, self._forgets)
         if self._paused_version:
             self._change(connection, text)
             return

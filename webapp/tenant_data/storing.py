@@ -66,12 +66,26 @@ def store_turn(
             raise forgotten()
         growth, before = appended, latest
     # A session that was there and had to be made: was it cleared with all others, or forgotten?
-    if growth.made and forgets not in (None, counters.forgotten_sessions(connection, tenant)):
+    if growth.made:
+        _require_not_forgotten(connection, tenant, forgets)
+    return Stored(before.message_count + growth.added, growth.made)
+
+
+def require_session(
+    connection: Connection, tenant: int, session_id: str, forgets: int | None
+) -> None:
+    """`Conflict` when the turn's session was forgotten meanwhile; `forgets` as `store_turn` has
+    it."""
+    if forgets is not None and sessions.find(connection, tenant, session_id) is None:
+        _require_not_forgotten(connection, tenant, forgets)
+
+
+def _require_not_forgotten(connection: Connection, tenant: int, forgets: int | None) -> None:
+    if forgets not in (None, counters.forgotten_sessions(connection, tenant)):
         raise Conflict(
             "This session was forgotten while the turn was running; nothing was stored.",
             code="session_forgotten",
         )
-    return Stored(before.message_count + growth.added, growth.made)
 
 
 def keep_to_limits(

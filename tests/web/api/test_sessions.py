@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.conftest import MakeApp, services_of
-from tests.fakes import FakeModel, GatedModel, HandClock, said
+from tests.fakes import FakeModel, GatedModel, HandClock, echo_model, said
 from webapp.memory.sessions.listing.query import SORTS
 from webapp.tenant_data.consistency.comparison import compare
 
@@ -227,6 +228,40 @@ def test_a_turn_of_another_session_does_not_mind(make_app: MakeApp) -> None:
     app, status, _ = meanwhile(make_app, f"{ALICE}/two")
     assert status == 200
     assert contents(app.test_client(), "one") == ["before", "done", "late", "done"]
+
+
+def test_two_tenants_with_the_same_sessions_stay_apart_while_these_are_cleared(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(model=echo_model(), RATE_LIMIT="10000/minute", TENANT_QUEUE="20")
+
+    def talk(user_id: str, session_id: str) -> None:
+        for number in range(6):
+            body = {
+                "user_id": user_id,
+                "message": f"{user_id} {session_id} {number}",
+                "session_id": session_id,
+            }
+            status = app.test_client().post("/chat", json=body).status_code
+            assert status in (200, 409), status
+
+    def act(method: str, path: str) -> None:
+        for _ in range(6):
+            assert app.test_client().open(path, method=method).status_code in (200, 404)
+
+    pairs = [(user_id, session) for user_id in ("alice", "bob") for session in ("one", "two")]
+    with ThreadPoolExecutor(len(pairs) + 2) as pool:
+        working = [pool.submit(talk, *pair) for pair in pairs]
+        working.append(pool.submit(act, "DELETE", f"{ALICE}/one/messages"))
+        working.append(pool.submit(act, "DELETE", "/api/tenants/bob/sessions/two"))
+        for work in working:
+            work.result()
+    client = app.test_client()
+    for user_id, session in pairs:
+        found = contents(client, session, user_id)
+        assert all(f"{user_id} {session}" in content for content in found)
+    assert len(contents(client, "two")) == len(contents(client, "one", "bob")) == 12
+    assert agrees(app)
 
 
 def test_titles_are_hidden_with_conversations(make_app: MakeApp) -> None:
