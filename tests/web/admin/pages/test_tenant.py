@@ -171,6 +171,9 @@ def test_the_export_is_everything_and_is_written_down(app: Flask, bob: Person) -
     assert "Keep this" in answer.text
     assert "filename*=UTF-8''user-%C3%A4.jsonl" in answer.headers["Content-Disposition"]
     assert audit_of(app, "export_tenant")[0]["actor"] == "admin:bob"
+    (conversation,) = bob.open("/admin/tenants/user-ä/export?format=openai").text.splitlines()
+    assert json.loads(conversation)["messages"][0]["content"] == "Keep this"
+    assert "export?format=openai" in bob.read("/admin/tenants/user-ä")
 
 
 def test_hidden_conversations_are_hidden_everywhere(make_app: MakeApp) -> None:
@@ -180,6 +183,8 @@ def test_hidden_conversations_are_hidden_everywhere(make_app: MakeApp) -> None:
     assert "A secret" not in alice.read("/admin/tenants/user-a")
     assert "Conversations are hidden" in alice.read("/admin/tenants/user-a")
     assert "A secret" not in alice.read("/admin/tenants/user-a/export")
+    assert "format=openai" not in alice.read("/admin/tenants/user-a")
+    assert alice.open("/admin/tenants/user-a/export?format=openai").status_code == 403
     for path in ("/admin/tenants/user-a/conversation", "/admin/playground?user_id=user-a"):
         answer = alice.open(path)
         assert answer.status_code == 403

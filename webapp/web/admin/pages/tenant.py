@@ -8,8 +8,10 @@ from pydantic import Field
 
 from webapp.accounts import audit
 from webapp.accounts.audit import AuditFilter
+from webapp.accounts.privacy import HIDDEN
 from webapp.accounts.roles import Permission
 from webapp.chat.approvals import waiting
+from webapp.errors import Forbidden
 from webapp.memory.paging.conversation import Place
 from webapp.memory.sessions.listing import store as listing
 from webapp.memory.sessions.listing.query import SessionQuery
@@ -17,6 +19,7 @@ from webapp.memory.sessions.store import count as count_sessions
 from webapp.periods import DAY_MS, month_span
 from webapp.served_workflows.reading import run_page
 from webapp.storage.narrowing import narrow
+from webapp.tenant_data.transfers import Format
 from webapp.usage.store import latest_requests
 from webapp.usage.summary import summary
 from webapp.usage.sums.store import tokens_between
@@ -115,11 +118,22 @@ def conversation_page(user_id: str) -> ResponseReturnValue:
     )
 
 
+class ExportQuery(FormShape):
+    format: Format = "switchboard"
+
+
 def export(user_id: str) -> ResponseReturnValue:
-    """All the tenant's data as JSON Lines; the audit log notes the export."""
+    """All the tenant's data as JSON Lines, or its conversations in OpenAI's format; the audit log
+    notes the export."""
+    form = bind_page(ExportQuery).format
     hidden = services().settings.hide_conversations
-    lines = services().acts.export(user_id, conversations=not hidden, audit=audited())
-    return download(f"{user_id}.jsonl", "application/jsonl", lines)
+    if form == "openai" and hidden:
+        raise Forbidden(HIDDEN, code="conversations_hidden")
+    pieces = services().acts.transfers.export(
+        user_id, conversations=not hidden, form=form, audit=audited()
+    )
+    name = user_id if form == "switchboard" else f"{user_id}-openai"
+    return download(f"{name}.jsonl", "application/jsonl", pieces)
 
 
 def _now() -> int:
