@@ -19,9 +19,10 @@ from webapp.agent import (
     tool,
 )
 from webapp.agent.approvals import from_text, to_text
-from webapp.errors import ApprovalNotFound, InvalidInput, ModelError
+from webapp.errors import ApprovalNotFound, InvalidInput, ModelError, SwitchboardError
 from webapp.memory import InMemory
 from webapp.messages import Message
+from webapp.workflow import Step, Workflow
 
 
 class Bank:
@@ -250,3 +251,12 @@ def test_a_paused_turn_is_the_same_after_it_was_written_down() -> None:
     read = from_text(to_text(turn))
     assert read == turn
     assert read.messages[1].extra == {"thought": [1]}
+
+
+def test_a_step_of_a_workflow_does_not_wait() -> None:
+    bank = Bank(PAY)
+    workflow = Workflow("w", [Step("pay", bank.agent)])
+    with pytest.raises(SwitchboardError) as fault:
+        workflow.run("Pay.", user_id="alice")
+    assert "pay needs approval" in fault.value.message
+    assert (bank.paid, bank.roles()) == ([], [])

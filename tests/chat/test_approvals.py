@@ -16,6 +16,7 @@ from webapp import create_app
 from webapp.agent import RunContext, Toolkit, tool
 from webapp.chat import stored_turn
 from webapp.errors import ModelError
+from webapp.housekeeping import forget_and_prune
 from webapp.memory.paused_turns import store as paused_turns
 from webapp.memory.paused_turns.store import MOST_OF_TENANT
 from webapp.storage import Connection
@@ -278,3 +279,14 @@ def test_a_tenant_lets_a_bounded_number_of_sessions_wait(bank: Bank, clock: Hand
 
     bank.services.database.write(fill)
     assert bank.chat(approvals=approve(first), session_id="first").status_code == 404
+
+
+def test_what_waited_too_long_is_deleted(bank: Bank, clock: HandClock) -> None:
+    bank.pause()
+    clock.advance(80_000)
+    bank.pause(session_id="later")
+    clock.advance(10_000)
+    forget_and_prune(bank.services)
+    with bank.services.database.read() as connection:
+        found = connection.execute("SELECT session_id FROM paused_turns", {}).fetchall()
+    assert [row[0] for row in found] == ["later"]

@@ -74,10 +74,10 @@ def _limiter_storage(settings: Settings) -> Storage | AsyncStorage:
 
 
 def check_tools(loaded: LoadedSettings) -> str:
-    """Checks that tools, guardrails and workflows can be imported, and names them."""
+    """Checks that toolkits, guardrails and workflows can be imported, and names them."""
     with closing(build_services(loaded)) as services:
         kits = [kit for kit in services.toolkits if isinstance(kit, Toolkit)]
-        names = [tool.name for kit in kits for tool in kit.tools]
+        names = [f"{kit.name} ({', '.join(tool.name for tool in kit.tools)})" for kit in kits]
         guards = [guardrail.name for guardrail in services.extensions().guardrails]
         flows = list(services.workflows.workflows)
     return (
