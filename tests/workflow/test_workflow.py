@@ -441,6 +441,7 @@ def test_a_workflow_is_resumed_by_its_own_definition_alone() -> None:
     [
         lambda: Workflow("", [gives_text]),
         lambda: Workflow("a/b", [gives_text]),
+        lambda: Workflow("..", [gives_text]),
         lambda: Workflow("w", []),
         lambda: Workflow("w", "text"),  # type: ignore[arg-type]  # the fault
         lambda: Workflow("w", [gives_text, gives_text]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 
 from webapp.errors import SwitchboardError
 from webapp.memory.workflow_runs import store as runs
@@ -15,7 +16,7 @@ from webapp.tenants.user_ids.forms import UserIds
 
 logger = logging.getLogger("switchboard.workflows")
 
-TOGETHER = 4
+TOGETHER = 8
 LOOKED_AT = 100
 
 
@@ -45,28 +46,34 @@ class LeftBehind:
             return
         with self._database.read() as connection:
             found = runs.interrupted(connection, self._after, LOOKED_AT)
-        # The next look goes on behind these, so that runs which nobody can go on with do not hide
-        # those behind them.
-        self._after = found[-1].number if len(found) == LOOKED_AT else 0
+        after = self._after
         for run in found:
             with self._lock:
                 if len(self._at_work) >= TOGETHER:
-                    return
+                    break
+                after = run.number
                 if run.number in self._at_work or run.workflow not in self._service.workflows:
                     continue
                 self._at_work.add(run.number)
             threading.Thread(
                 target=self._go_on, args=(run,), name="workflow run", daemon=True
             ).start()
+        else:
+            after = after if len(found) == LOOKED_AT else 0
+        # The next look goes on behind these, so that runs which nobody can go on with, or which
+        # are under way, do not hide those behind them.
+        self._after = after
 
     def _go_on(self, run: Interrupted) -> None:
+        went_on = False
         try:
             with self._database.read() as connection:
                 tenant = tenants.find_number(connection, run.tenant)
             if tenant is None:
                 return
             user_id = self._user_ids.readable(tenant.user_id)
-            if self._service.go_on_with(run, user_id):
+            went_on = self._service.go_on_with(run, user_id)
+            if went_on:
                 logger.info("workflow_went_on", extra={"run_id": run.run_id})
         except SwitchboardError as error:
             # Most often its owner lives: it is looked at again the next time.
@@ -78,3 +85,10 @@ class LeftBehind:
         finally:
             with self._lock:
                 self._at_work.discard(run.number)
+        if went_on:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Where one was left behind there may be more, which need not wait for the next chores."""
+        with suppress(SwitchboardError):
+            self.look()

@@ -8,6 +8,7 @@ what they are asked and say is in the run.
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -159,9 +160,13 @@ class WorkflowService:
             spent.tenant = ready.tenant
             asked = AskedRun.going_on(row, user_id, self._clock.monotonic())
             events = self._taken(workflow, asked, ready, row, spent, streaming=False)
-            with self._recorded(asked, spent):
-                for _ in events:
-                    pass
+            try:
+                deque(events, maxlen=0)
+            except Conflict:
+                raise  # somebody else's, or of another definition: it was not run here
+            except SwitchboardError as error:
+                self._records.failed(asked.turn, error, spent)
+                raise
         return True
 
     # -- one run --------------------------------------------------------------------------------

@@ -218,8 +218,8 @@ def checked_name(name: object, what: str) -> str:
             f"The name of a {what} has 1 to {MAX_NAME} printable characters, and no white space at"
             " either end."
         )
-    if "/" in name or "[" in name or "]" in name:
-        raise ConfigurationError(f"The name '{name}' cannot hold '/', '[' or ']'.")
+    if "/" in name or "[" in name or "]" in name or name in (".", ".."):
+        raise ConfigurationError(f"The name '{name}' cannot hold '/', '[' or ']', or be dots.")
     return name
 
 

@@ -19,6 +19,7 @@ from webapp.chat.idempotency import fingerprint
 from webapp.chat.values import ChatTurn
 from webapp.errors import ModelError
 from webapp.memory.states import store as states
+from webapp.served_workflows.left_behind import TOGETHER
 from webapp.storage.narrowing import narrow
 from webapp.tenants import store as tenants
 from webapp.workflow import Condition, ExecutionContext, Parallel, Step, Workflow
@@ -273,6 +274,37 @@ def test_a_run_that_was_left_behind_goes_on_in_another_worker(
     run = client.get(path).get_json()
     assert (run["status"], run["output"]) == ("completed", "an answer")
     assert figures(client) == (1, 0, 28)
+
+
+def test_runs_under_way_do_not_hide_those_that_were_left_behind(
+    app: Flask, client: FlaskClient
+) -> None:
+    """More of them than are looked at together, all with lower numbers."""
+    gate.clear()
+    busy = [f"busy-{number}" for number in range(TOGETHER + 1)]
+    with ThreadPoolExecutor(len(busy)) as pool:
+        for user in busy:
+            pool.submit(
+                app.test_client().post,
+                "/workflows/waiting/runs",
+                json={"user_id": user, "input": "x"},
+            )
+        until(lambda: services_of(app).chat.load.running == len(busy), 20)
+        until(lambda: all(steps_begun(client, user) for user in busy), 20)
+        left_behind(app, support())
+        path = "/api/tenants/alice/workflow-runs/run-1"
+
+        def looked() -> bool:
+            services_of(app).left_behind.look()
+            until(lambda: not services_of(app).left_behind.busy)
+            return bool(client.get(path).get_json()["status"] == "completed")
+
+        assert looked() or looked()
+        gate.set()
+
+
+def steps_begun(client: FlaskClient, user: str) -> bool:
+    return bool(client.get(f"/api/tenants/{user}/workflow-runs").get_json()["runs"])
 
 
 def test_a_run_that_a_stopping_server_cuts_goes_on_in_another_one(
