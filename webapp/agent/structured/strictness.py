@@ -17,6 +17,7 @@ KNOWN = frozenset(
         "enum",
         "exclusiveMaximum",
         "exclusiveMinimum",
+        "format",
         "items",
         "maxItems",
         "maximum",
@@ -27,6 +28,9 @@ KNOWN = frozenset(
         "required",
         "type",
     }
+)
+_FORMATS = frozenset(
+    {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
 )
 _BY_NAME = ("properties", "$defs")
 _VALUES = ("default", "const", "enum", "examples")
@@ -57,6 +61,8 @@ def is_closed(schema: object) -> bool:
     if not isinstance(schema, dict):
         return True
     if not schema.keys() <= ({"$ref"} if "$ref" in schema else KNOWN):
+        return False
+    if schema.get("format", "date") not in _FORMATS:
         return False
     if schema.get("type") == "object" and not (
         schema.get("additionalProperties") is False
