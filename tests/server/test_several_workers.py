@@ -68,18 +68,28 @@ def model() -> OneAtATime:
 
 @pytest.fixture
 def server(tmp_path: Path, database_url: str, model: OneAtATime) -> Iterator[Server]:
+    """For who ends its workers, or counts from nothing."""
+    with several_workers(tmp_path, model, DATABASE_URL=database_url) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def shared_model() -> OneAtATime:
+    return OneAtATime()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, shared_model: OneAtATime) -> Iterator[Server]:
+    """Over SQLite, for who leaves it as it was; each test has users of its own."""
+    with several_workers(tmp_path_factory.mktemp("shared"), shared_model) as server:
+        yield server
+
+
+@contextmanager
+def several_workers(folder: Path, model: OneAtATime, **settings: str) -> Iterator[Server]:
     with upstream(model) as stub:
-        server = Server(
-            tmp_path,
-            free_port(),
-            stub.base_url,
-            {
-                "DATABASE_URL": database_url,
-                "TENANT_QUEUE": "20",
-                "MODEL_MAX_RETRIES": "0",
-                "TOOLS": "off",
-            },
-        )
+        given = {"TENANT_QUEUE": "20", "MODEL_MAX_RETRIES": "0", "TOOLS": "off", **settings}
+        server = Server(folder, free_port(), stub.base_url, given)
         server.serve("--workers", str(WORKERS))
         try:
             yield server
@@ -133,28 +143,26 @@ def test_every_turn_sees_the_one_before_it_whichever_worker_takes_it(
         ]
 
 
-@pytest.mark.sqlite
 def test_the_line_of_a_tenant_is_as_long_as_the_setting_says_over_all_workers(
-    server: Server, model: OneAtATime
+    shared: Server, shared_model: OneAtATime
 ) -> None:
-    model.gate = threading.Event()
+    shared_model.gate = threading.Event()
     with ThreadPoolExecutor(60) as pool:
         answers = [
-            pool.submit(server.chat, "alice", f"alice says {number}") for number in range(60)
+            pool.submit(shared.chat, "alice", f"alice says {number}") for number in range(60)
         ]
         deadline = time.monotonic() + 20
         while sum(answer.done() for answer in answers) < 60 - 21 and time.monotonic() < deadline:
             time.sleep(0.02)
-        model.gate.set()
+        shared_model.gate.set()
         found = Counter((one.result().status, one.result().json.get("code")) for one in answers)
     assert found == {(200, None): 21, (429, "tenant_busy"): 39}
-    assert model.faults == []
+    assert shared_model.faults == []
 
 
-@pytest.mark.sqlite
-def test_one_key_is_one_call_of_the_model(server: Server, model: OneAtATime) -> None:
+def test_one_key_is_one_call_of_the_model(shared: Server, shared_model: OneAtATime) -> None:
     def ask(number: int) -> ServerAnswer:
-        return server.request(
+        return shared.request(
             "POST",
             "/chat",
             {"user_id": "bob", "message": "bob says it once"},
@@ -165,19 +173,18 @@ def test_one_key_is_one_call_of_the_model(server: Server, model: OneAtATime) -> 
         answers = list(pool.map(ask, range(12)))
     assert {answer.status for answer in answers} <= {200, 409}
     assert ask(13).json["reply"] == "1"
-    assert model.calls["bob says it once"] == 1
+    assert shared_model.calls["bob says it once"] == 1
 
 
-@pytest.mark.sqlite
-def test_limits_are_counted_together(server: Server) -> None:
-    assert server.chat("dave", "dave").status == 200
-    assert server.request("PATCH", "/api/tenants/dave", {"rate_limit": "30/hour"}).status == 200
+def test_limits_are_counted_together(shared: Server) -> None:
+    assert shared.chat("dave", "dave").status == 200
+    assert shared.request("PATCH", "/api/tenants/dave", {"rate_limit": "30/hour"}).status == 200
     with ThreadPoolExecutor(10) as pool:
-        found = Counter(pool.map(lambda _: server.chat("dave", "dave").status, range(60)))
+        found = Counter(pool.map(lambda _: shared.chat("dave", "dave").status, range(60)))
     assert found == {200: 30, 429: 30}
     time.sleep(1.5)  # each worker writes its counts of refusals after a second
     for _ in range(WORKERS * 3):
-        figures = server.request("GET", "/api/tenants/dave").json
+        figures = shared.request("GET", "/api/tenants/dave").json
         assert (figures["request_count"], figures["rate_limited_count"]) == (61, 30)
 
 
@@ -304,16 +311,16 @@ def test_figures_never_go_down_when_workers_are_killed_and_replaced(server: Serv
     assert not any(f'worker="{worker}"' in text for worker in killed)
 
 
-@pytest.mark.sqlite
-def test_readiness_tells_of_a_worker_that_stands_still(server: Server) -> None:
-    until(lambda: server.request("GET", "/readyz").json["checks"]["workers"] == "ok")
-    stopped = workers_of(server)[0]
-    os.kill(stopped, signal.SIGSTOP)
+def test_readiness_tells_of_a_worker_that_stands_still(shared: Server) -> None:
+    until(lambda: shared.request("GET", "/readyz").json["checks"]["workers"] == "ok")
+    stopped = workers_of(shared)[0]
+    with no_write_under_way(shared):
+        os.kill(stopped, signal.SIGSTOP)
     try:
 
         def told() -> bool:
             try:
-                answer = server.request("GET", "/readyz", timeout=1)
+                answer = shared.request("GET", "/readyz", timeout=1)
             except TimeoutError:
                 return False  # the one that stands still had taken it
             assert answer.status == 200
@@ -322,7 +329,7 @@ def test_readiness_tells_of_a_worker_that_stands_still(server: Server) -> None:
         until(told, 30)
     finally:
         os.kill(stopped, signal.SIGCONT)
-    until(lambda: server.request("GET", "/readyz").json["checks"]["workers"] == "ok")
+    until(lambda: shared.request("GET", "/readyz").json["checks"]["workers"] == "ok")
 
 
 def test_without_being_told_it_starts_a_worker_for_each_core(tmp_path: Path) -> None:
