@@ -429,7 +429,10 @@ def test_neither_server_starts_without_what_is_named(
 def test_check_names_what_the_agent_has(command: Run) -> None:
     command("db", "upgrade")
     seen = command("check", TOOLKITS="{shop}.parts:several", GUARDRAILS="{shop}.parts:Silent")
-    assert re.search(r"ok +tools: shop \(price\), store \(stock\); guardrail silent\n", seen.stdout)
+    assert re.search(
+        r"ok +tools: shop \(price\), store \(stock\); guardrail silent; workflows none\n",
+        seen.stdout,
+    )
     faulty = command("check", TOOLKITS="{shop}.parts:number")
     assert re.search(r"fault +tools: SWITCHBOARD_TOOLKITS is wrong", faulty.stdout)
     assert faulty.returncode == 1
