@@ -29,6 +29,7 @@ from webapp.agent import (
 )
 from webapp.errors import (
     AnswerInvalid,
+    ConfigurationError,
     GuardrailRefused,
     InvalidInput,
     ModelError,
@@ -103,6 +104,17 @@ def test_an_answer_of_a_type() -> None:
     assert played(clerk.arun("go", user_id="alice", output_type=Point)).parsed == Point(x=1)
     with pytest.raises(AnswerInvalid):
         played(clerk.arun("go", user_id="alice", output_type=Point))
+    with pytest.raises(ConfigurationError):
+        played(clerk.arun("go", user_id="alice", output_type=print))
+
+
+def test_a_schema_is_looked_at_in_the_turns_thread() -> None:
+    clerk = agent(FakeModel.of('{"x": 1}'))
+    schema = {"type": "object", "required": ["x"]}
+    assert played(clerk.arun("go", user_id="alice", output_type=schema)).parsed == {"x": 1}
+    with pytest.raises(ConfigurationError, match="no valid JSON Schema"):
+        played(clerk.arun("go", user_id="alice", output_type={"type": "objekt"}))
+    assert clerk.turns.load == Load(0, 0)
 
 
 def test_a_thousand_tasks_of_many_users_share_a_few_threads() -> None:

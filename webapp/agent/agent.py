@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self, cast
 
 from webapp.agent.approvals import Approval, Resumption
@@ -203,7 +204,14 @@ class Agent:
         from webapp.agent.async_turns import run
 
         begin = self._asked(
-            input, user_id, session_id, idempotency_key, approvals, output_type, streaming=False
+            input,
+            user_id,
+            session_id,
+            idempotency_key,
+            approvals,
+            output_type,
+            streaming=False,
+            in_thread=True,
         )
         return await run(begin, self.turns, user_id, cancel)
 
@@ -227,7 +235,14 @@ class Agent:
         from webapp.agent.async_turns import stream
 
         begin = self._asked(
-            input, user_id, session_id, idempotency_key, approvals, output_type, streaming=True
+            input,
+            user_id,
+            session_id,
+            idempotency_key,
+            approvals,
+            output_type,
+            streaming=True,
+            in_thread=True,
         )
         return stream(begin, self.turns, user_id, cancel)
 
@@ -329,13 +344,18 @@ class Agent:
         output_type: Any,
         *,
         streaming: bool,
+        in_thread: bool = False,
     ) -> Callable[[TurnQueue, Cancellation | None], Generator[Event, None, None]]:
-        """Checks what was asked; gives what makes the turn's events."""
+        """Checks what was asked; gives what makes the turn's events, which are played here or in
+        another thread."""
         check_user_id(user_id)
         check_session_id(session_id)
         if text or not approvals:
             check_input(text)
-        agent = self.answering(output_type)
+        answering = partial(self.answering, output_type)
+        if not (in_thread and isinstance(output_type, Mapping)):
+            agent = answering()  # a wrong type is said at once; a JSON Schema takes a while
+            answering = partial(agent.answering, None)
 
         def begin(queue: TurnQueue, cancel: Cancellation | None) -> Generator[Event, None, None]:
             context = RunContext(
@@ -350,7 +370,7 @@ class Agent:
                     text,
                     context,
                     store=MemoryTurn(
-                        agent, self.memory, context, self.paused_turns, self.summarize
+                        answering, self.memory, context, self.paused_turns, self.summarize
                     ),
                     queue=queue,
                     streaming=streaming,

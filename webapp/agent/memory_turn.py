@@ -21,10 +21,10 @@ from webapp.turns import Place
 
 @dataclass(frozen=True, slots=True)
 class MemoryTurn:
-    """The `TurnStore` of one turn over a memory; `newest` is the id of the newest message that it
-    has read, where there is one and the agent sums up."""
+    """The `TurnStore` of one turn over a memory; `agent` gives who plays it, `newest` is the id of
+    the newest message that it has read, where there is one and the agent sums up."""
 
-    agent: Player
+    agent: Callable[[], Player]
     memory: Memory
     context: RunContext
     paused_turns: PausedTurns
@@ -38,7 +38,7 @@ class MemoryTurn:
         if self.summarize:
             summary = cast("SummarizedMemory", self.memory).get_summary(**self._whose)
             self.newest.extend(message.id for message in history[-1:])
-        return Prepared(self.agent, history, now_ms(), paused, summary)
+        return Prepared(self.agent(), history, now_ms(), paused, summary)
 
     def store(self, output: RunOutput, place: Place) -> None:
         place.require_held()
