@@ -15,7 +15,9 @@ from webapp.memory.ageing.turns import Aged, first_to_stay
 from webapp.messages import Message
 from webapp.services import Services
 from webapp.storage import Connection
+from webapp.storage.slices import ROWS
 from webapp.tenant_data.consistency.comparison import compare
+from webapp.tenant_data.session_cleanup import SESSIONS_AT_ONCE
 from webapp.tenant_data.storing import store_messages
 from webapp.tenants import store
 
@@ -159,16 +161,34 @@ def test_old_turns_go_whole_with_every_count(make_app: MakeApp) -> None:
     assert cleanup.drop_old(2_600).messages == 0
 
 
+def test_old_turns_of_many_sessions_and_of_a_long_one_go_in_slices(make_app: MakeApp) -> None:
+    house = House(make_app)
+    house.put("alice", "long", *turns_at(*range(ROWS)))
+    for number in range(SESSIONS_AT_ONCE + 5):
+        house.put(f"user-{number % 3}", f"s{number}", *turns_at(number % 7))
+    cleanup = house.services.session_cleanup
+    dry = cleanup.drop_old((ROWS - 10) * 1000, dry_run=True)
+    notes: list[Any] = []
+    done = cleanup.drop_old((ROWS - 10) * 1000, audit=lambda _, note: notes.append(note.before))
+    assert done == dry
+    assert (done.sessions, house.sessions()) == (SESSIONS_AT_ONCE + 6, {"long": 20})
+    assert len(notes) > 2
+    assert sum(note["messages"] for note in notes) == done.messages
+    assert sum(note["sessions"] for note in notes) == done.sessions
+    assert house.agrees()
+
+
 @pytest.mark.parametrize("most", [1, 2, 3, 100])
 def test_a_turn_larger_than_a_part_goes_whole(most: int) -> None:
     rows = [Aged(1, "system", 1), Aged(2, "user", 1), Aged(3, "assistant", 2)]
     rows += [Aged(4, "user", 3), Aged(5, "tool", 9), Aged(6, "user", 3)]
     found = first_to_stay(rows[:most], 5, whole=most >= len(rows))
-    assert found in ((None, 4) if most > 3 else (None,))
+    assert found == ((4, True) if most > 3 else (None, False))
 
 
 @pytest.mark.parametrize(("before", "end"), [(0, 2), (2, 2), (3, 4), (5, 4), (10, 7)])
 def test_a_turn_is_as_old_as_its_newest_message(before: int, end: int) -> None:
     rows = [Aged(1, "system", 1), Aged(2, "user", 1), Aged(3, "assistant", 2)]
     rows += [Aged(4, "user", 3), Aged(5, "assistant", 9), Aged(6, "user", 3)]
-    assert first_to_stay(rows, before, whole=True) == end
+    assert first_to_stay(rows, before, whole=True) == (end, True)
+    assert first_to_stay(rows, 10, whole=False) == (6, False)

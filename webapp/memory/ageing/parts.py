@@ -20,24 +20,24 @@ def drop_old_part(
     System messages from before then go with the turns behind them.
     """
     tenants.hold(connection, session.tenant)
-    end, whole = old_until(connection, session, before_ms, most)
+    end, done = old_until(connection, session, before_ms, most)
     gone = store.drop_before(connection, session, end, before_ms)
-    counters.count_messages(connection, session.tenant, -gone)
     if gone:
+        counters.count_messages(connection, session.tenant, -gone)
         # It may tell what was said in them.
         summaries.drop_session(connection, session.tenant, session.number)
     store.drop_empty(connection, session)
-    return gone, whole or gone < most
+    return gone, done
 
 
 def old_until(
     connection: Connection, session: OldSession, before_ms: int, most: int
 ) -> tuple[int, bool]:
-    """The number below which messages are too old, and whether the whole session was looked at."""
+    """The number below which messages are too old, and whether no other ones are."""
     while True:
         rows = store.oldest_messages(connection, session, most)
         whole = len(rows) < most
-        end = first_to_stay(rows, before_ms, whole=whole)
+        end, done = first_to_stay(rows, before_ms, whole=whole)
         if end is not None or not rows:
-            return end or 0, whole
+            return end or 0, done
         most *= 2

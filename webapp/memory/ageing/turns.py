@@ -15,28 +15,27 @@ class Aged:
     created_at: int
 
 
-def first_to_stay(rows: Sequence[Aged], before_ms: int, *, whole: bool) -> int | None:
-    """The number from which on messages stay, behind all turns that are older than that moment.
+def first_to_stay(rows: Sequence[Aged], before_ms: int, *, whole: bool) -> tuple[int | None, bool]:
+    """The number from which on messages stay, behind all turns that are older than that moment;
+    and whether what stays is known to be young, or the end.
 
     A turn is as old as its newest message. `rows` are the session's oldest; `whole` says that there
     are no others, else the last turn among them may be cut and stays. None when that is the only
     one, so that more rows must be looked at.
     """
-    begin: int | None = None
+    first = begin = None
     young = False
     for row in rows:
         if row.role == "system":
             continue
         if row.role == "user" or begin is None:
             if young:
-                return begin
+                return begin, True
             begin, young = row.seq, False
+            first = begin if first is None else first
         young = young or row.created_at >= before_ms
-    if begin is None:
-        return rows[-1].seq + 1 if whole and rows else None
     if young:
-        return begin
+        return begin, True
     if whole:
-        return rows[-1].seq + 1
-    first = next(row.seq for row in rows if row.role != "system")
-    return None if begin == first else begin
+        return (rows[-1].seq + 1 if rows else None), True
+    return (None if begin == first else begin), False
