@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from tests.fakes import FakeModel, calls, echo_model, said
+from tests.fakes import FakeModel, calls, echo_model, said, until
 from webapp.agent import Agent, RunContext, Toolkit
 from webapp.errors import (
     ConfigurationError,
@@ -180,6 +181,43 @@ def test_an_asynchronous_function_is_a_step_as_well() -> None:
     with pytest.raises(StepFailed) as caught:
         Workflow("w", [Step("hangs", hangs, timeout=0.05)]).run("go", **USER)
     assert caught.value.code == "step_timeout"
+
+
+class Wish(BaseModel):
+    """What a customer wants."""
+
+    kind: str
+
+
+def test_an_answer_of_a_wanted_form_is_a_value_for_the_next_step() -> None:
+    model = FakeModel.of('{"kind": "refund"}')
+    triage = Agent(name="triage", model=model, output_type=Wish)
+    way = Router("way", lambda context: context.previous["kind"], [Step("refund", gives("money"))])
+    output = Workflow("w", [triage, way]).run("go", **USER)
+    assert (output.content, output.steps[0].output) == ("money", {"kind": "refund"})
+
+
+def test_a_program_with_an_event_loop_awaits_a_run_and_can_call_it_off() -> None:
+    began = threading.Event()
+
+    def waits(context: ExecutionContext) -> None:
+        began.set()
+        while not context.cancelled:
+            time.sleep(0.001)
+
+    quick, slow = Workflow("quick", [counted]), Workflow("slow", [waits, counted])
+
+    async def program() -> None:
+        runs = [quick.arun("go", user_id=f"user-{number}") for number in range(20)]
+        assert [output.content for output in await asyncio.gather(*runs)] == [1] * 20
+        task = asyncio.create_task(slow.arun("go", **USER))
+        await asyncio.to_thread(began.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(program())
+    until(lambda: [run.status for run in slow.runs(**USER)] == ["cancelled"])
 
 
 def test_agents_of_two_branches_think_at_the_same_time() -> None:

@@ -20,8 +20,8 @@ EVENTS_AHEAD = 256
 POLL_SECONDS = 0.2
 
 
-class _Stop:
-    """Set when the run is called off, or when one of the branches has failed."""
+class CallOff:
+    """A `Cancellation` that is set when an outer one is, or by `set`."""
 
     def __init__(self, outer: Cancellation | None) -> None:
         self._outer = outer
@@ -61,7 +61,7 @@ class _Branches(Generic[Scope]):
     ) -> None:
         self._begin = begin
         self._called_off = called_off
-        self._stop = _Stop(cancel)
+        self._stop = CallOff(cancel)
         self._waiting = deque(range(number))
         self._scopes: list[Scope | None] = [None] * number
         self._failures: dict[int, BaseException] = {}

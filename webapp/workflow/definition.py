@@ -82,7 +82,9 @@ def _agent_shape(agent: Agent | None) -> list[Any] | None:
         for kit in agent.toolkits
     ]
     model = getattr(agent.model, "name", agent.model)
-    return [agent.name, str(model), agent.instructions, agent.max_loops, tools]
+    form = agent.output_type
+    named = None if form is None else getattr(form, "__qualname__", None) or repr(form)
+    return [agent.name, str(model), agent.instructions, agent.max_loops, tools, named]
 
 
 def _code(given: Called | None, look: bool) -> list[str] | None:

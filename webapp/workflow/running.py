@@ -6,6 +6,7 @@ and what it gave and changed is taken from there.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -176,10 +177,14 @@ class Running:
             context: ExecutionContext, run: RunContext
         ) -> Generator[WorkflowEvent, None, Outcome]:
             text = context.text if step.message is None else step.message(context, run)
-            output = yield from run_agent(self._asked(step), text, run, context.step)
+            asked = self._asked(step)
+            output = yield from run_agent(asked, text, run, context.step)
             if output.status == "cancelled":
                 raise CalledOff
-            return Outcome(output.content, output.usage)
+            # An answer of a wanted form is the value that its text stands for.
+            formed = asked.agent.output_type is not None
+            value = json.loads(output.content) if formed else output.content
+            return Outcome(value, output.usage)
 
         return ask
 

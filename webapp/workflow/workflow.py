@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +23,7 @@ from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
 from webapp.messages import Usage
 from webapp.session_state.values import values_of
 from webapp.turns import Cancellation
+from webapp.workflow.branches import CallOff
 from webapp.workflow.context import ExecutionContext
 from webapp.workflow.definition import digest_of, require_unique_names
 from webapp.workflow.events import (
@@ -134,6 +136,31 @@ class Workflow(Composition):
         )
         given = context if isinstance(input, ExecutionContext) else None
         return self._begun(run, cancel, given, text=text)
+
+    async def arun(
+        self,
+        input: Any,  # noqa: A002 - as in `run`
+        *,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        cancel: Cancellation | None = None,
+        run_id: str | None = None,
+    ) -> WorkflowOutput:
+        """`run` for programs with an event loop of asyncio, which it does not block: it runs in a
+        thread. Cancelling the task calls the run off."""
+        called_off = CallOff(cancel)
+        try:
+            return await asyncio.to_thread(
+                self.run,
+                input,
+                user_id=user_id,
+                session_id=session_id,
+                cancel=called_off,
+                run_id=run_id,
+            )
+        except asyncio.CancelledError:
+            called_off.set()
+            raise
 
     def resume(
         self, run_id: str, *, user_id: str, cancel: Cancellation | None = None
