@@ -1,8 +1,8 @@
 """The event loop on which asynchronous tools run: one for the process, in a thread of its own.
 
 It is one because clients, locks and queues of asyncio belong to the loop that first used them, and
-a tool's module keeps such things from call to call; and because all greenlets of a gevent worker
-share one native thread, in which a second loop cannot run.
+a tool's module keeps such things from call to call. All greenlets of a gevent worker share one
+native thread, for which Python keeps one running loop; see `aside`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import selectors
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
@@ -48,7 +48,7 @@ class EventLoop:
         """The loop itself, at work. A process that was forked has a loop of its own."""
         with self._lock:
             if self._loop is None or self._process != os.getpid():
-                self._loop = asyncio.SelectorEventLoop(_Selector())
+                self._loop = _new_loop()
                 self._process = os.getpid()
                 started = threading.Event()
                 threading.Thread(
@@ -128,6 +128,32 @@ class _Others:
 
 
 _others = _Others()
+
+
+def let_several_run() -> None:
+    """For a process whose threads are greenlets: tools there may use `asyncio.run`, at the same
+    time too."""
+    asyncio.set_event_loop_policy(_Policy())
+
+
+class _Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return _new_loop()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """One that does not count as running while it waits."""
+    loop = asyncio.SelectorEventLoop(_Selector())
+    loop.set_default_executor(_Executor())
+    return loop
+
+
+class _Executor(ThreadPoolExecutor):
+    """Of the loop. Starting a thread lets other greenlets run."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with aside():
+            return super().submit(fn, *args, **kwargs)
 
 
 class _Selector(selectors.DefaultSelector):

@@ -76,6 +76,10 @@ class Worker(GeventWorker):
     # -- the worker's life ----------------------------------------------------------------------
 
     def load_wsgi(self) -> None:
+        # Imported here: before the patching it would wait for all greenlets at once.
+        from webapp.agent.event_loop import let_several_run
+
+        let_several_run()
         super().load_wsgi()
         vars(self)["wsgi"] = _Application(self.wsgi)
         # Plain attributes: each request asks for some twenty, and gunicorn looks each up by name.
