@@ -29,7 +29,7 @@ def database(path: Path) -> Iterator[SQLiteDatabase]:
     database.upgrade()
     database.write(
         lambda connection: connection.execute(
-            "CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT UNIQUE, part INTEGER)"
+            "CREATE TABLE noted (id INTEGER PRIMARY KEY, text TEXT UNIQUE, part INTEGER)"
         )
     )
     yield database
@@ -39,7 +39,7 @@ def database(path: Path) -> Iterator[SQLiteDatabase]:
 def put(text: str, part: int = 0) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
         connection.execute(
-            "INSERT INTO notes (text, part) VALUES (:text, :part)", {"text": text, "part": part}
+            "INSERT INTO noted (text, part) VALUES (:text, :part)", {"text": text, "part": part}
         )
 
     return work
@@ -47,7 +47,7 @@ def put(text: str, part: int = 0) -> Callable[[Connection], None]:
 
 def notes(database: SQLiteDatabase) -> list[str]:
     with database.read() as connection:
-        return [row[0] for row in connection.execute("SELECT text FROM notes ORDER BY id")]
+        return [row[0] for row in connection.execute("SELECT text FROM noted ORDER BY id")]
 
 
 class Batch:
@@ -150,13 +150,13 @@ def test_two_processes_may_upgrade_at_once(path: Path) -> None:
 def test_a_read_sees_one_moment_and_cannot_write(database: SQLiteDatabase) -> None:
     database.write(put("before"))
     with database.read() as connection:
-        count = "SELECT COUNT(*) FROM notes"
+        count = "SELECT COUNT(*) FROM noted"
         assert connection.execute(count).fetchone() == (1,)
         database.write(put("meanwhile"))
         assert connection.execute(count).fetchone() == (1,)
     assert notes(database) == ["before", "meanwhile"]
     with pytest.raises(StorageUnavailable), database.read() as connection:
-        connection.execute("DELETE FROM notes")
+        connection.execute("DELETE FROM noted")
     assert notes(database) == ["before", "meanwhile"]
 
 
@@ -165,7 +165,7 @@ def test_an_error_in_a_read_is_the_callers_and_leaves_the_connection_clean(
 ) -> None:
     def fail() -> None:
         with database.read() as connection:
-            connection.execute("SELECT * FROM notes").fetchone()
+            connection.execute("SELECT * FROM noted").fetchone()
             raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
@@ -214,8 +214,8 @@ def test_many_writers_that_read_before_they_write_lose_nothing(database: SQLiteD
     database.write(put("counter"))
 
     def count_up(connection: Connection) -> None:
-        (part,) = connection.execute("SELECT part FROM notes").fetchone()
-        connection.execute("UPDATE notes SET part = :part", {"part": part + 1})
+        (part,) = connection.execute("SELECT part FROM noted").fetchone()
+        connection.execute("UPDATE noted SET part = :part", {"part": part + 1})
 
     def talk() -> None:
         for _ in range(50):
@@ -227,7 +227,7 @@ def test_many_writers_that_read_before_they_write_lose_nothing(database: SQLiteD
     for thread in threads:
         thread.join(60)
     with database.read() as connection:
-        assert connection.execute("SELECT part FROM notes").fetchone() == (400,)
+        assert connection.execute("SELECT part FROM noted").fetchone() == (400,)
 
 
 HOLD_THE_LOCK = """
@@ -335,7 +335,7 @@ def test_a_damaged_page_is_a_clear_error_and_the_process_goes_on(
     with pytest.raises(StorageUnavailable, match="damaged"):
         notes(database)
     with pytest.raises(StorageUnavailable, match="damaged"):
-        database.write(lambda connection: connection.execute("UPDATE notes SET text = text || 'y'"))
+        database.write(lambda connection: connection.execute("UPDATE noted SET text = text || 'y'"))
     database.close()
     path.write_bytes(whole)
     assert len(notes(database)) == 200
@@ -383,7 +383,7 @@ def test_a_foreign_database_is_refused_by_name() -> None:
 
 def test_a_long_read_gives_its_result_and_its_error(database: SQLiteDatabase) -> None:
     database.write(put("one"))
-    assert database.read_long(lambda c: c.execute("SELECT COUNT(*) FROM notes").fetchone()) == (1,)
+    assert database.read_long(lambda c: c.execute("SELECT COUNT(*) FROM noted").fetchone()) == (1,)
     with pytest.raises(StorageUnavailable):
         database.read_long(lambda connection: connection.execute("SELECT * FROM nowhere"))
 
@@ -407,10 +407,10 @@ import gevent
 from webapp.storage.sqlite.database import SQLiteDatabase
 real_sleep = monkey.get_original('time', 'sleep')
 database = SQLiteDatabase(Path(sys.argv[1]))
-COUNT = 'SELECT COUNT(*) FROM notes'
+COUNT = 'SELECT COUNT(*) FROM noted'
 
 def insert(connection):
-    connection.execute("INSERT INTO notes (text) VALUES (hex(randomblob(8)))")
+    connection.execute("INSERT INTO noted (text) VALUES (hex(randomblob(8)))")
 
 def long_work(connection):
     insert(connection)
@@ -465,7 +465,7 @@ from webapp.storage.sqlite.database import SQLiteDatabase
 Event = monkey.get_original('threading', 'Event')
 goes_on = Event()
 database = SQLiteDatabase(Path(sys.argv[1]), lock_patience=0.2)
-insert = "INSERT INTO notes (text) VALUES (hex(randomblob(8)))"
+insert = "INSERT INTO noted (text) VALUES (hex(randomblob(8)))"
 database.write(lambda c: c.execute(insert))
 commit = sqlite._commit
 
@@ -482,8 +482,8 @@ beats = 0
 for _ in range(20):
     gevent.sleep(0.01)
     with database.read() as connection:
-        assert connection.execute('SELECT COUNT(*) FROM notes').fetchone() == (1,)
-    assert database.read_long(lambda c: c.execute('SELECT COUNT(*) FROM notes').fetchone()) == (1,)
+        assert connection.execute('SELECT COUNT(*) FROM noted').fetchone() == (1,)
+    assert database.read_long(lambda c: c.execute('SELECT COUNT(*) FROM noted').fetchone()) == (1,)
     beats += 1
 for _ in range(3):
     began = time.monotonic()
@@ -499,7 +499,7 @@ goes_on.set()
 gevent.joinall([hanging, *queued], timeout=10, raise_error=True)
 database.require_writable()
 with database.read() as connection:
-    assert connection.execute('SELECT COUNT(*) FROM notes').fetchone() == (7,)
+    assert connection.execute('SELECT COUNT(*) FROM noted').fetchone() == (7,)
 database.close()
 print('well')
 """
@@ -526,11 +526,11 @@ sleep = monkey.get_original('time', 'sleep')
 database = SQLiteDatabase(Path(sys.argv[1]))
 pool = gevent.get_hub().threadpool
 hanging = [pool.spawn(sleep, 3) for _ in range(pool.maxsize)]
-insert = "INSERT INTO notes (text) VALUES (hex(randomblob(8)))"
+insert = "INSERT INTO noted (text) VALUES (hex(randomblob(8)))"
 with gevent.Timeout(2):
     database.write_long(lambda c: c.execute(insert))
     database.write(lambda c: c.execute(insert))
-    assert database.read_long(lambda c: c.execute('SELECT COUNT(*) FROM notes').fetchone()) == (2,)
+    assert database.read_long(lambda c: c.execute('SELECT COUNT(*) FROM noted').fetchone()) == (2,)
 print('well')
 """
 
@@ -558,7 +558,7 @@ def talk(name):
         def work(connection):
             for part in (1, 2):
                 connection.execute(
-                    'INSERT INTO notes (text, part) VALUES (:text, :part)',
+                    'INSERT INTO noted (text, part) VALUES (:text, :part)',
                     {'text': f'{text}/{part}', 'part': part},
                 )
         database.write(work)
@@ -605,7 +605,7 @@ from pathlib import Path
 import gevent
 from webapp.storage.sqlite.database import SQLiteDatabase
 database = SQLiteDatabase(Path(sys.argv[1]))
-COUNT = 'SELECT COUNT(*) FROM notes'
+COUNT = 'SELECT COUNT(*) FROM noted'
 done = []
 
 def long_read(connection):
@@ -614,7 +614,7 @@ def long_read(connection):
 def talk(name):
     for index in range(20):
         def work(connection):
-            connection.execute('INSERT INTO notes (text) VALUES (:t)', {'t': f'{name}.{index}'})
+            connection.execute('INSERT INTO noted (text) VALUES (:t)', {'t': f'{name}.{index}'})
         database.write(work)
         done.append(f'{name}.{index}')
         with database.read() as connection:
@@ -631,7 +631,7 @@ with gevent.Timeout(30):
 for index, greenlet in enumerate(crowd):
     assert greenlet.successful(), index
 with database.read() as connection:
-    stored = {row[0] for row in connection.execute('SELECT text FROM notes')}
+    stored = {row[0] for row in connection.execute('SELECT text FROM noted')}
 assert set(done) <= stored
 assert len([text for text in done if int(text.split('.')[0]) % 4]) == 30 * 20
 database.write(lambda connection: None)

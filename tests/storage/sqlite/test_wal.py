@@ -26,10 +26,10 @@ from pathlib import Path
 from webapp.storage.sqlite.database import SQLiteDatabase
 database = SQLiteDatabase(Path(sys.argv[1]))
 database.upgrade()
-database.write(lambda c: c.execute('CREATE TABLE IF NOT EXISTS notes (text TEXT UNIQUE)'))
+database.write(lambda c: c.execute('CREATE TABLE IF NOT EXISTS noted (text TEXT UNIQUE)'))
 for line in sys.stdin:
     for _ in range(int(line)):
-        database.write(lambda c: c.execute('INSERT INTO notes VALUES (hex(randomblob(2000)))'))
+        database.write(lambda c: c.execute('INSERT INTO noted VALUES (hex(randomblob(2000)))'))
     print(line.strip(), flush=True)
 """
 
@@ -61,7 +61,7 @@ def notes(path: Path) -> int:
     database = SQLiteDatabase(path)
     try:
         with database.read() as connection:
-            return int(connection.execute("SELECT COUNT(*) FROM notes").fetchone()[0])
+            return int(connection.execute("SELECT COUNT(*) FROM noted").fetchone()[0])
     finally:
         database.close()
 
@@ -176,8 +176,8 @@ def test_when_it_is_closed_the_file_alone_holds_everything(tmp_path: Path) -> No
     other = SQLiteDatabase(path)
     with other.read():  # so that SQLite would not do it by itself
         pass
-    database.write(lambda c: c.execute("CREATE TABLE notes (text TEXT)"))
-    database.write(lambda c: c.execute("INSERT INTO notes VALUES ('kept')"))
+    database.write(lambda c: c.execute("CREATE TABLE noted (text TEXT)"))
+    database.write(lambda c: c.execute("INSERT INTO noted VALUES ('kept')"))
     database.close()
     shutil.copy(path, tmp_path / "alone.db")
     assert notes(tmp_path / "alone.db") == 1
@@ -188,13 +188,13 @@ def test_a_log_that_a_long_reader_made_grow_is_cut_off_again(tmp_path: Path) -> 
     path = tmp_path / "test.db"
     database = SQLiteDatabase(path)
     database.upgrade()
-    database.write(lambda c: c.execute("CREATE TABLE notes (text TEXT)"))
+    database.write(lambda c: c.execute("CREATE TABLE noted (text TEXT)"))
 
     def grow(connection: Connection) -> None:
-        connection.execute("INSERT INTO notes VALUES (hex(randomblob(200000)))")
+        connection.execute("INSERT INTO noted VALUES (hex(randomblob(200000)))")
 
     with database.read() as reader:
-        reader.execute("SELECT COUNT(*) FROM notes").fetchone()
+        reader.execute("SELECT COUNT(*) FROM noted").fetchone()
         for _ in range(80):
             database.write(grow)
         assert wal.wal_bytes(path) > 30 * MIB
@@ -210,7 +210,7 @@ def test_a_log_is_not_emptied_again_and_again_while_a_reader_is_in_the_way(tmp_p
     path = tmp_path / "test.db"
     database = SQLiteDatabase(path)
     database.upgrade()
-    database.write(lambda c: c.execute("CREATE TABLE notes (text TEXT)"))
+    database.write(lambda c: c.execute("CREATE TABLE noted (text TEXT)"))
     emptied = []
     empty = database._writer.log.empty
 
@@ -220,10 +220,10 @@ def test_a_log_is_not_emptied_again_and_again_while_a_reader_is_in_the_way(tmp_p
 
     database._writer.log.empty = counted  # type: ignore[method-assign]  # a counter around it
     with database.read() as reader:
-        reader.execute("SELECT COUNT(*) FROM notes").fetchone()
-        database.write(lambda c: c.execute("INSERT INTO notes VALUES (hex(randomblob(3000000)))"))
+        reader.execute("SELECT COUNT(*) FROM noted").fetchone()
+        database.write(lambda c: c.execute("INSERT INTO noted VALUES (hex(randomblob(3000000)))"))
         for _ in range(200):
-            database.write(lambda c: c.execute("INSERT INTO notes VALUES ('x')"))
+            database.write(lambda c: c.execute("INSERT INTO noted VALUES ('x')"))
     assert len(emptied) <= 6
     database.close()
 
@@ -232,13 +232,13 @@ def test_a_file_that_makes_no_sense_without_its_log_is_not_called_damaged(tmp_pa
     path = tmp_path / "test.db"
     database = SQLiteDatabase(path)
     database.upgrade()
-    database.write(lambda c: c.execute("CREATE TABLE notes (text TEXT)"))
+    database.write(lambda c: c.execute("CREATE TABLE noted (text TEXT)"))
     database.empty_log()
-    database.write(lambda c: c.execute("INSERT INTO notes VALUES (hex(randomblob(100000)))"))
+    database.write(lambda c: c.execute("INSERT INTO noted VALUES (hex(randomblob(100000)))"))
     with database.read() as reader:
-        assert reader.execute("SELECT COUNT(*) FROM notes").fetchone()[0] == 1
+        assert reader.execute("SELECT COUNT(*) FROM noted").fetchone()[0] == 1
         # Every page is written again behind the reader, so none of the new ones is moved.
-        database.write(lambda c: c.execute("UPDATE notes SET text = hex(randomblob(100000))"))
+        database.write(lambda c: c.execute("UPDATE noted SET text = hex(randomblob(100000))"))
         with closing(sqlite3.connect(path)) as other:
             other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         with (
@@ -249,6 +249,6 @@ def test_a_file_that_makes_no_sense_without_its_log_is_not_called_damaged(tmp_pa
 
         beside = SQLiteDatabase(path)
         beside.require_writable()
-        assert beside.write(lambda c: c.execute("UPDATE notes SET text = ''").rowcount) == 1
+        assert beside.write(lambda c: c.execute("UPDATE noted SET text = ''").rowcount) == 1
         beside.close()
     database.close()
