@@ -235,6 +235,16 @@ def test_everyone_reaches_the_states_of_their_own_users_alone(make_app: MakeApp)
     assert (client.get(path("org-b-1", "s"), headers=everyone).json or {})["version"] == 1
 
 
+def test_where_conversations_are_hidden_only_programs_that_users_talk_through_see_it(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(AUTH="required", HIDE_CONVERSATIONS="true")
+    client, program = app.test_client(), key(app, "chat")
+    assert client.put(path(), json={"a": 1}, headers=program).status_code == 200
+    hidden = client.get(path(), headers=key(app, "owner"))
+    assert (hidden.status_code, (hidden.json or {})["code"]) == (403, "conversations_hidden")
+
+
 def test_of_a_blocked_user_it_is_read_and_not_written(client: FlaskClient) -> None:
     put(client, {"a": 1})
     client.patch("/api/tenants/alice", json={"blocked": True})
