@@ -41,6 +41,8 @@ def test_an_operator_does_nothing_to_everyone_at_once() -> None:
     assert PERMISSIONS["owner"] - PERMISSIONS["operator"] == {
         Permission.IMPORT_TENANT,
         Permission.CLEAR_ALL,
+        Permission.EXPORT_ALL,
+        Permission.IMPORT_ALL,
         Permission.CHANGE_AGENT,
         Permission.MANAGE_KEYS,
         Permission.MANAGE_ADMINS,

@@ -52,6 +52,8 @@ EXPECTED: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/api/tenants/<user_id>/export"): ACTING,
     ("POST", "/api/tenants/<user_id>/import"): OWNER,
     ("DELETE", "/api/tenants/messages"): OWNER,
+    ("GET", "/api/export"): OWNER,
+    ("POST", "/api/import"): OWNER,
 }
 
 

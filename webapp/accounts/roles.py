@@ -43,6 +43,8 @@ class Permission(StrEnum):
 
     IMPORT_TENANT = "import_tenant"
     CLEAR_ALL = "clear_all"
+    EXPORT_ALL = "export_all"
+    IMPORT_ALL = "import_all"
     CHANGE_AGENT = "change_agent"
     MANAGE_KEYS = "manage_keys"
     MANAGE_ADMINS = "manage_admins"
@@ -79,6 +81,8 @@ _OWNER = _OPERATOR | {
     # An import writes words into a user's mouth, so it is not one of the acts on one tenant.
     Permission.IMPORT_TENANT,
     Permission.CLEAR_ALL,
+    Permission.EXPORT_ALL,
+    Permission.IMPORT_ALL,
     # The agent answers every tenant: to change it is to act on all of them.
     Permission.CHANGE_AGENT,
     Permission.MANAGE_KEYS,
@@ -99,6 +103,8 @@ NEEDS_ALL_USERS: Final = frozenset(
         Permission.READ_SETTINGS,
         Permission.READ_AUDIT,
         Permission.CLEAR_ALL,
+        Permission.EXPORT_ALL,
+        Permission.IMPORT_ALL,
         Permission.CHANGE_AGENT,
         Permission.MANAGE_KEYS,
         Permission.MANAGE_ADMINS,

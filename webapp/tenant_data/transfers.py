@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from tempfile import SpooledTemporaryFile
 from typing import Literal
 
 from webapp.clock import Clock
@@ -20,7 +21,7 @@ from webapp.tenant_data.transfer.export import (
     export_lines,
     head_of_all,
 )
-from webapp.tenant_data.transfer.items import FROM_FILE, Begun, Bounds, Ended, Item
+from webapp.tenant_data.transfer.items import FROM_FILE, IN_MEMORY, Begun, Bounds, Ended, Item
 from webapp.tenant_data.transfer.openai_format import openai_lines, read_openai
 from webapp.tenant_data.transfer.reading import read_export, read_export_of_all
 from webapp.tenant_data.transfer.restoring import Imported, Stored, store_import
@@ -37,6 +38,8 @@ Lines = Callable[[], Iterable[bytes]]
 _Items = Callable[[], Iterable[Item]]
 
 TENANTS_AT_ONCE = 500
+HELD_BYTES = 1024 * 1024
+BLOCK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +108,72 @@ class Transfers:
 
         `progress` is told how many are done, of how many.
         """
-        with self._database.read() as connection:
-            total = store.count(connection)
-        if audit is not None:
-            note = AuditNote("export_all", None, {"tenants": total, "conversations": conversations})
-            self._database.write(lambda connection: audit(connection, note))
+        total = self._note_export_of_all(conversations, audit)
         now_ms, done = self._clock.now_ms(), 0
         if form == "switchboard":
             write(head_of_all(now_ms, conversations=conversations))
         for number in self._numbers():
-
-            def work(connection: Connection, number: int = number) -> bool:
-                tenant = store.find_number(connection, number)
-                if tenant is None:
-                    return False  # forgotten meanwhile
-                tenant = replace(tenant, user_id=self._user_ids.readable(tenant.user_id))
-                for piece in self._pieces(connection, tenant, now_ms, conversations, form):
-                    write(piece)
-                return True
-
-            done += self._database.read_long(work)
+            done += self._write_one(number, write, now_ms, conversations, form)
             if progress is not None:
                 progress(done, max(done, total))
         if form == "switchboard":
             write(end_of_all(done))
         return done
+
+    def export_all_pieces(
+        self,
+        *,
+        conversations: bool = True,
+        form: Format = "switchboard",
+        audit: Audit | None = None,
+    ) -> Iterator[bytes]:
+        """The same for somebody who reads at a pace of their own: nothing is held in the database
+        meanwhile. A tenant waits in memory, or in a file without a name when it is large."""
+        self._note_export_of_all(conversations, audit)
+        return self._pieces_of_all(conversations, form)
+
+    def _pieces_of_all(self, conversations: bool, form: Format) -> Iterator[bytes]:
+        now_ms, done = self._clock.now_ms(), 0
+        if form == "switchboard":
+            yield head_of_all(now_ms, conversations=conversations)
+        for number in self._numbers():
+            with SpooledTemporaryFile(max_size=HELD_BYTES) as kept:
+                done += self._write_one(number, kept.write, now_ms, conversations, form)
+                kept.seek(0)
+                while block := kept.read(BLOCK_BYTES):
+                    yield block
+        if form == "switchboard":
+            yield end_of_all(done)
+
+    def _note_export_of_all(self, conversations: bool, audit: Audit | None) -> int:
+        """How many tenants there are; the audit log has it before the first of them is sent."""
+        with self._database.read() as connection:
+            total = store.count(connection)
+        if audit is not None:
+            note = AuditNote("export_all", None, {"tenants": total, "conversations": conversations})
+            self._database.write(lambda connection: audit(connection, note))
+        return total
+
+    def _write_one(
+        self,
+        number: int,
+        write: Callable[[bytes], object],
+        now_ms: int,
+        conversations: bool,
+        form: Format,
+    ) -> bool:
+        """One tenant as it is at one moment; False when it was forgotten meanwhile."""
+
+        def work(connection: Connection) -> bool:
+            tenant = store.find_number(connection, number)
+            if tenant is None:
+                return False
+            tenant = replace(tenant, user_id=self._user_ids.readable(tenant.user_id))
+            for piece in self._pieces(connection, tenant, now_ms, conversations, form):
+                write(piece)
+            return True
+
+        return self._database.read_long(work)
 
     def import_(
         self,
@@ -176,6 +220,19 @@ class Transfers:
                 return self._read_openai(lines(), of_all=True, bounds=FROM_FILE)
             return read_export_of_all(lines())
 
+        return self._import_all(items, audit)
+
+    def import_all_once(
+        self, lines: Iterable[bytes], *, form: Format = "switchboard", audit: Audit | None = None
+    ) -> ImportedAll:
+        """The same for lines that come but once, and are held in memory until all were read."""
+        if form == "openai":
+            items = list(self._read_openai(lines, of_all=True))
+        else:
+            items = list(read_export_of_all(lines, IN_MEMORY))
+        return self._import_all(lambda: items, audit)
+
+    def _import_all(self, items: _Items, audit: Audit | None) -> ImportedAll:
         came = ImportedAll()
         for _, one in self._import(items, lambda begun: begun.user_id or "", audit):
             came = ImportedAll(

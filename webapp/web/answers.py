@@ -282,6 +282,18 @@ class ForgottenSession(Answer):
     messages: Count
 
 
+class ImportedAll(Answer):
+    """What came with an import of all tenants; `known` of them were there before, and keep their
+    limits, blocks, times and figures."""
+
+    tenants: Count
+    known: Count
+    sessions: Count
+    messages: Count
+    messages_left_out: Count
+    requests: Count
+
+
 class Imported(Answer):
     """What came with an import, and in `note` what did not; empty for nothing.
 

@@ -86,6 +86,12 @@ def register(app: Flask) -> None:
     take_in = group("import_tenant", Permission.IMPORT_TENANT, "/api")
     take_in.post("/tenants/<user_id>/import")(transfers.import_tenant)
 
+    take_all_out = group("export_all", Permission.EXPORT_ALL, "/api")
+    take_all_out.get("/export")(transfers.export_all)
+
+    take_all_in = group("import_all", Permission.IMPORT_ALL, "/api")
+    take_all_in.post("/import")(transfers.import_all)
+
     clear_all = group("clear_all", Permission.CLEAR_ALL, "/api")
     clear_all.delete("/tenants/messages")(tenants.clear_all)
 
@@ -93,7 +99,7 @@ def register(app: Flask) -> None:
     issuing.post("/tokens")(tokens.issue)
 
     reading = (look, read, watch, described, scraped)
-    acting = (change, clear, forget, take_out, take_in, clear_all)
+    acting = (change, clear, forget, take_out, take_in, clear_all, take_all_out, take_all_in)
     for blueprint in (open_to_all, turns, state, issuing, *reading, *acting):
         app.register_blueprint(blueprint)
     register_console(app)

@@ -329,6 +329,32 @@ def test_what_was_exported_can_be_imported(app: Flask, client: FlaskClient) -> N
     assert actions(app) == [("export_tenant", "local"), ("import_tenant", "local")]
 
 
+def test_all_tenants_go_out_and_in_again(app: Flask, client: FlaskClient) -> None:
+    for user in ("alice", "bob"):
+        say(client, user)
+    exported, chats = client.get("/api/export"), client.get("/api/export?format=openai")
+    assert json.loads(exported.data.splitlines()[-1]) == {"type": "end-of-tenants", "tenants": 2}
+    assert len(chats.data.splitlines()) == 2
+    refused = client.post("/api/import", data=exported.data, content_type=NDJSON)
+    assert refused.status_code == 409
+    for data, form, requests in ((exported.data, "switchboard", 2), (chats.data, "openai", 0)):
+        for user in ("alice", "bob"):
+            client.delete(f"/api/tenants/{user}")
+        target = f"/api/import?format={form}"
+        broken = client.post(target, data=data[:-9], content_type=NDJSON)
+        assert (broken.status_code, got(client, "/api/tenants")["tenants"]) == (400, [])
+        came = client.post(target, data=data, content_type=NDJSON)
+        assert came.json == {
+            "tenants": 2,
+            "known": 0,
+            "sessions": 2,
+            "messages": 4,
+            "messages_left_out": 0,
+            "requests": requests,
+        }
+    assert actions(app).count(("export_all", "local")) == 2
+
+
 def test_conversations_go_out_and_in_as_openai_s_messages(client: FlaskClient) -> None:
     say(client, "alice")
     exported = client.get("/api/tenants/alice/export?format=openai")
