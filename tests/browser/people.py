@@ -162,6 +162,7 @@ PAGES = (
     "/admin/metrics",
     "/admin/playground?user_id={tenant}",
     "/admin/agent",
+    "/admin/tools",
     "/admin/workflows",
     "/admin/keys",
     "/admin/admins",
