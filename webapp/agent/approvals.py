@@ -127,6 +127,8 @@ def resumption(
 
     Raises `ApprovalNotFound` when there is no such call.
     """
+    if paused is None and not approvals:
+        return None
     decisions = {each.call_id: each for each in approvals}
     if not decisions.keys() <= (paused.gated if paused is not None else set()):
         raise ApprovalNotFound("There is no call that waits for this approval.")

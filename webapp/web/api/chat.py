@@ -44,7 +44,7 @@ class ChatRequest(Shape):
     )
 
     message: str = Field(default="", json_schema_extra={"minLength": 1, "pattern": MESSAGE_PATTERN})
-    approvals: list[GivenApproval] = Field(default=[], min_length=1, max_length=128)
+    approvals: list[GivenApproval] = Field(default_factory=list, min_length=1, max_length=128)
     user_id: UserId | None = None
     session_id: SessionId | None = None
     stream: bool = False
@@ -61,17 +61,17 @@ def chat() -> Response:
     if user_id is None:
         raise InvalidInput("user_id is required", fields={"user_id": "user_id is required"})
     caller().speaks_for(user_id)
-    hang_up = HangUp.of_request()
+    here, hang_up = context(), HangUp.of_request()
     turn = ChatTurn(
         user_id=user_id,
         message=body.message,
-        approvals=_approvals(body.approvals),
-        request_id=context().request_id,
-        started=context().started,
+        approvals=_approvals(body.approvals) if body.approvals else (),
+        request_id=here.request_id,
+        started=here.started,
         session_id=body.session_id or DEFAULT_SESSION,
         idempotency_key=request.headers.get("Idempotency-Key"),
         cancel=hang_up,
-        span=context().span,
+        span=here.span,
     )
     admit(turn)
     if body.response_format is not None:
