@@ -116,8 +116,8 @@ def checked(headers: dict[str, str], mode: GenerationMode) -> Callable[[Case[Any
 
 
 def make_meant(case: Case[Any]) -> None:
-    """What a schema cannot say: a cursor is what a list gave, a key must name its user, and a
-    JSON Schema is more than an object."""
+    """What a schema cannot say: a cursor is what a list gave, a key must name its user, a JSON
+    Schema is more than an object, and no text of a session's state holds a NUL."""
     case.query.pop("cursor", None)
     if isinstance(case.body, dict):
         body = {name: whole(value) for name, value in case.body.items()}
@@ -126,7 +126,17 @@ def make_meant(case: Case[Any]) -> None:
         form = body.get("response_format")
         if isinstance(form, dict) and isinstance(form.get("json_schema"), dict):
             body["response_format"] = {**form, "json_schema": {**form["json_schema"], "schema": {}}}
+        if "state" in body:
+            body["state"] = without_nul(body["state"])
         case.body = body
+
+
+def without_nul(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name.replace("\0", ""): without_nul(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nul(inner) for inner in value]
+    return value.replace("\0", "") if isinstance(value, str) else value
 
 
 def whole(value: Any) -> Any:
