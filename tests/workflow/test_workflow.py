@@ -183,6 +183,16 @@ def test_an_asynchronous_function_is_a_step_as_well() -> None:
     assert caught.value.code == "step_timeout"
 
 
+def test_code_without_a_source_is_told_apart_by_what_it_does() -> None:
+    def flow(word: str) -> str:
+        names: dict[str, Any] = {}
+        exec(f"def say(context):\n    return [w for w in ('{word}', 'x')]", names)  # noqa: S102 - code without a file
+        return Workflow("w", [names["say"]]).digest
+
+    assert flow("one") == flow("one")
+    assert flow("one") != flow("two")
+
+
 class Wish(BaseModel):
     """What a customer wants."""
 

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Sequence
+from types import CodeType
 from typing import Any
 
 from webapp.agent import Agent, Toolkit
@@ -105,4 +106,17 @@ def _source(function: Any) -> bytes:
         return inspect.getsource(function).encode()
     except (OSError, TypeError):
         code = getattr(function, "__code__", None)
-        return b"" if code is None else code.co_code + repr(code.co_names).encode()
+        return b"" if code is None else _compiled(code)
+
+
+def _compiled(code: CodeType) -> bytes:
+    """What a function does whose source is nowhere, as in a program that was typed in."""
+    parts = [code.co_code, repr(code.co_names).encode()]
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            parts.append(_compiled(constant))
+        elif isinstance(constant, frozenset):  # its order changes from process to process
+            parts.append(repr(sorted(map(repr, constant))).encode())
+        else:
+            parts.append(repr(constant).encode())
+    return b"\0".join(parts)
