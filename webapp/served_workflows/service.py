@@ -63,10 +63,12 @@ from webapp.workflow.written import summary_of
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """What is read when the tenant's place has come; `earlier` is the run of the same key."""
+    """What is read when the tenant's place has come: the number of turns that the tenant has
+    stored, and the `earlier` run of the same key."""
 
     tenant: int
     agent: Agent
+    turns: int = 0
     earlier: RunRow | None = None
 
 
@@ -242,7 +244,7 @@ class WorkflowService:
                 earlier = _earlier(connection, standing.number, mark, now)
                 if earlier is None or earlier.status != "completed":
                     require_budget(connection, standing, self._limits.token_budget, now)
-                return _Ready(standing.number, agent, earlier)
+                return _Ready(standing.number, agent, standing.turn, earlier)
         number = self._database.write(
             lambda connection: tenants.ensure(connection, stored_id, now, user_id=user_id)
         )
@@ -272,7 +274,7 @@ class WorkflowService:
             run,
             key=None if mark is None else (mark.key, mark.body),
             request_id=turn.request_id,
-            at_end=self._at_end(asked, ready.tenant, spent),
+            at_end=self._at_end(asked, ready, spent),
         )
         with made as journal:
             return (
@@ -289,7 +291,7 @@ class WorkflowService:
         *,
         streaming: bool,
     ) -> Generator[RunEvent, None, RunAnswer]:
-        at_end = self._at_end(asked, ready.tenant, spent)
+        at_end = self._at_end(asked, ready, spent)
         user_id = asked.turn.user_id
         with self._store.taken(ready.tenant, row, user_id, at_end=at_end) as journal:
             try:
@@ -346,13 +348,19 @@ class WorkflowService:
         return RunAnswer.of(output, asked)
 
     def _at_end(
-        self, asked: AskedRun, tenant: int, spent: Spent
+        self, asked: AskedRun, ready: _Ready, spent: Spent
     ) -> Callable[[Connection, WorkflowStatus], None]:
-        """The request's record, in the transaction that ends a completed run."""
+        """The request's record, in the transaction that ends a completed run.
+
+        A run that asked the model counts as a turn, and as the next of those that it saw: nobody
+        has stored one in its place.
+        """
 
         def write(connection: Connection, status: WorkflowStatus) -> None:
             if status == "completed":
-                store_request(connection, tenant, self._records.of(asked.turn, spent))
+                record = self._records.of(asked.turn, spent)
+                turn = ready.turns if record.total_tokens else None
+                store_request(connection, ready.tenant, record, turn=turn)
 
         return write
 

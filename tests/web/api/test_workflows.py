@@ -21,7 +21,9 @@ from webapp.errors import ModelError
 from webapp.memory.states import store as states
 from webapp.served_workflows.left_behind import TOGETHER
 from webapp.storage.narrowing import narrow
+from webapp.tenant_data.consistency.comparison import compare
 from webapp.tenants import store as tenants
+from webapp.usage.rollup.worker import roll_up
 from webapp.workflow import Condition, ExecutionContext, Parallel, Step, Workflow
 from webapp.workflow.journal import NewRun
 from webapp.workflow.stored import StoredWorkflows
@@ -392,6 +394,26 @@ def test_a_client_that_hangs_up_calls_its_run_off(app: Flask, client: FlaskClien
     answer.close()
     path = "/api/tenants/alice/workflow-runs"
     until(lambda: [r["status"] for r in client.get(path).get_json()["runs"]] == ["cancelled"])
+
+
+def test_every_counter_agrees_with_its_rows_afterwards(app: Flask, client: FlaskClient) -> None:
+    for number, (path, body) in enumerate(
+        (
+            (RUN, ALICE),
+            ("/chat", {"user_id": "alice", "message": "hi"}),
+            ("/workflows/waiting/runs", ALICE),
+            ("/workflows/broken/runs", ALICE),
+            (RUN, ALICE),
+            (RUN, ALICE),
+        )
+    ):
+        key = "same" if number > 3 else f"key-{number}"
+        client.post(path, json=body, headers={"Idempotency-Key": key})
+    services = services_of(app)
+    services.chat.settle()
+    roll_up(services.database)
+    found = compare(services.database, services.clock.now_ms()).first
+    assert found == []
 
 
 def test_a_clear_and_a_forget_take_the_runs(client: FlaskClient) -> None:
