@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from webapp.clock import Clock
+from webapp.errors import SchemaOutOfDate, SchemaTooNew
 from webapp.memory.arguments import DEFAULT_SIZE, check_database, check_size, server_url
 from webapp.memory.stored import StoredMemory
 from webapp.session_state import MAX_BYTES
@@ -53,10 +54,12 @@ class PostgresMemory(StoredMemory):
 def prepare(database: Database) -> None:
     """Makes the tables, if they are not there: the role need not be their owner otherwise."""
     try:
-        if database.pending_migrations():
-            database.upgrade()
-        else:
+        try:
             database.check()
+        except SchemaTooNew:
+            raise
+        except SchemaOutOfDate:
+            database.upgrade()
     except BaseException:
         database.close()
         raise

@@ -111,10 +111,6 @@ class Database(Protocol):
         """Makes or migrates the schema; idempotent; gives the names of the steps taken."""
         ...
 
-    def pending_migrations(self) -> list[str]:
-        """The names of the schema steps that are missing; empty when it is up to date."""
-        ...
-
     def check(self) -> None:
         """One cheap question to the database; raises `StorageUnavailable` or `SchemaOutOfDate`."""
         ...

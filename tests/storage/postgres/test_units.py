@@ -232,7 +232,6 @@ def test_several_upgrade_at_once_and_one_does_it(empty_postgres_url: str) -> Non
     assert sum(bool(steps) for steps in done) == 1
     for database in databases:
         database.check()
-        assert database.pending_migrations() == []
         database.close()
 
 

@@ -162,10 +162,6 @@ class PostgresDatabase:
         with self._long:
             return self._written(schema.upgrade, None)
 
-    def pending_migrations(self) -> list[str]:
-        """See `Database.pending_migrations`."""
-        return list(self._schema_state().pending)
-
     def back_up(
         self,
         target: Path,  # noqa: ARG002  # the protocol's

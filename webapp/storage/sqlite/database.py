@@ -122,9 +122,6 @@ class SQLiteDatabase:
             wal.cut_off(connection)
             return list(state.pending)
 
-    def pending_migrations(self) -> list[str]:
-        return list(self._schema_state().pending)
-
     def check(self) -> None:
         if not self.path.exists():
             raise SchemaOutOfDate("The database does not exist yet; run: switchboard db upgrade.")
