@@ -46,6 +46,7 @@ CSV_HEAD = (
     "token_budget",
     "input_tokens",
     "output_tokens",
+    "dropped_session_count",
 )
 
 
