@@ -8,7 +8,14 @@ import pytest
 
 from webapp.errors import ConfigurationError
 from webapp.setting_kinds import in_units
-from webapp.settings import Settings, client_settings, load_settings, parse_duration, parse_size
+from webapp.settings import (
+    KINDS,
+    Settings,
+    client_settings,
+    load_settings,
+    parse_duration,
+    parse_size,
+)
 
 
 def test_the_environment_goes_before_the_file(tmp_path: Path) -> None:
@@ -105,6 +112,10 @@ def test_lengths_of_time_and_sizes_are_read() -> None:
         1_048_576,
         2000,
     ]
+
+
+def test_what_is_read_in_a_way_of_its_own_is_a_setting() -> None:
+    assert KINDS.keys() <= Settings.model_fields.keys()
 
 
 def test_every_setting_is_in_the_readme() -> None:

@@ -174,7 +174,8 @@ KINDS: Mapping[str, Callable[[str], object]] = {
     ),
     **dict.fromkeys(
         ("trusted_proxies", "model_max_retries", "max_loops", "memory_max_messages")
-        + ("database_pool", "tenant_max_sessions", "tenant_max_messagestool_result_max_chars"),
+        + ("database_pool", "tenant_max_sessions", "tenant_max_messages")
+        + ("tool_result_max_chars",),
         kinds.whole_number,
     ),
     **dict.fromkeys(

@@ -36,8 +36,8 @@ def test_each_test_has_a_database_of_its_own(
     postgres: PostgresServer, postgres_url: str, empty_postgres_url: str
 ) -> None:
     with psycopg.connect(postgres_url) as connection:
-        connection.execute("CREATE TABLE notes (text TEXT)")
-    found = "SELECT count(*) FROM pg_tables WHERE tablename = 'notes'"
+        connection.execute("CREATE TABLE own_notes (text TEXT)")
+    found = "SELECT count(*) FROM pg_tables WHERE tablename = 'own_notes'"
     assert (value(postgres_url, found), value(empty_postgres_url, found)) == (1, 0)
     assert value(postgres_url, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is (
         False
@@ -58,7 +58,7 @@ def test_the_pooler_gives_one_connection_to_many_clients(
 def test_a_killed_server_comes_back_with_what_was_committed(own_server: PostgresServer) -> None:
     url = own_server.create_database()
     with psycopg.connect(url) as connection:
-        connection.execute("CREATE TABLE notes AS SELECT 1 AS number")
+        connection.execute("CREATE TABLE own_notes AS SELECT 1 AS number")
     with psycopg.connect(url) as connection:
         own_server.kill()
         with pytest.raises(psycopg.OperationalError):
@@ -66,9 +66,9 @@ def test_a_killed_server_comes_back_with_what_was_committed(own_server: Postgres
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)
     own_server.start()
-    assert value(url, "SELECT number FROM notes") == 1
+    assert value(url, "SELECT number FROM own_notes") == 1
     own_server.restart()
-    assert value(url, "SELECT number FROM notes") == 1
+    assert value(url, "SELECT number FROM own_notes") == 1
 
 
 def test_a_read_only_server_refuses_writes_for_a_while(own_server: PostgresServer) -> None:
@@ -83,15 +83,15 @@ def test_a_read_only_server_refuses_writes_for_a_while(own_server: PostgresServe
 
 def _until_it_fails(connection: psycopg.Connection[tuple[object, ...]]) -> None:
     for number in range(1000):  # an open connection hears of it a moment later
-        connection.execute(f"CREATE TABLE notes_{number} (number INTEGER)".encode())
+        connection.execute(f"CREATE TABLE own_notes_{number} (number INTEGER)".encode())
         time.sleep(0.01)
 
 
 def test_a_full_disk_stores_nothing_and_can_be_emptied(own_server: PostgresServer) -> None:
     url = own_server.create_database()
     with psycopg.connect(url) as connection:
-        connection.execute("CREATE TABLE notes (text TEXT)")
-    insert = "INSERT INTO notes SELECT repeat('x', 1000) FROM generate_series(1, 9999)"
+        connection.execute("CREATE TABLE own_notes (text TEXT)")
+    insert = "INSERT INTO own_notes SELECT repeat('x', 1000) FROM generate_series(1, 9999)"
     with (
         own_server.disk_full(),
         pytest.raises(psycopg.Error) as caught,
@@ -100,7 +100,7 @@ def test_a_full_disk_stores_nothing_and_can_be_emptied(own_server: PostgresServe
         connection.execute(insert)
     assert caught.value.sqlstate in {None, "53100"}  # refused, or it stopped for want of its log
     own_server.restart()
-    assert value(url, "SELECT count(*) FROM notes") == 0
+    assert value(url, "SELECT count(*) FROM own_notes") == 0
 
 
 def test_a_stopped_server_answers_again_when_it_goes_on(own_server: PostgresServer) -> None:

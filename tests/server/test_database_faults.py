@@ -80,13 +80,24 @@ def require_not_ready(server: Server, sentence: str) -> None:
 @contextmanager
 def no_room_left(server: Server) -> Iterator[None]:
     """The log of the database cannot grow in the worker, as on a full disk."""
-    size = server.database.with_name("switchboard.db-wal").stat().st_size
+    size = log_that_reaches_the_end_of_its_file(server)
     limits = resource.prlimit(server.worker, resource.RLIMIT_FSIZE)
     resource.prlimit(server.worker, resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
         yield
     finally:
         resource.prlimit(server.worker, resource.RLIMIT_FSIZE, limits)
+
+
+def log_that_reaches_the_end_of_its_file(server: Server) -> int:
+    """Its size. What was taken back before leaves room in the file, enough for a small write."""
+    log = server.database.with_name("switchboard.db-wal")
+    for _ in range(100):
+        before = log.stat().st_size
+        assert server.chat("filler", "echo more").status == 200
+        if log.stat().st_size > before:
+            break
+    return log.stat().st_size
 
 
 def test_on_a_full_disk_turns_are_refused_until_there_is_room(

@@ -117,7 +117,8 @@ def checked(headers: dict[str, str], mode: GenerationMode) -> Callable[[Case[Any
 
 def make_meant(case: Case[Any]) -> None:
     """What a schema cannot say: a cursor is what a list gave, a key must name its user, a JSON
-    Schema is more than an object, and no text of a session's state holds a NUL."""
+    Schema is more than an object, no text of a session's state holds a NUL, and whom its
+    body names is whom the address names."""
     case.query.pop("cursor", None)
     if isinstance(case.body, dict):
         body = {name: whole(value) for name, value in case.body.items()}
@@ -128,6 +129,8 @@ def make_meant(case: Case[Any]) -> None:
             body["response_format"] = {**form, "json_schema": {**form["json_schema"], "schema": {}}}
         if "state" in body:
             body["state"] = without_nul(body["state"])
+            for name in ("user_id", "session_id"):
+                body.pop(name, None)
         case.body = body
 
 
