@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.certificates import self_signed
 from webapp.agent import RunContext, Toolkit
 from webapp.agent.executor import run_together
-from webapp.agent.toolkits import http_get
+from webapp.agent.toolkits import fetching, http_get
 from webapp.agent.toolkits.addresses import is_public
 from webapp.agent.tools import by_name
 from webapp.messages import ToolCall
@@ -28,11 +31,11 @@ def get(kit: Toolkit, url: str) -> str:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[bytes | Serve], int]]:
-    """Starts a server that answers each connection alike; gives its port."""
+def serve() -> Iterator[Callable[..., int]]:
+    """Starts a server that answers each connection alike, with TLS or not; gives its port."""
     sockets: list[socket.socket] = []
 
-    def start(answer: bytes | Serve) -> int:
+    def start(answer: bytes | Serve, tls: ssl.SSLContext | None = None) -> int:
         listening = socket.create_server(("127.0.0.1", 0))
         sockets.append(listening)
 
@@ -40,6 +43,8 @@ def serve() -> Iterator[Callable[[bytes | Serve], int]]:
             while True:
                 try:
                     connection, _ = listening.accept()
+                    if tls is not None:
+                        connection = tls.wrap_socket(connection, server_side=True)
                 except OSError:
                     return
                 with connection:
@@ -221,4 +226,48 @@ def test_a_page_that_drips_is_left_in_time(serve: Any) -> None:
 
     told = get(local(timeout=0.3), f"http://127.0.0.1:{serve(drip)}/")
     assert "did not answer in time" in told
+    assert left.wait(10)
+
+
+@pytest.fixture
+def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context, which the tool trusts."""
+    context, public = self_signed(tmp_path)
+    trusted = ssl.create_default_context(cafile=public)
+    monkeypatch.setattr(fetching, "_trusted", lambda: trusted)
+    return context
+
+
+def test_a_page_is_read_over_tls(serve: Any, tls: ssl.SSLContext) -> None:
+    assert get(local(), f"https://127.0.0.1:{serve(PAGE, tls)}/") == "Grüße"
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+RECORD = b"\x16\x03\x03\x40\x00"  # a handshake's record, whose 16 KiB never come
+
+
+@pytest.mark.parametrize(
+    ("begin", "secured"),
+    [(HEAD + b"\r\n", True), (HEAD + b"X: ", True), (RECORD, False), (b"", False)],
+    ids=["body", "head", "handshake that drips", "handshake that hangs"],
+)
+def test_a_tls_server_that_is_slow_is_left_in_time(
+    serve: Any, tls: ssl.SSLContext, begin: bytes, secured: bool
+) -> None:
+    left = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        try:
+            connection.sendall(begin)
+            while begin:
+                connection.sendall(b"x")
+                threading.Event().wait(0.02)
+            connection.recv(1)
+        except OSError:
+            pass
+        left.set()
+
+    port = serve(drip, tls if secured else None)
+    told = get(local(timeout=0.3), f"https://127.0.0.1:{port}/")
+    assert told == "Error: 127.0.0.1 did not answer in time."
     assert left.wait(10)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import json
 import ssl
 import subprocess
@@ -11,15 +9,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from tests.certificates import self_signed
 from tests.cli.terminal import SWITCHBOARD, Terminal
 
 LONG = "Every word of this answer stands whole on its line, however narrow the terminal may be."
@@ -214,38 +210,7 @@ Certify = Callable[..., tuple[ssl.SSLContext, Path]]
 @pytest.fixture
 def certify(tmp_path: Path) -> Certify:
     """Makes a certificate signed by itself, and the file to trust it by."""
-
-    def make(host: str = "127.0.0.1", days: int = 2) -> tuple[ssl.SSLContext, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "switchboard")])
-        until = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(until - dt.timedelta(days=30))
-            .not_valid_after(until)
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), False
-            )
-            .sign(key, hashes.SHA256())
-        )
-        public, private = tmp_path / "public.pem", tmp_path / "private.pem"
-        public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        private.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(public, private)
-        return context, public
-
-    return make
+    return partial(self_signed, tmp_path)
 
 
 def test_a_certificate_of_its_own_is_told_as_such_and_can_be_trusted(certify: Certify) -> None:

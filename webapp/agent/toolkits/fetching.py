@@ -57,13 +57,13 @@ class Fetcher:
             raise ToolError(f"{host} is not a public address.")
         try:
             with _connected(url.scheme, host, found[0], deadline, cancel) as sock:
-                return self._asked(sock, url, host)
+                return self._asked(sock, url, host, deadline)
         except TimeoutError:
             raise ToolError(f"{host} did not answer in time.") from None
         except (OSError, http.client.HTTPException, ValueError):
             raise ToolError(f"{host} could not be read.") from None
 
-    def _asked(self, sock: socket.socket, url: SplitResult, host: str) -> Page:
+    def _asked(self, sock: socket.socket, url: SplitResult, host: str, deadline: Deadline) -> Page:
         connection = http.client.HTTPConnection(host)
         connection.sock = sock
         target = quote((url.path or "/") + (f"?{url.query}" if url.query else ""), safe=_UNQUOTED)
@@ -85,14 +85,16 @@ class Fetcher:
             raise ToolError(f"{host} answered with {kind[:100]}, which is not text.")
         if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise ToolError(f"{host} answered with packed text, which was not asked for.")
-        return Page(self._text(answer))
+        return Page(self._text(answer, deadline))
 
-    def _text(self, answer: http.client.HTTPResponse) -> str:
+    def _text(self, answer: http.client.HTTPResponse, deadline: Deadline) -> str:
         body = bytearray()
         while len(body) <= self._max_bytes:
             piece = answer.read1(self._max_bytes + 1 - len(body))
             if not piece:
                 break
+            if deadline.passed:
+                raise TimeoutError
             body += piece
         if answer.length and len(body) <= self._max_bytes:
             raise http.client.IncompleteRead(bytes(body))
@@ -128,17 +130,22 @@ def _connected(
         while not done.wait(LOOK_SECONDS):
             if deadline.passed or cancel.is_set():
                 late.set()
+                # Again and again: while it is wrapped, none is there to be shut.
                 with _ignored():
-                    plain.shutdown(socket.SHUT_RDWR)
-                return
+                    # Not the method of a TLS socket, which would first take the session away.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-    sock = plain
+    sock: socket.socket = plain
     try:
         plain.settimeout(max(0.001, deadline.left))
         threading.Thread(target=watch, name="http_get", daemon=True).start()
         plain.connect(place)
         if scheme == "https":
-            sock = _trusted().wrap_socket(plain, server_hostname=host)
+            # The watcher must have the socket before the handshake, which may take for ever.
+            sock = secured = _trusted().wrap_socket(
+                plain, server_hostname=host, do_handshake_on_connect=False
+            )
+            secured.do_handshake()
         yield sock
         if late.is_set():
             raise TimeoutError  # a body without a length looks whole
