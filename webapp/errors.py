@@ -20,6 +20,7 @@
     ├── ApprovalRequired          a tool needs a person's approval where nobody can be asked
     ├── Conflict                  the thing changed, or is being done already
     │   ├── StateConflict         another has changed the session's state meanwhile
+    │   ├── TooManySessions       the user has as many sessions of a state alone as one may
     │   ├── TurnUnderWay          a turn asked for a turn of its own user: it would wait for itself
     │   ├── RunUnderWay           another process runs this run of a workflow, or it is complete
     │   └── WorkflowChanged       the workflow is not the one that the run began with
@@ -204,6 +205,12 @@ class StateConflict(Conflict):
     """Another has changed the session's state since it was read."""
 
     code = "state_conflict"
+
+
+class TooManySessions(Conflict):
+    """The user has as many sessions with a state and no message as one may have."""
+
+    code = "too_many_sessions"
 
 
 class TurnUnderWay(Conflict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from webapp.clock import Clock
-from webapp.errors import TenantBlocked
+from webapp.errors import TenantBlocked, TooManySessions
 from webapp.memory.limiting.limits import (
     NO_LIMITS,
     NOTHING_DROPPED,
@@ -22,6 +22,11 @@ from webapp.storage.narrowing import narrow
 from webapp.tenants import store as tenants
 from webapp.tenants.counters import store as counters
 from webapp.tenants.user_ids.forms import UserIds
+
+MAX_ALONE = 1000
+"""So many sessions of a tenant may hold a state and no message."""
+MAX_ONCE_ALONE = 10_000
+"""So many may hold a state, or have held one, and no message: a version outlives its state."""
 
 
 class SessionStates:
@@ -58,7 +63,8 @@ class SessionStates:
     ) -> StoredState:
         """Puts a state in the place of the session's; makes the session, and the tenant as well.
 
-        Raises `StateConflict`, `StateTooLarge`, and `TenantBlocked`, and then nothing is stored.
+        Raises `StateConflict`, `StateTooLarge`, `TenantBlocked` and `TooManySessions`, and then
+        nothing is stored.
         """
         require_size(size_of(fields), self._max_bytes)
         # Empty, it is a state still.
@@ -92,7 +98,14 @@ class SessionStates:
             narrow(connection, number)
             # In the order in which a turn takes them: the tenant's row, then the session's.
             counters.count_messages(connection, number, 0, now)
-            put = store.replace(connection, number, session_id, checked, now)
+            put = store.replace(
+                connection,
+                number,
+                session_id,
+                checked,
+                now,
+                before_new=lambda: _require_room(connection, number),
+            )
             return put, self._make_room(connection, number, session_id)
 
         put, dropped = self._database.write(work)
@@ -105,3 +118,19 @@ class SessionStates:
             return NOTHING_DROPPED
         count = sessions.count(connection, tenant)
         return make_room(connection, tenant, self._limits, 0, session_count=count, keep=session_id)
+
+
+def _require_room(connection: Connection, tenant: int) -> None:
+    """A PUT costs no turn and meets no rate limit, so new sessions of it are bounded by number. The
+    tenant's row is held, so no two are counted at once."""
+    holding, known = store.alone(connection, tenant, MAX_ONCE_ALONE)
+    if holding < MAX_ALONE and known < MAX_ONCE_ALONE:
+        return
+    what = (
+        f"{MAX_ALONE} sessions with a state and no message"
+        if holding >= MAX_ALONE
+        else f"{MAX_ONCE_ALONE} sessions that had a state and have no message"
+    )
+    raise TooManySessions(
+        f"A user may have {what}; forget one of them, or talk in it, before a state makes another."
+    )

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.conftest import MakeApp, services_of
 from webapp.accounts.audit import Actor
+from webapp.memory.states import store as states
+from webapp.tenant_data import session_states
 
 Ask = Callable[..., TestResponse]
 
@@ -212,6 +215,46 @@ def test_of_many_who_make_it_at_once_one_does(app: Flask) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(make, range(16))) == [200, *[409] * 15]
+
+
+def test_states_make_sessions_up_to_a_number(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_states, "MAX_ALONE", 3)
+    monkeypatch.setattr(session_states, "MAX_ONCE_ALONE", 5)
+    client.post("/chat", json={"user_id": "alice", "session_id": "talk", "message": "hi"})
+
+    def make(number: int) -> int:
+        return put(app.test_client(), {"n": number}, session=f"s-{number}").status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(make, range(8))) == [200] * 3 + [409] * 5
+    made = [
+        each for each in range(8) if (client.get(path(session=f"s-{each}")).json or {})["state"]
+    ]
+    assert len(made) == 3
+    refused = put(client, {"a": 1}, session="fresh")
+    assert (refused.status_code, (refused.json or {})["code"]) == (409, "too_many_sessions")
+    assert "3 sessions" in (refused.json or {})["error"]
+    sessions = client.get("/api/tenants/alice/sessions").json or {}
+    assert len(sessions["sessions"]) == 4
+    assert put(client, {"a": 1}, user="bob", session="fresh").status_code == 200
+    # Those that are there are written as before, and nothing is counted for it.
+    with monkeypatch.context() as patched:
+        patched.delattr(states, "alone")
+        for session in ("talk", f"s-{made[0]}"):
+            assert put(client, {"a": 2}, session=session).status_code == 200
+    # To talk in one, to forget one and to remove a state make room; of removed ones not for ever.
+    body = {"user_id": "alice", "session_id": f"s-{made[0]}", "message": "hi"}
+    assert client.post("/chat", json=body).status_code == 200
+    assert put(client, {"a": 1}, session="a").status_code == 200
+    assert client.delete(f"/api/tenants/alice/sessions/s-{made[1]}").status_code == 200
+    assert put(client, {"a": 1}, session="b").status_code == 200
+    client.delete(path(session="b"))
+    for session in ("c", "d", "e"):
+        last = put(client, {"a": 1}, session=session)
+        client.delete(path(session=session))
+    assert (last.status_code, (last.json or {})["code"]) == (409, "too_many_sessions")
 
 
 def test_everyone_reaches_the_states_of_their_own_users_alone(make_app: MakeApp) -> None:

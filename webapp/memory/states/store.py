@@ -50,11 +50,11 @@ def change(
     replace(connection, tenant, session_id, changed, now_ms)
 
 
-def hold(connection: Connection, tenant: int, session_id: str) -> StoredState:
-    """`find`, and nobody else changes it until the transaction ends, if it is there."""
-    sql = f"{_FIND} FOR NO KEY UPDATE" if engine_of(connection) == "postgres" else _FIND
-    row = connection.execute(sql, {"tenant": tenant, "session": session_id}).fetchone()
-    return NO_STATE if row is None else StoredState(row[0], int(row[1]))
+def alone(connection: Connection, tenant: int, most: int) -> tuple[int, int]:
+    """Of the tenant's sessions without a message: how many hold a state, and how many hold or held
+    one. Not more than `most` are counted."""
+    row = connection.execute(_ALONE, {"tenant": tenant, "most": most}).fetchone()
+    return int(row[0]), int(row[1])
 
 
 def replace(
@@ -63,25 +63,46 @@ def replace(
     session_id: str,
     make: Callable[[StoredState], str | None],
     now_ms: int,
+    *,
+    before_new: Callable[[], None] | None = None,
 ) -> StoredState:
     """Puts what `make` makes of the state in its place; makes the session, if it must.
 
     Nothing is written to remove a state that is not there. `make` may be asked again, when another
-    writer has made the session meanwhile; what it raises goes on to the caller.
+    writer has made the session meanwhile. `before_new` is asked before a session is made. What
+    either raises goes on to the caller.
     """
     who: dict[str, Any] = {"tenant": tenant, "session": session_id, "now": now_ms}
     while True:
-        found = hold(connection, tenant, session_id)
+        held = _hold(connection, tenant, session_id)
+        found = held or NO_STATE
         text = make(found)
         if text is None and found.text is None:
             return found
+        if held is None and before_new is not None:
+            before_new()
         row = connection.execute(_PUT, {**who, "state": text, "seen": found.version}).fetchone()
         if row is not None:
             return StoredState(text, int(row[0]))
 
 
+def _hold(connection: Connection, tenant: int, session_id: str) -> StoredState | None:
+    """The session's state, None when there is no such session; nobody else changes it until the
+    transaction ends."""
+    sql = f"{_FIND} FOR NO KEY UPDATE" if engine_of(connection) == "postgres" else _FIND
+    row = connection.execute(sql, {"tenant": tenant, "session": session_id}).fetchone()
+    return None if row is None else StoredState(row[0], int(row[1]))
+
+
 _FIND = """
     SELECT state, state_version FROM sessions WHERE tenant_id = :tenant AND session_id = :session
+"""
+
+_ALONE = """
+    SELECT COALESCE(SUM(held), 0), COUNT(*) FROM (
+        SELECT CASE WHEN state IS NULL THEN 0 ELSE 1 END AS held FROM sessions
+        WHERE tenant_id = :tenant AND message_count = 0 AND state_version > 0 LIMIT :most
+    ) AS counted
 """
 
 _PUT = """
