@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,13 @@ from webapp.agent import (
     tool,
 )
 from webapp.agent.approvals import from_text, to_text
-from webapp.errors import ApprovalNotFound, InvalidInput, ModelError, SwitchboardError
+from webapp.errors import (
+    ApprovalNotFound,
+    InvalidInput,
+    LoopLimitExceeded,
+    ModelError,
+    SwitchboardError,
+)
 from webapp.memory import InMemory
 from webapp.messages import Message
 from webapp.workflow import Step, Workflow
@@ -199,6 +206,23 @@ def test_the_calls_of_a_paused_turn_count_as_calls_of_the_model() -> None:
     second = bank.run(approvals=approvals(bank.run("Pay.")))
     with pytest.raises(Exception, match="after 3 answers"):
         bank.run(approvals=approvals(second))
+
+
+@pytest.mark.parametrize("answers", [["Done."], [PAY, "Done."]])
+def test_a_limit_that_was_lowered_meanwhile_leaves_the_model_one_more_answer(
+    answers: list[Any],
+) -> None:
+    bank = Bank(calls(("balance", {})), PAY, *answers)
+    paused = bank.run("Pay.")
+    bank.agent = replace(bank.agent, max_loops=1)
+    if len(answers) > 1:
+        with pytest.raises(LoopLimitExceeded, match="after 3 answers"):
+            bank.run(approvals=approvals(paused))
+        assert bank.run("And now?").content == "Done."
+    else:
+        output = bank.run(approvals=approvals(paused))
+        assert (output.status, output.content) == ("completed", "Done.")
+    assert len(bank.paid) == 1
 
 
 def test_streamed_it_ends_with_the_calls_that_wait() -> None:

@@ -111,3 +111,31 @@ def test_a_missing_tool_is_named_beside_those_there_are() -> None:
     assert run_together({}, [call("x" * 900)], of_alice())[0].content == (
         f"Error: There is no tool named '{'x' * 64}'."
     )
+
+
+def test_without_a_thread_to_be_had_a_call_fails_and_nothing_counts_as_hanging(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tools = by_name([Toolkit("own", [_one])])
+    wishes = [ToolCall(f"call-{number}", "_one", "{}") for number in range(3)]
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def second_fails(thread: threading.Thread) -> None:
+        started.append(thread)
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    context = of_alice()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", second_fails)
+        results = run_together(tools, wishes, context)
+    assert [result.ok for result in results] == [True, False, True]
+    assert "not available now" in results[1].content
+    assert tools["_one"].left_running.number == 0
+    assert sorted(use.outcome for use in context.tool_log.uses) == ["error", "ok", "ok"]
+
+
+def _one() -> int:
+    return 1

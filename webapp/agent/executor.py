@@ -183,9 +183,17 @@ class _Batch:
         attempt = _Attempt(tool, self._seconds(tool), self._context)
         self._under_way[index] = attempt
         # Each thread has its own copy of the context, which names the request in the log.
-        threading.Thread(
+        thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._work, index, attempt), daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError):
+            # The system has none to give: nothing runs that could take the attempt away.
+            del self._under_way[index]
+            name = self._calls[index].name
+            self._context.tool_log.add(name, "error", 0.0)
+            self.results[index] = failure(f"{name} is not available now: the server is too busy.")
 
     def _patience(self) -> float | None:
         """Seconds until there is something to look at; None to wait for a call's end alone."""

@@ -111,13 +111,13 @@ class Loop:
                 return self._outcome("completed", reply.content, reply.finish_reason, parsed)
             if self.model_calls == self.max_loops:
                 # The tools are not run: nobody would read what they give.
-                raise LoopLimitExceeded(
-                    f"The model went on calling tools after {self.max_loops} answers."
-                )
+                raise self._too_many_answers()
             yield from self._run_tools(reply.tool_calls)
-        if self.paused is not None and not self.context.cancelled:
+        if self.context.cancelled:
+            return self._outcome("cancelled", "".join(self.shown))
+        if self.paused is not None:
             return self._outcome("paused", self.messages[-1].content, APPROVAL_REQUIRED)
-        return self._outcome("cancelled", "".join(self.shown))
+        raise self._too_many_answers()
 
     def _sum_up(self, summarizing: Summarizing) -> None:
         """A new summary where turns no longer fit; the turn goes on without one that fails."""
@@ -302,6 +302,8 @@ class Loop:
             message = self._checked(message)
         before = resumption.paused
         self.messages, self.model_calls = list(before.messages), before.model_calls
+        # The limit may have been lowered meanwhile; somebody must read what the tools give.
+        self.max_loops = max(self.max_loops, before.model_calls + 1)
         for call in (call for message in self.messages for call in message.tool_calls):
             self.keys.of(call)
         turn, to_run = before.decided(resumption.decisions, wrote_instead=message is not None)
@@ -337,6 +339,9 @@ class Loop:
         """Whether a person must approve the call; one that cannot be run is told so at once."""
         tool = self.tools.get(call.name)
         return tool is not None and tool.requires_approval and not call.fault
+
+    def _too_many_answers(self) -> LoopLimitExceeded:
+        return LoopLimitExceeded(f"The model went on calling tools after {self.max_loops} answers.")
 
     def _require_time_unless_cancelled(self) -> None:
         if not self.context.cancelled:

@@ -27,9 +27,13 @@ def within(call: Callable[[], object], context: RunContext, left: LeftRunning) -
     if left.number >= MAX_LEFT_RUNNING:
         return RuntimeError(f"{MAX_LEFT_RUNNING} calls of it hang")
     attempt = _Attempt(call, left)
-    threading.Thread(
+    thread = threading.Thread(
         target=contextvars.copy_context().run, args=(attempt.work,), daemon=True
-    ).start()
+    )
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:  # the system has none to give
+        return error
     deadline = context.deadline
     while not attempt.done.wait(_patience(context)):
         if context.cancelled:
