@@ -145,7 +145,8 @@ class WorkflowService:
 
     def go_on_with(self, run: runs.Interrupted, user_id: str) -> bool:
         """Brings a run to its end that nobody owns; False when somebody does, or it cannot go on
-        now. Raises `TenantBusy` when the tenant's place is not free."""
+        now. Makes no tenant: one that was forgotten meanwhile stays forgotten. Raises `TenantBusy`
+        when the tenant's place is not free."""
         workflow = self.workflows.get(run.workflow)
         if workflow is None:
             return False
@@ -155,10 +156,12 @@ class WorkflowService:
             self._room.presence(),
             self._places.place(user_id, waiting_limit=0, cancel=cancel) as place,
         ):
-            ready = None if place is None else self._prepare(user_id, None)
-            row = None if ready is None else self._row(run)
-            if ready is None or row is None or row.status != "running":
+            row = None if place is None else self._row(run)
+            ready = None if row is None else self._known(user_id, None)
+            if row is None or row.status != "running" or ready is None:
                 return False
+            if ready.tenant != run.tenant:
+                return False  # the user is another tenant by now
             spent.tenant = ready.tenant
             asked = AskedRun.going_on(row, user_id, self._clock.monotonic())
             events = self._taken(workflow, asked, ready, row, spent, streaming=False)
@@ -230,25 +233,34 @@ class WorkflowService:
 
     def _prepare(self, user_id: str, mark: Fingerprint | None) -> _Ready:
         """All that the run must know; makes the tenant on first use."""
+        known = self._known(user_id, mark)
+        if known is not None:
+            return known
+        stored_id, now = self._user_ids.stored(user_id), self._clock.now_ms()
+        number = self._database.write(
+            lambda connection: tenants.ensure(connection, stored_id, now, user_id=user_id)
+        )
+        with self._database.read() as connection:
+            return _Ready(number, self._configurations.agent(connection))
+
+    def _known(self, user_id: str, mark: Fingerprint | None) -> _Ready | None:
+        """The same of a tenant that is there; None when it is not."""
         self._breaker.require(user_id)
         self._database.require_writable()
         stored_id = self._user_ids.stored(user_id)
         now = self._clock.now_ms()
         with self._database.read() as connection:
-            agent = self._configurations.agent(connection)
             standing = tenants.standing(connection, stored_id, user_id=user_id)
-            if standing is not None:
-                if standing.blocked:
-                    raise blocked()
-                narrow(connection, standing.number)
-                earlier = _earlier(connection, standing.number, mark, now)
-                if earlier is None or earlier.status != "completed":
-                    require_budget(connection, standing, self._limits.token_budget, now)
-                return _Ready(standing.number, agent, standing.turn, earlier)
-        number = self._database.write(
-            lambda connection: tenants.ensure(connection, stored_id, now, user_id=user_id)
-        )
-        return _Ready(number, agent)
+            if standing is None:
+                return None
+            if standing.blocked:
+                raise blocked()
+            agent = self._configurations.agent(connection)
+            narrow(connection, standing.number)
+            earlier = _earlier(connection, standing.number, mark, now)
+            if earlier is None or earlier.status != "completed":
+                require_budget(connection, standing, self._limits.token_budget, now)
+            return _Ready(standing.number, agent, standing.turn, earlier)
 
     def _made(
         self,

@@ -19,6 +19,7 @@ from webapp.chat.idempotency import fingerprint
 from webapp.chat.values import ChatTurn
 from webapp.errors import ModelError
 from webapp.memory.states import store as states
+from webapp.memory.workflow_runs import store as runs
 from webapp.served_workflows.left_behind import TOGETHER
 from webapp.storage.narrowing import narrow
 from webapp.tenant_data.consistency.comparison import compare
@@ -276,6 +277,23 @@ def test_a_run_that_was_left_behind_goes_on_in_another_worker(
     run = client.get(path).get_json()
     assert (run["status"], run["output"]) == ("completed", "an answer")
     assert figures(client) == (1, 0, 28)
+
+
+def test_a_forgotten_tenant_does_not_come_back_with_a_run_of_its(
+    app: Flask, client: FlaskClient
+) -> None:
+    run_id = left_behind(app, support())
+    services = services_of(app)
+    with services.database.read() as connection:
+        (found,) = runs.interrupted(connection, 0, 10)
+    assert client.delete("/api/tenants/alice").status_code == 200
+    assert not services.workflows.go_on_with(found, "alice")
+    assert client.get("/api/tenants/alice").status_code == 404
+    # The same user as a new tenant has nothing of the old one's, and its own run stays its own.
+    assert left_behind(app, support()) == run_id
+    assert not services.workflows.go_on_with(found, "alice")
+    (run,) = client.get("/api/tenants/alice/workflow-runs").get_json()["runs"]
+    assert run["status"] == "running"
 
 
 def test_runs_under_way_do_not_hide_those_that_were_left_behind(
