@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from webapp.agent.structured.json_schemas import BadSchema, any_object, wanted_schema
+from webapp.agent.structured.patterns import Pattern
 from webapp.agent.structured.wanted import Unfit
 
 TREE = {
@@ -70,6 +71,10 @@ def nested(levels: int) -> dict[str, Any]:
         ({"pattern": "a" * 501}, "longer than 500"),
         ({"patternProperties": {"[": {}}}, "not a regular expression"),
         ({"anyOf": [{"pattern": f"a{i}"} for i in range(51)]}, "more than 50 patterns"),
+        ({"anyOf": [{"pattern": f"\\p{{L}}{{50}}{i}"} for i in range(13)]}, "too large in all"),
+        ({"pattern": r"[\p{L}]{190}"}, "Unicode properties or large classes too often"),
+        ({"anyOf": [{"pattern": f"a{i}.{{0,1900}}"} for i in range(17)]}, "too large in all"),
+        ({"pattern": "(?x) a {40}"}, "the flag x"),
         (nested(40), "deeper than 32"),
         ({"enum": ["x" * 100] * 400}, "larger than 32 KiB"),
         ({"minimum": float("nan")}, "not JSON"),
@@ -170,6 +175,47 @@ def test_checking_is_bounded_whatever_the_schema(schema: dict[str, Any], answer:
     with pytest.raises(Unfit, match="too large") as raised:
         wanted_schema(schema).read(answer)
     assert raised.value.for_good  # so the model is not asked again
+
+
+@pytest.mark.parametrize(
+    ("pattern", "cost"),
+    [
+        (r"abc.\d", 5),
+        (r"\p{L}{40}", 2000),
+        (r"\pN{40}", 2000),
+        (r"\P{ Lu }{ 2 , 40 }", 2000),
+        (r"\p{L}{0,}{40}", 2000),
+        (r"(?:a\p{L}+){30}", 1530),
+        (r"(?i:abc){2}(?P<x>abc){2}(?<x2>abc){2}(abc){2}", 24),
+        (r"[^\p{L}\p{N}]{40}", 2006),
+        (r"[a[]\p{L}]]{40}", 2003),
+        (r"[]\]\p{L}]{40}", 2003),
+        (r"[-]\p{L}", 51),
+        (r"(?i)[\pL\pN]", 100),
+        (r"[\\pL]{40}", 40),
+        (r"\x{e4}{40}", 40),
+    ],
+)
+def test_a_pattern_costs_what_its_engine_takes(pattern: str, cost: int) -> None:
+    made = Pattern(pattern)
+    made.make()  # so it is one that the engine knows
+    assert made.cost == cost
+
+
+def test_names_in_any_language_are_cheap_enough() -> None:
+    name = {"type": "string", "pattern": r"^[\p{L}\p{M} .'-]{1,50}$"}
+    wanted = wanted_schema({"properties": {"first": name, "last": name}})
+    assert wanted.read('{"first": "Zoë", "last": "Łukasz"}').parsed
+    with pytest.raises(Unfit, match="does not match"):
+        wanted.read('{"first": "7"}')
+
+
+def test_making_the_patterns_is_part_of_the_work() -> None:
+    schema = {"anyOf": [{"pattern": f"x{i}_.{{0,900}}$"} for i in range(30)]}
+    assert wanted_schema(schema).read('"x29_"').parsed == "x29_"
+    wide = {"prefixItems": [schema, {"items": {"type": "string"}}]}
+    with pytest.raises(Unfit, match="too large"):
+        wanted_schema(wide).read(json.dumps(["x29_", ["x"] * 24_000]))
 
 
 def test_a_pattern_that_runs_away_elsewhere_does_not_here() -> None:

@@ -43,7 +43,10 @@ class _Work:
     def is_in(self, pattern: str, text: str) -> bool:
         known = self.patterns.get(pattern)
         if known is None:
-            known = self.patterns[pattern] = Pattern(pattern)
+            known = Pattern(pattern)
+            self.charge(known.cost)  # a unit of it takes about as long as one step
+            known.make()
+            self.patterns[pattern] = known
         self.charge(1 + known.size * len(text) // LETTERS_A_STEP)
         return known.is_in(text)
 

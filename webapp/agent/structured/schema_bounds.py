@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
 
 from webapp.agent.structured.counted import TooMuchWork, counted_kind, faults_in
-from webapp.agent.structured.patterns import BadPattern, Pattern
+from webapp.agent.structured.patterns import MAX_COST, BadPattern, Pattern
 
 MAX_BYTES = 32 * 1024
 MAX_LEVELS = 32
@@ -115,6 +116,8 @@ class _Bounds:
         resource = Resource.from_contents(schema, default_specification=specification_with(draft))
         self._resolver = Registry().with_resource("", resource).resolver()
         self._patterns = 0
+        # What each one costs to make; a check makes it once, wherever it stands.
+        self._costs: dict[str, int] = {}
         # The parts that are looked at, and those that are done, by their identity.
         self._open: set[int] = set()
         self._done: set[int] = set()
@@ -161,10 +164,22 @@ class _Bounds:
             self._patterns += 1
             if self._patterns > MAX_PATTERNS:
                 raise BadSchema(f"has more than {MAX_PATTERNS} patterns")
-            try:
-                Pattern(pattern)
-            except BadPattern as bad:
-                raise BadSchema(f"has a pattern that {bad}") from None
+            if pattern not in self._costs:
+                self._require_cheap(pattern)
+
+    def _require_cheap(self, text: str) -> None:
+        try:
+            pattern = Pattern(text)
+            self._costs[text] = pattern.cost
+            if sum(self._costs.values()) > MAX_COST:
+                raise BadSchema(
+                    "has patterns that are too large in all: repeat classes and Unicode"
+                    " properties less often"
+                )
+            pattern.make()
+        except BadPattern as bad:
+            raise BadSchema(f"has a pattern that {bad}") from None
+        time.sleep(0)  # the other turns of this process go on meanwhile
 
     def _target(self, reference: object) -> object:
         if not isinstance(reference, str) or not reference.startswith("#"):
