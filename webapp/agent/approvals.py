@@ -97,7 +97,7 @@ class PausedTurn:
             if decision is not None and decision.approved:
                 to_run.append(call)
             elif decision is not None:
-                results[call.id] = _refusal(decision.reason)
+                results[call.id] = _refusal(decision)
             elif wrote_instead:
                 results[call.id] = f"{NOT_APPROVED}, and wrote instead."
         return replace(self, results=results), to_run
@@ -115,6 +115,14 @@ class Resumption:
     decisions: Mapping[str, Approval]
     message: Message | None
     save: Callable[[PausedTurn], None]
+
+    def with_checked_reasons(self, check: Callable[[str], str]) -> Resumption:
+        """The same with what `check` makes of each reason that the model would be told."""
+        decisions = {
+            call_id: replace(each, reason=check(reason)) if (reason := _told_reason(each)) else each
+            for call_id, each in self.decisions.items()
+        }
+        return replace(self, decisions=decisions)
 
 
 def resumption(
@@ -180,9 +188,14 @@ def from_text(text: str) -> PausedTurn:
     )
 
 
-def _refusal(reason: str) -> str:
-    told = storable(reason.strip()[:MAX_REASON_CHARS])
+def _refusal(decision: Approval) -> str:
+    told = _told_reason(decision)
     return f"{NOT_APPROVED}: {told}" if told else f"{NOT_APPROVED}."
+
+
+def _told_reason(decision: Approval) -> str:
+    """What the model is told of it: nothing of an approval."""
+    return "" if decision.approved else storable(decision.reason.strip()[:MAX_REASON_CHARS])
 
 
 def _message_fields(message: Message) -> dict[str, Any]:

@@ -298,8 +298,12 @@ class Loop:
     def _resume(self, resumption: Resumption) -> Iterator[Event]:
         """Goes on where the turn was paused, up to the model's next answer, or pauses again."""
         message = resumption.message
-        if message is not None and self.guardrails.inputs:
-            message = self._checked(message)
+        if self.guardrails.inputs:
+            # Before anything is kept or run: what is refused leaves all as it was.
+            message = None if message is None else self._checked(message)
+            resumption = resumption.with_checked_reasons(
+                lambda reason: self.guardrails.check_input(reason, self.context)
+            )
         before = resumption.paused
         self.messages, self.model_calls = list(before.messages), before.model_calls
         # The limit may have been lowered meanwhile; somebody must read what the tools give.
