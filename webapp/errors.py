@@ -41,6 +41,7 @@
     │   └── LoopLimitExceeded     the model went on calling tools past the limit
     ├── GuardrailFailed           a guardrail could not say whether a text may pass
     ├── StepFailed                a step of a workflow failed; says which, and why
+    ├── StepUnavailable           too many calls of a step's function hang, so it is not called
     ├── StepTimeout               a step of a workflow did not come to its end in time
     └── StorageUnavailable        the database is locked, full, corrupt or away
         └── SchemaOutOfDate       the database needs `switchboard db upgrade`
@@ -396,6 +397,13 @@ class StepFailed(SwitchboardError):
         self.path = path
         self.run_id = run_id
         self.status = status
+
+
+class StepUnavailable(SwitchboardError):
+    """Too many calls of a step's function hang; it is not called again before some have ended."""
+
+    code = "step_unavailable"
+    status = 503
 
 
 class StepTimeout(SwitchboardError):

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from tests.fakes import FakeModel, calls, echo_model, said, until
 from webapp.agent import Agent, RunContext, Toolkit
+from webapp.agent.executor import MAX_LEFT_RUNNING
 from webapp.errors import (
     ConfigurationError,
     InvalidInput,
@@ -38,6 +39,7 @@ from webapp.workflow import (
     WorkflowFinished,
     WorkflowStarted,
 )
+from webapp.workflow.running import Running
 
 USER: dict[str, Any] = {"user_id": "user-456", "session_id": "session-123"}
 
@@ -532,3 +534,46 @@ def test_a_step_asks_for_what_it_needs_by_type() -> None:
         Workflow("w", [several]).run(" ", **USER)
     with pytest.raises(TypeError, match="user_id"):
         Workflow("w", [several]).run("go")
+
+
+def test_a_function_that_hangs_too_often_is_not_called_until_calls_have_ended() -> None:
+    began: list[int] = []
+    gate = threading.Event()
+
+    def hangs(context: ExecutionContext) -> str:
+        began.append(context.attempt)
+        assert gate.wait(20)
+        return "done"
+
+    step = Step("hangs", hangs, timeout=0.005, retries=MAX_LEFT_RUNNING + 5)
+    with pytest.raises(StepFailed) as caught:
+        Workflow("w", [step]).run("go", **USER)
+    assert (caught.value.code, caught.value.status) == ("step_unavailable", 503)
+    assert "32 calls of it hang" in str(caught.value)
+    assert len(began) == MAX_LEFT_RUNNING
+    gate.set()
+    assert step.function is not None
+    left = step.function.left_running
+    until(lambda: left.number == 0)
+    assert Workflow("w", [step]).run("go", **USER).content == "done"
+
+
+def test_a_step_that_would_end_the_program_has_failed() -> None:
+    def leaves(context: ExecutionContext) -> None:
+        raise SystemExit(3)
+
+    for step in (Step("leaves", leaves), Step("leaves", leaves, timeout=20)):
+        workflow = Workflow("w", [step])
+        with pytest.raises(StepFailed, match="SystemExit"):
+            workflow.run("go", **USER)
+        (run,) = workflow.runs(user_id=USER["user_id"])
+        assert (run.status, run.code) == ("failed", "step_failed")
+
+
+def test_a_run_that_fails_unexpectedly_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = Workflow("w", [Step("s", gives_text)])
+    monkeypatch.delattr(Running, "_step")
+    with pytest.raises(AttributeError):
+        workflow.run("go", **USER)
+    (run,) = workflow.runs(user_id=USER["user_id"])
+    assert (run.status, run.code) == ("failed", "internal_error")

@@ -172,6 +172,9 @@ class WorkflowService:
             except SwitchboardError as error:
                 self._records.failed(asked.turn, error, spent)
                 raise
+            except Exception:
+                self._records.write(asked.turn, spent, status=500, code=SwitchboardError.code)
+                raise
         return True
 
     # -- one run --------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, get_type_hints
 
 from webapp.agent import RunContext
 from webapp.agent.event_loop import SHARED, CalledOff
+from webapp.agent.tools import LeftRunning
 from webapp.errors import ConfigurationError, StepTimeout
 from webapp.session_state import SessionState
 from webapp.workflow.context import ExecutionContext
@@ -20,12 +21,14 @@ _Maker: TypeAlias = Callable[[ExecutionContext, RunContext], Any]
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A function with what its parameters are given, in their order."""
+    """A function with what its parameters are given, in their order; `left_running` counts its
+    calls that nobody waits for any more."""
 
     function: Function
     positional: tuple[_Maker, ...]
     named: tuple[tuple[str, _Maker], ...]
     asynchronous: bool = False
+    left_running: LeftRunning = field(default_factory=LeftRunning, compare=False, repr=False)
 
     def __call__(self, context: ExecutionContext, run: RunContext) -> Any:
         """What the function gives; an asynchronous one runs on the process's event loop, and is

@@ -19,6 +19,7 @@ from webapp.errors import (
     InvalidInput,
     PlaceLost,
     StepFailed,
+    StepUnavailable,
     StorageUnavailable,
     SwitchboardError,
     WorkflowChanged,
@@ -343,7 +344,8 @@ class Running:
                 outcome = yield from act(context, run)
             except (CalledOff, PlaceLost, StorageUnavailable):
                 raise
-            except Exception as error:
+            # To try to end the program is no more than a failure of the step.
+            except (Exception, SystemExit) as error:
                 if scope.stop is not None and scope.stop.is_set():
                     raise CalledOff from error
                 context.session_state.finish()
@@ -413,7 +415,7 @@ def _difference(before: Fields, after: Fields) -> StateChanges | None:
     return StateChanges(sets, deletes) if sets or deletes else None
 
 
-def _failed(result: StepResult, error: Exception, usage: Usage, seconds: float) -> StepResult:
+def _failed(result: StepResult, error: BaseException, usage: Usage, seconds: float) -> StepResult:
     """What is told of the failure: our own sentence, or that it failed; never a function's words,
     which may hold secrets."""
     if isinstance(error, SwitchboardError):
@@ -423,8 +425,8 @@ def _failed(result: StepResult, error: Exception, usage: Usage, seconds: float) 
     return replace(result, status="failed", error=sentence, code=code, usage=usage, seconds=seconds)
 
 
-def _may_be_tried_again(error: Exception) -> bool:
-    return not isinstance(error, ConfigurationError | InvalidInput)
+def _may_be_tried_again(error: BaseException) -> bool:
+    return not isinstance(error, ConfigurationError | InvalidInput | StepUnavailable)
 
 
 def _no_choice(path: str, choices: dict[str, Node]) -> ConfigurationError:

@@ -19,9 +19,10 @@ from webapp.agent import (
     ToolFinished,
     ToolStarted,
 )
+from webapp.agent.executor import MAX_LEFT_RUNNING
 from webapp.agent.text import check_input
 from webapp.agent.turn import Prepared, play_turn
-from webapp.errors import ApprovalRequired, InvalidInput, StepTimeout
+from webapp.errors import ApprovalRequired, InvalidInput, StepTimeout, StepUnavailable
 from webapp.messages import Message, now_ms
 from webapp.turns import LocalTurnQueue, Place
 from webapp.workflow.calling import Called
@@ -74,26 +75,35 @@ def run_agent(
 
 def run_function(function: Called, context: ExecutionContext, run: RunContext) -> Any:
     """What the function gives. One that is not done in time is left to itself, and `StepTimeout`
-    raised."""
+    raised; `StepUnavailable` when too many of its calls were left so, and still run."""
+    if function.left_running.number >= MAX_LEFT_RUNNING:
+        raise StepUnavailable(f"It is not available: {MAX_LEFT_RUNNING} calls of it hang.")
     if context.deadline is None:
         return function(context, run)
-    left = _InThread(function, context, run)
+    call = _InThread(function, context, run)
     threading.Thread(
-        target=contextvars.copy_context().run, args=(left.work,), name="workflow step", daemon=True
+        target=contextvars.copy_context().run, args=(call.work,), name="workflow step", daemon=True
     ).start()
-    while not left.done.wait(min(POLL_SECONDS, context.deadline.left)):
-        if context.cancelled:
-            raise StepTimeout("It did not come to its end in time.")
-    if left.error is not None:
-        raise left.error
-    return left.result
+    try:
+        while not call.done.wait(min(POLL_SECONDS, context.deadline.left)):
+            if context.cancelled:
+                raise StepTimeout("It did not come to its end in time.")
+    finally:
+        call.leave()
+    if call.error is not None:
+        raise call.error
+    return call.result
 
 
 class _InThread:
+    """One call in a thread of its own."""
+
     def __init__(self, function: Called, context: ExecutionContext, run: RunContext) -> None:
         self._function = function
         self._context = context
         self._run = run
+        self._lock = threading.Lock()
+        self._left = False
         self.done = threading.Event()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -104,7 +114,17 @@ class _InThread:
         except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
             self.error = error
         finally:
-            self.done.set()
+            with self._lock:
+                self.done.set()
+                if self._left:
+                    self._function.left_running.add(-1)
+
+    def leave(self) -> None:
+        """Nobody waits for it any more; counted, if it is still running."""
+        with self._lock:
+            if not self.done.is_set():
+                self._left = True
+                self._function.left_running.add(1)
 
 
 class _StoredBefore(Exception):

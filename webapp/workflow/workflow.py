@@ -262,6 +262,10 @@ def play(
     except SwitchboardError as error:
         journal.end("failed", None, error.message, error.code)
         raise
+    except Exception:
+        # Left as it is, it would be taken up again, and fail again.
+        journal.end("failed", None, "The run failed unexpectedly.", SwitchboardError.code)
+        raise
     content = scope.handed_on if status == "completed" else None
     journal.end(status, content, "", "")
     return WorkflowOutput(
