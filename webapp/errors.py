@@ -41,6 +41,7 @@
     │   └── LoopLimitExceeded     the model went on calling tools past the limit
     ├── GuardrailFailed           a guardrail could not say whether a text may pass
     ├── StepFailed                a step of a workflow failed; says which, and why
+    ├── RunInterrupted            a run whose process ended again and again is not taken up any more
     ├── StepUnavailable           too many calls of a step's function hang, so it is not called
     ├── StepTimeout               a step of a workflow did not come to its end in time
     └── StorageUnavailable        the database is locked, full, corrupt or away
@@ -397,6 +398,12 @@ class StepFailed(SwitchboardError):
         self.path = path
         self.run_id = run_id
         self.status = status
+
+
+class RunInterrupted(SwitchboardError):
+    """The run's process ended again and again without a further step, so it is over."""
+
+    code = "interrupted"
 
 
 class StepUnavailable(SwitchboardError):

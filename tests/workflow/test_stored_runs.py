@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes import FakeModel, HandClock, said
 from webapp.agent import Agent
-from webapp.errors import NotFound, PlaceLost, RunUnderWay, StepFailed
+from webapp.errors import NotFound, PlaceLost, RunInterrupted, RunUnderWay, StepFailed
 from webapp.memory import SQLiteMemory
 from webapp.memory.clearing.parts import clear
 from webapp.memory.states import store as states
@@ -20,7 +20,8 @@ from webapp.storage import Database
 from webapp.storage.narrowing import narrow
 from webapp.tenants import store as tenants
 from webapp.workflow import ExecutionContext, Parallel, Step, Workflow
-from webapp.workflow.journal import NewRun
+from webapp.workflow.events import StepResult
+from webapp.workflow.journal import NewRun, StepRecord
 from webapp.workflow.stored import StoredWorkflows
 from webapp.workflow.stored_journal import StoredJournal
 
@@ -250,3 +251,66 @@ def test_runs_that_nobody_has_touched_for_long_are_dropped(
 
 def _new(run_id: str) -> Any:
     return NewRun(run_id, "alice", "s", "w", "digest", "go")
+
+
+def interrupted(store: StoredWorkflows, run_id: str, record: StepRecord | None = None) -> bool:
+    """Takes a run up as a process does that then ends, or goes on by one step before; tells whether
+    the run was given up."""
+    with store.take_up(run_id, "alice") as journal:
+        assert journal is not None
+        if record is not None:
+            journal.add(record)
+        return journal.given_up
+
+
+def test_a_run_that_ends_its_processes_is_taken_up_five_times(
+    store: StoredWorkflows, database: Database
+) -> None:
+    called: list[str] = []
+
+    def one(context: ExecutionContext) -> str:
+        called.append(context.step)
+        return "one"
+
+    workflow = Workflow("w", [one], store=store)
+    with store.begin(NewRun("run-1", "alice", "s", "w", workflow.digest, "go")) as journal:
+        assert journal is not None
+    failed = StepRecord(StepResult("one", "one", "function", status="failed"))
+    assert not any(interrupted(store, "run-1") for _ in range(3))
+    # An attempt that has failed is no step forward, however often there is one.
+    assert not interrupted(store, "run-1", failed)
+    assert not interrupted(store, "run-1")
+    with pytest.raises(RunInterrupted):
+        workflow.resume("run-1", user_id="alice")
+    run = workflow.get_run("run-1", user_id="alice")
+    assert (run.status, run.code, called) == ("failed", "interrupted", [])
+    with database.read() as connection:
+        assert runs.interrupted(connection, 0, 10) == []
+    # A person who resumes it begins anew.
+    assert workflow.resume("run-1", user_id="alice").content == "one"
+
+
+def test_each_finished_step_begins_the_count_anew(store: StoredWorkflows) -> None:
+    with store.begin(NewRun("run-1", "alice", "s", "w", "digest", "go")):
+        pass
+    for number in range(3):
+        assert not any(interrupted(store, "run-1") for _ in range(4))
+        step = StepResult(f"step-{number}", "step", "function")
+        assert not interrupted(store, "run-1", StepRecord(step))
+    assert [interrupted(store, "run-1") for _ in range(6)] == [False] * 5 + [True]
+
+
+def test_runs_that_nobody_goes_on_with_do_not_stay_for_ever(
+    database: Database, clock: HandClock
+) -> None:
+    store = StoredWorkflows(database, runs_per_user=2, clock=clock)
+    for number in range(4):
+        with store.begin(NewRun(f"left-{number}", "alice", "s", "w", "digest", "go")):
+            pass
+    workflow = Workflow("w", [counted], store=store)
+    workflow.run("go", **ALICE)
+    assert len(workflow.runs(user_id="alice")) == 5
+    clock.advance(8 * 24 * 3600)
+    workflow.run("go", **ALICE)
+    assert len(workflow.runs(user_id="alice")) == 2
+    store.close()

@@ -129,7 +129,9 @@ class InMemoryWorkflowStore:
 
 
 class _Journal:
-    """See `Journal`."""
+    """See `Journal`. Nothing here outlives its process."""
+
+    given_up = False
 
     def __init__(self, store: InMemoryWorkflowStore, entry: _Run) -> None:
         self._store = store

@@ -78,6 +78,11 @@ class Journal(Protocol):
         ...
 
     @property
+    def given_up(self) -> bool:
+        """Whether the run was interrupted too often to go on with."""
+        ...
+
+    @property
     def records(self) -> Sequence[StepRecord]:
         """The lines so far, in their order."""
         ...

@@ -30,6 +30,10 @@ from webapp.workflow.written import json_text, step_of, summary_of
 
 RUNS_A_USER = 1000
 DROPPED_AT_ONCE = 20
+# A run that is running and was not touched for so long has nobody who could go on with it.
+STALE_MS = 7 * 24 * 3600 * 1000
+# A run that ends its process takes down no more of them than these.
+MAX_INTERRUPTIONS = 5
 NEWEST = 2**62
 
 
@@ -170,7 +174,9 @@ class StoredWorkflows:
             )
             if number is None:
                 raise RunUnderWay("There is a run with this id already.")
-            runs.drop_oldest(connection, tenant, self._most, DROPPED_AT_ONCE)
+            runs.drop_oldest(
+                connection, tenant, self._most, DROPPED_AT_ONCE, stale_ms=now - STALE_MS
+            )
             return number, text
 
         with self._owning(run.run_id):
@@ -187,16 +193,17 @@ class StoredWorkflows:
             row.run_id, user_id, row.session_id, row.workflow, row.digest, value_of(row.input)
         )
 
-        def work(connection: Connection) -> tuple[int, list[Any]]:
+        def work(connection: Connection) -> tuple[int, int, list[Any]]:
             narrow(connection, tenant)
-            fence = runs.take_up(connection, tenant, row.number, self._clock.now_ms())
-            if fence is None:
+            taken = runs.take_up(connection, tenant, row.number, self._clock.now_ms())
+            if taken is None:
                 raise RunUnderWay("The run is complete.")
-            return fence, list(runs.steps(connection, tenant, row.number))
+            return *taken, list(runs.steps(connection, tenant, row.number))
 
         with self._owning(row.run_id):
-            fence, lines = self.database.write(work)
+            fence, interruptions, lines = self.database.write(work)
             journal = self._journal(tenant, row.number, fence, run, row.state, at_end)
+            journal.given_up = interruptions > MAX_INTERRUPTIONS
             journal.records.extend(map(step_of, lines))
             yield journal
 

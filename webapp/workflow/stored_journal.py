@@ -36,6 +36,7 @@ class StoredJournal:
     max_state_bytes: int
     records: list[StepRecord] = field(default_factory=list)
     at_end: AtEnd | None = None
+    given_up: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, record: StepRecord) -> None:
@@ -43,7 +44,7 @@ class StoredJournal:
         values, now = step_values(record), self.clock.now_ms()
 
         def work(connection: Connection) -> None:
-            self._hold(connection, now)
+            self._hold(connection, now, further=record.result.status == "completed")
             runs.add_step(connection, self.tenant, self.number, values)
             if record.visible and record.changes is not None:
                 states.change(
@@ -80,9 +81,10 @@ class StoredJournal:
 
         self.database.write(work)
 
-    def _hold(self, connection: Connection, now_ms: int) -> None:
+    def _hold(self, connection: Connection, now_ms: int, *, further: bool = False) -> None:
         narrow(connection, self.tenant)
-        if not runs.hold(connection, self.tenant, self.number, self.fence, now_ms):
+        held = runs.hold(connection, self.tenant, self.number, self.fence, now_ms, further=further)
+        if not held:
             raise PlaceLost(
                 "This run of a workflow was taken up elsewhere, or cleared; nothing was stored."
             )

@@ -15,6 +15,7 @@ from webapp.errors import (
     ConfigurationError,
     InvalidInput,
     PlaceLost,
+    RunInterrupted,
     StorageUnavailable,
     SwitchboardError,
     WorkflowChanged,
@@ -243,6 +244,10 @@ def play(
     status: WorkflowStatus = "completed"
     yield WorkflowStarted(run.run_id)
     try:
+        if journal.given_up:
+            raise RunInterrupted(
+                "The run was interrupted again and again at the same step, and is not gone on with."
+            )
         with closing(running.play(workflow.steps, scope)) as events:
             for event in events:
                 if isinstance(event, StepFinished):

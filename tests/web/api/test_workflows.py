@@ -296,6 +296,21 @@ def test_a_forgotten_tenant_does_not_come_back_with_a_run_of_its(
     assert run["status"] == "running"
 
 
+def test_a_run_that_was_interrupted_too_often_has_failed(
+    app: Flask, client: FlaskClient, model: FakeModel
+) -> None:
+    run_id = left_behind(app, support())
+    count_up = "UPDATE workflow_runs SET interruptions = 5"
+    services_of(app).database.write(lambda connection: connection.execute(count_up, {}).rowcount)
+    services_of(app).left_behind.look()
+    path = f"/api/tenants/alice/workflow-runs/{run_id}"
+    until(lambda: client.get(path).get_json()["status"] != "running")
+    run = client.get(path).get_json()
+    assert (run["status"], run["code"], len(model.requests)) == ("failed", "interrupted", 0)
+    until(lambda: not services_of(app).left_behind.busy)
+    assert figures(client) == (1, 1, 0)
+
+
 def test_runs_under_way_do_not_hide_those_that_were_left_behind(
     app: Flask, client: FlaskClient
 ) -> None:

@@ -87,18 +87,29 @@ def body_of(connection: Connection, tenant: int, number: int) -> str:
     return "" if found is None else str(found[0])
 
 
-def take_up(connection: Connection, tenant: int, number: int, now_ms: int) -> int | None:
-    """Raises the run's fence, and gives it; None when the run is complete, or gone."""
+def take_up(
+    connection: Connection, tenant: int, number: int, now_ms: int
+) -> tuple[int, int] | None:
+    """Raises the run's fence; gives it, and how often the run was taken up while it was running
+    since its last finished step. None when the run is complete, or gone."""
     values = {"tenant": tenant, "run": number, "now": now_ms}
     row = connection.execute(_TAKE_UP, values).fetchone()
-    return None if row is None else int(row[0])
+    return None if row is None else (int(row[0]), int(row[1]))
 
 
-def hold(connection: Connection, tenant: int, number: int, fence: int, now_ms: int) -> bool:
+def hold(
+    connection: Connection,
+    tenant: int,
+    number: int,
+    fence: int,
+    now_ms: int,
+    *,
+    further: bool = False,
+) -> bool:
     """Holds the run's row; False when the fence is higher by now, the run has come to its end or is
-    gone."""
+    gone. With `further` a step is finished, and interruptions are counted anew."""
     values = {"tenant": tenant, "run": number, "fence": fence, "now": now_ms}
-    return connection.execute(_HOLD, values).rowcount > 0
+    return connection.execute(_HOLD_FURTHER if further else _HOLD, values).rowcount > 0
 
 
 def add_step(connection: Connection, tenant: int, number: int, values: dict[str, Any]) -> None:
@@ -165,9 +176,12 @@ def interrupted(connection: Connection, after: int, most: int) -> list[Interrupt
     return [Interrupted(*row) for row in rows]
 
 
-def drop_oldest(connection: Connection, tenant: int, kept: int, most: int) -> int:
-    """Drops at most `most` of the tenant's runs that are over, so that the newest `kept` stay."""
-    values = {"tenant": tenant, "kept": kept, "most": most}
+def drop_oldest(
+    connection: Connection, tenant: int, kept: int, most: int, *, stale_ms: int = 0
+) -> int:
+    """Drops at most `most` of the tenant's runs that are over, or that nobody has touched since
+    `stale_ms`, so that the newest `kept` stay."""
+    values = {"tenant": tenant, "kept": kept, "most": most, "stale": stale_ms}
     return connection.execute(_DROP_OLDEST, values).rowcount
 
 
@@ -229,14 +243,18 @@ _PAGE = (
 
 _TAKE_UP = """
     UPDATE workflow_runs
-    SET fence = fence + 1, status = 'running', error = '', code = '', updated_at = :now
-    WHERE tenant_id = :tenant AND id = :run AND status <> 'completed' RETURNING fence
+    SET fence = fence + 1, status = 'running', error = '', code = '', updated_at = :now,
+        interruptions = CASE WHEN status = 'running' THEN interruptions + 1 ELSE 0 END
+    WHERE tenant_id = :tenant AND id = :run AND status <> 'completed'
+    RETURNING fence, interruptions
 """
 
 _HOLD = """
     UPDATE workflow_runs SET updated_at = :now
     WHERE tenant_id = :tenant AND id = :run AND fence = :fence AND status = 'running'
 """
+
+_HOLD_FURTHER = _HOLD.replace("SET updated_at", "SET interruptions = 0, updated_at")
 
 _ADD_STEP = f"""
     INSERT INTO workflow_steps (tenant_id, run, seq, {_STEPS})
@@ -263,7 +281,8 @@ _INTERRUPTED = """
 
 _DROP_OLDEST = """
     DELETE FROM workflow_runs WHERE tenant_id = :tenant AND id IN (
-        SELECT id FROM workflow_runs WHERE tenant_id = :tenant AND status <> 'running' AND id <= (
+        SELECT id FROM workflow_runs WHERE tenant_id = :tenant
+        AND (status <> 'running' OR updated_at < :stale) AND id <= (
             SELECT id FROM workflow_runs WHERE tenant_id = :tenant
             ORDER BY id DESC LIMIT 1 OFFSET :kept
         ) ORDER BY id LIMIT :most

@@ -125,4 +125,8 @@ STEPS = (
     ),
     ("p010_adds_session_summaries", _SUMMARIES + wall("session_summaries")),
     ("p011_adds_tool_calls", _TOOL_CALLS),
+    (
+        "p012_counts_interruptions_of_runs",
+        "ALTER TABLE workflow_runs ADD COLUMN interruptions BIGINT NOT NULL DEFAULT 0;",
+    ),
 )

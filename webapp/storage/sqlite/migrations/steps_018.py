@@ -149,3 +149,9 @@ def m023_adds_tool_calls(db: Database) -> None:
             PRIMARY KEY (at, tool, outcome, bucket)
         ) WITHOUT ROWID
     """)
+
+
+@migrations()
+def m024_counts_interruptions_of_runs(db: Database) -> None:
+    """How often a run was taken up from a process that had ended, since its last finished step."""
+    db.execute("ALTER TABLE workflow_runs ADD COLUMN interruptions INTEGER NOT NULL DEFAULT 0")
