@@ -15,6 +15,7 @@ from tests.fakes import FakeModel, HandClock, calls, said
 from webapp import create_app
 from webapp.agent import RunContext, Toolkit, tool
 from webapp.chat import stored_turn
+from webapp.chat.approvals import count_waiting, waiting, waiting_in
 from webapp.errors import ModelError
 from webapp.housekeeping import forget_and_prune
 from webapp.memory.paused_turns import store as paused_turns
@@ -299,6 +300,38 @@ def test_a_tenant_lets_a_bounded_number_of_sessions_wait(bank: Bank, clock: Hand
 
     bank.services.database.write(fill)
     assert bank.chat(approvals=approve(first), session_id="first").status_code == 404
+
+
+def test_what_a_tenant_lets_wait_has_bounded_characters(
+    bank: Bank, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bank.pause(session_id="first")
+    with bank.services.database.read() as connection:
+        chars = paused_turns.others_chars(connection, 1, "second")
+    monkeypatch.setattr(paused_turns, "MAX_CHARS_OF_TENANT", chars + chars // 2)
+    answer = bank.chat(PAY, message="Pay 5 cents.", session_id="second")
+    assert (answer.status_code, answer.json["code"]) == (413, "message_too_long")
+    bank.pause(session_id="second", user_id="bob")
+    done = bank.chat(said("Paid.", 1, 1), approvals=approve(first), session_id="first")
+    assert done.json["reply"] == "Paid."
+    bank.pause(session_id="second")
+    clock.advance(90_000)
+    bank.pause(session_id="third")  # the time of what filled the room is over
+
+
+def test_what_waits_is_read_as_far_as_it_is_shown(bank: Bank, clock: HandClock) -> None:
+    for number in range(3):
+        clock.advance(1)
+        bank.pause(session_id=f"s{number}")
+    now_ms = clock.now_ms()
+    with bank.services.database.read() as connection:
+        shown = waiting(connection, 1, now_ms, 2)
+        one = waiting_in(connection, 1, "s0", now_ms)
+        assert waiting_in(connection, 1, "other", now_ms) is None
+        assert count_waiting(connection, 1, now_ms) == 3
+    assert [each.session_id for each in shown] == ["s2", "s1"]
+    assert one is not None
+    assert [call.name for call in one.calls] == ["pay"]
 
 
 def test_what_waited_too_long_is_deleted(bank: Bank, clock: HandClock) -> None:

@@ -19,12 +19,24 @@ class Waiting:
     calls: tuple[PendingCall, ...]
 
 
-def waiting(connection: Connection, tenant: int, now_ms: int) -> list[Waiting]:
-    """All of the tenant's, the newest first."""
-    return [
-        Waiting(row.session_id, row.created_at_ms, from_text(row.turn).pending_calls)
-        for row in store.listed(connection, tenant, now_ms)
-    ]
+def waiting(connection: Connection, tenant: int, now_ms: int, most: int) -> list[Waiting]:
+    """At most so many of the tenant's, the newest first."""
+    return [_waiting(row) for row in store.listed(connection, tenant, now_ms, most)]
+
+
+def waiting_in(connection: Connection, tenant: int, session: str, now_ms: int) -> Waiting | None:
+    """One session's."""
+    row = store.find(connection, tenant, session, now_ms)
+    return None if row is None else _waiting(row)
+
+
+def count_waiting(connection: Connection, tenant: int, now_ms: int) -> int:
+    """How many sessions of the tenant have a turn that waits."""
+    return store.count(connection, tenant, now_ms)
+
+
+def _waiting(row: store.PausedRow) -> Waiting:
+    return Waiting(row.session_id, row.created_at_ms, from_text(row.turn).pending_calls)
 
 
 def prune(database: Database, now_ms: int) -> None:

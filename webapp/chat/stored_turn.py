@@ -268,6 +268,7 @@ class StoredTurn:
         text, tenant = to_text(paused), self._tenant
         if len(text) > MAX_PAUSED_CHARS:
             raise MessageTooLong("This turn has become too long to wait for an approval.")
+        self._require_room(connection, text, record.at_ms)
         turn = self._turns_before if record.total_tokens else None
         if not store_request(connection, tenant, record, turn=turn):
             raise forgotten()
@@ -279,6 +280,13 @@ class StoredTurn:
         session = self._turn.session_id
         if not paused_turns.put(connection, tenant, session, text, record.at_ms, expires):
             raise _gone()
+
+    def _require_room(self, connection: Connection, text: str, now_ms: int) -> None:
+        session = self._turn.session_id
+        paused_turns.drop_late_ones(connection, self._tenant, session, now_ms)
+        others = paused_turns.others_chars(connection, self._tenant, session)
+        if others + len(text) > paused_turns.MAX_CHARS_OF_TENANT:
+            raise MessageTooLong("Too much of this user waits for approvals: decide it first.")
 
     def _change(self, connection: Connection, text: str) -> None:
         now_ms = self._storage.clock.now_ms()

@@ -12,6 +12,8 @@ from webapp.storage import Connection
 
 # A tenant who lets so many sessions wait is not asked about the oldest any more.
 MOST_OF_TENANT = 100
+# And all that wait may have so many characters.
+MAX_CHARS_OF_TENANT = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,34 @@ def find(connection: Connection, tenant: int, session: str, now_ms: int) -> Paus
     return None if row is None else PausedRow(*row)
 
 
-def listed(connection: Connection, tenant: int, now_ms: int) -> list[PausedRow]:
-    """All that wait, the newest first."""
+def listed(connection: Connection, tenant: int, now_ms: int, most: int) -> list[PausedRow]:
+    """At most so many of those that wait, the newest first."""
     rows = connection.execute(
         "SELECT session_id, turn, version, created_at FROM paused_turns"
-        " WHERE tenant_id = :tenant AND expires_at > :now ORDER BY created_at DESC, session_id",
-        {"tenant": tenant, "now": now_ms},
+        " WHERE tenant_id = :tenant AND expires_at > :now ORDER BY created_at DESC, session_id"
+        " LIMIT :most",
+        {"tenant": tenant, "now": now_ms, "most": most},
     )
     return [PausedRow(*row) for row in rows.fetchall()]
+
+
+def count(connection: Connection, tenant: int, now_ms: int) -> int:
+    """How many wait."""
+    row = connection.execute(
+        "SELECT COUNT(*) FROM paused_turns WHERE tenant_id = :tenant AND expires_at > :now",
+        {"tenant": tenant, "now": now_ms},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def others_chars(connection: Connection, tenant: int, session: str) -> int:
+    """How many characters the turns of the tenant's other sessions have."""
+    row = connection.execute(
+        "SELECT COALESCE(SUM(LENGTH(turn)), 0) FROM paused_turns"
+        " WHERE tenant_id = :tenant AND session_id <> :session",
+        {"tenant": tenant, "session": session},
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def put(
@@ -70,6 +92,15 @@ def drop(connection: Connection, tenant: int, session: str, version: int) -> boo
         {"tenant": tenant, "session": session, "version": version},
     )
     return gone.rowcount > 0
+
+
+def drop_late_ones(connection: Connection, tenant: int, session: str, now_ms: int) -> None:
+    """Takes those of the tenant's other sessions away whose time is over."""
+    connection.execute(
+        "DELETE FROM paused_turns"
+        " WHERE tenant_id = :tenant AND session_id <> :session AND expires_at <= :now",
+        {"tenant": tenant, "session": session, "now": now_ms},
+    )
 
 
 def clear(connection: Connection, tenant: int) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import services_of, settings_for
 from tests.fakes import FakeModel, calls, said
 from tests.web.admin.conftest import audit_of
 from tests.web.admin.person import forms_of, sign_in
 from webapp import create_app
 from webapp.agent import Toolkit, tool
+from webapp.storage import Connection
+from webapp.web.admin.pages import playground, tenant
 
 DECIDE = "/decision"
 PAY = calls(("pay", {"to": "<script>"}), usage=said("", 1, 1).usage)
@@ -69,4 +73,30 @@ def test_hidden_conversations_hide_what_the_calls_say(tmp_path: Path) -> None:
     page = sign_in(app, "alice", "owner").read("/admin/tenants/user-a")
     assert "for approval since" in page
     assert "work" not in page.partition("for approval since")[2].partition("</")[0]
+    services_of(app).close()
+
+
+def test_a_tenant_page_lists_the_newest_and_tells_how_many_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tenant, "WAITING", 1)
+    app = bank(tmp_path, [])
+    page = sign_in(app, "alice", "owner").read("/admin/tenants/user-a")
+    assert page.count(" for approval since ") == 1
+    assert "Waiting sessions in all: 2." in page
+    services_of(app).close()
+
+
+def test_the_playground_is_narrowed_to_its_tenant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrowed: list[int] = []
+
+    def note(_connection: Connection, number: int) -> None:
+        narrowed.append(number)
+
+    monkeypatch.setattr(playground, "narrow", note)
+    app = bank(tmp_path, [])
+    sign_in(app, "alice", "owner").read("/admin/playground?user_id=user-a")
+    assert narrowed == [services_of(app).directory.number("user-a")]
     services_of(app).close()

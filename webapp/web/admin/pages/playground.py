@@ -16,13 +16,14 @@ from flask.typing import ResponseReturnValue
 from webapp.accounts.audit import AuditEntry
 from webapp.agent import Approval, PendingCall
 from webapp.agent.approvals import MAX_REASON_CHARS
-from webapp.chat.approvals import waiting
+from webapp.chat.approvals import waiting_in
 from webapp.chat.values import ChatTurn
 from webapp.errors import InvalidInput, Refused, SwitchboardError
 from webapp.ids import DEFAULT_SESSION, check_session_id, check_user_id
 from webapp.memory.paging.conversation import conversation
 from webapp.messages import Message
 from webapp.storage import Connection
+from webapp.storage.narrowing import narrow
 from webapp.tenants import store as tenants
 from webapp.turns import Cancellation
 from webapp.usage.records import RequestRecord
@@ -163,9 +164,9 @@ def _conversation(
     if number is None:
         return [], None, ()
     with services().database.read() as connection:
+        narrow(connection, number)
         talk = conversation(connection, number, session_id, limit=MESSAGES, from_end=True)
         latest = latest_requests(connection, number, 1)
-        waits = waiting(connection, number, services().clock.now_ms())
+        waits = waiting_in(connection, number, session_id, services().clock.now_ms())
     mine = latest[0] if latest and latest[0].route == ROUTE else None
-    calls = next((each.calls for each in waits if each.session_id == session_id), ())
-    return [stored.message for stored in talk.messages], mine, calls
+    return [stored.message for stored in talk.messages], mine, waits.calls if waits else ()

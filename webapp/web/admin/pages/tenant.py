@@ -10,7 +10,7 @@ from webapp.accounts import audit
 from webapp.accounts.audit import AuditFilter
 from webapp.accounts.privacy import HIDDEN
 from webapp.accounts.roles import Permission
-from webapp.chat.approvals import waiting
+from webapp.chat.approvals import count_waiting, waiting
 from webapp.errors import Forbidden
 from webapp.memory.paging.conversation import Place
 from webapp.memory.sessions.listing import store as listing
@@ -39,6 +39,7 @@ REQUESTS = 20
 RUNS = 5
 ENTRIES = 10
 SESSIONS = 12
+WAITING = 20
 
 
 class TenantQuery(FormShape):
@@ -69,7 +70,8 @@ def tenant_page(user_id: str, **faults: str) -> str:
         session_id = query.session_id or (sessions[0].session_id if sessions else None)
         acts = audit.page(connection, AuditFilter(tenant_id=row.number), limit=ENTRIES).records
         requests = latest_requests(connection, row.number, REQUESTS)
-        waits = waiting(connection, row.number, now)
+        waits = waiting(connection, row.number, now, WAITING)
+        waiting_count = count_waiting(connection, row.number, now)
         day = now - now % DAY_MS
         used = {
             "day": tokens_between(connection, row.number, day, day + DAY_MS),
@@ -91,6 +93,7 @@ def tenant_page(user_id: str, **faults: str) -> str:
         requests=requests,
         runs=run_page(services().database, row.number, limit=RUNS).rows,
         waiting=waits,
+        waiting_count=waiting_count,
         sessions=sessions,
         session_count=session_count,
         audit=[readable(entry) for entry in acts],
