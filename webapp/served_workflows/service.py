@@ -36,6 +36,7 @@ from webapp.errors import (
     NotFound,
     PlaceLost,
     ServerStopping,
+    StateConflict,
     StorageUnavailable,
     SwitchboardError,
 )
@@ -167,10 +168,10 @@ class WorkflowService:
             events = self._taken(workflow, asked, ready, row, spent, streaming=False)
             try:
                 deque(events, maxlen=0)
-            except Conflict:
-                raise  # somebody else's, or of another definition: it was not run here
             except SwitchboardError as error:
-                self._records.failed(asked.turn, error, spent)
+                # Of other conflicts it is somebody else's, or of another definition: not run here.
+                if isinstance(error, StateConflict) or not isinstance(error, Conflict):
+                    self._records.failed(asked.turn, error, spent)
                 raise
             except Exception:
                 self._records.write(asked.turn, spent, status=500, code=SwitchboardError.code)

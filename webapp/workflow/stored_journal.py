@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from webapp.clock import Clock
-from webapp.errors import PlaceLost
+from webapp.errors import PlaceLost, StateConflict
 from webapp.memory.states import store as states
 from webapp.memory.workflow_runs import store as runs
+from webapp.session_state.changes import StateChanges
 from webapp.session_state.values import Fields
 from webapp.storage import Connection, Database
 from webapp.storage.narrowing import narrow
 from webapp.workflow.events import WorkflowStatus
 from webapp.workflow.journal import NewRun, StepRecord
-from webapp.workflow.written import json_text, step_values, without_reads
+from webapp.workflow.written import json_text, step_values
 
 AtEnd = Callable[[Connection, WorkflowStatus], None]
 
@@ -47,14 +48,7 @@ class StoredJournal:
             self._hold(connection, now, further=record.result.status == "completed")
             runs.add_step(connection, self.tenant, self.number, values)
             if record.visible and record.changes is not None:
-                states.change(
-                    connection,
-                    self.tenant,
-                    self.run.session_id,
-                    without_reads(record.changes),
-                    self.max_state_bytes,
-                    now,
-                )
+                self._change_state(connection, record.changes, now)
 
         self.database.write(work)
         with self._lock:
@@ -80,6 +74,18 @@ class StoredJournal:
                 self.at_end(connection, status)
 
         self.database.write(work)
+
+    def _change_state(self, connection: Connection, changes: StateChanges, now_ms: int) -> None:
+        """`StateConflict` when another wrote under a key that the step has read and changed: what
+        it read is what the run found there at its start, or has stored there last."""
+        session, most = self.run.session_id, self.max_state_bytes
+        try:
+            states.change(connection, self.tenant, session, changes, most, now_ms)
+        except StateConflict:
+            raise StateConflict(
+                "The session's state was changed by another meanwhile, and what a step of this run"
+                " changed does not go with it; the step's changes were not stored."
+            ) from None
 
     def _hold(self, connection: Connection, now_ms: int, *, further: bool = False) -> None:
         narrow(connection, self.tenant)

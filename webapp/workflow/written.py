@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from webapp.memory.workflow_runs.store import STEP_COLUMNS, RunRow
@@ -90,8 +89,3 @@ def _changes_of(text: str | None) -> StateChanges | None:
         return None
     read = json.loads(text)
     return StateChanges(read["set"], frozenset(read["delete"]))
-
-
-def without_reads(changes: StateChanges) -> StateChanges:
-    """The changes alone: the last writer of a key has the last word."""
-    return replace(changes, seen={})

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, current_app
 from flask.testing import FlaskClient
 
 from tests.conftest import MakeApp, services_of
@@ -38,6 +38,13 @@ def count(context: ExecutionContext) -> None:
     context.session_state.change("runs", lambda number: number + 1, 0)
 
 
+def put_meanwhile(context: ExecutionContext) -> None:
+    """Somebody else puts what the input says under the key that the next step changes."""
+    put = current_app.test_client().put
+    path = "/api/tenants/alice/sessions/default/state"
+    assert put(path, json={"state": context.input}).status_code == 200
+
+
 def wait(context: ExecutionContext) -> str:
     assert gate.wait(20)
     return context.text
@@ -61,6 +68,7 @@ def support(**changes: Any) -> Workflow:
 FLOWS = (
     support(),
     Workflow("waiting", [wait]),
+    Workflow("met", [count, put_meanwhile, Step("again", count)]),
     Workflow("broken", [count, Condition("if", lambda context: True, breaks)]),
 )
 
@@ -251,6 +259,20 @@ def test_a_failed_step_is_told_without_its_words_and_counted(
     other = make_app(workflows=FLOWS, model=failing).test_client()
     answer = other.post(RUN, json=ALICE)
     assert (answer.status_code, answer.get_json()["code"]) == (502, "model_error")
+
+
+def test_a_step_does_not_undo_what_another_put_into_the_state_meanwhile(
+    app: Flask, client: FlaskClient
+) -> None:
+    path = "/workflows/met/runs"
+    answer = client.post(path, json={"user_id": "alice", "input": {"runs": 10}})
+    assert (answer.status_code, answer.get_json()["code"]) == (409, "state_conflict")
+    assert state_of(app) == '{"runs":10}'
+    (run,) = client.get("/api/tenants/alice/workflow-runs").get_json()["runs"]
+    assert (run["status"], run["code"]) == ("failed", "state_conflict")
+    # What is under other keys stays, and what the run itself has stored is no conflict.
+    answer = client.post(path, json={"user_id": "alice", "input": {"runs": 11, "x": 1}})
+    assert (answer.status_code, state_of(app)) == (200, '{"runs":12,"x":1}')
 
 
 def left_behind(app: Flask, workflow: Workflow, user: str = "alice", **key: Any) -> str:
