@@ -193,6 +193,7 @@ def test_checking_is_bounded_whatever_the_schema(schema: dict[str, Any], answer:
         (r"[-]\p{L}", 51),
         (r"(?i)[\pL\pN]", 100),
         (r"[\\pL]{40}", 40),
+        ("(?i)[é-ü]", 675),
         (r"\x{e4}{40}", 40),
     ],
 )

@@ -24,6 +24,9 @@ _CLASS_CHARS = 10
 # Each property of a class is read once more, and turned into all its cases where case is ignored.
 _MEMBER_COST = 3
 _FOLDED_COST = 25
+# A range beyond ASCII may have thousands of letters with another case.
+_FOLDED_RANGE_COST = 600
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]|\\[xuUsS]")
 _FOLDING = re.compile(r"\(\?[a-zA-Z-]*i")
 # An escape, a repetition, a bracket, or any other letter. Rust allows blanks around the numbers.
 _PART = re.compile(
@@ -134,5 +137,7 @@ def _class_end(pattern: str, at: int) -> int:
 
 def _class_cost(text: str, member: int) -> tuple[int, int]:
     """What a class costs once, and each time that it stands there."""
+    if member == _FOLDED_COST and _BEYOND_ASCII.search(text):
+        return _FOLDED_RANGE_COST + len(text) * member // 5, _PROPERTY_COST
     properties = sum(found[1] is not None for found in _PROPERTY.finditer(text))
     return properties * member, _PROPERTY_COST if properties else 1 + len(text) // _CLASS_CHARS
