@@ -223,6 +223,8 @@ def build_services(
             max_state_bytes=settings.state_max_bytes,
             user_ids=user_ids,
             clock=ticking,
+            limits=limits.tenant,
+            dropped=dropped,
         ),
         workflows=workflows_of(settings.workflows, workflows),
     )

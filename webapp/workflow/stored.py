@@ -12,6 +12,14 @@ from typing import Any
 
 from webapp.clock import Clock, SystemClock
 from webapp.errors import NotFound, RunUnderWay, TenantBusy
+from webapp.memory.limiting.limits import (
+    NO_LIMITS,
+    NOTHING_DROPPED,
+    DropCount,
+    Dropped,
+    TenantLimits,
+)
+from webapp.memory.limiting.parts import make_room
 from webapp.memory.sessions import store as sessions
 from webapp.memory.states import store as states
 from webapp.memory.workflow_runs import store as runs
@@ -21,6 +29,7 @@ from webapp.session_state.values import fields_of, read_fields, value_of, write_
 from webapp.storage import Connection, Database, open_turn_lines
 from webapp.storage.narrowing import narrow
 from webapp.tenants import store as tenants
+from webapp.tenants.counters import store as counters
 from webapp.tenants.user_ids.forms import PlainUserIds, UserIds
 from webapp.turns import Cancellation
 from webapp.turns.shared import SharedTurnQueue
@@ -50,14 +59,19 @@ class StoredWorkflows:
         user_ids: UserIds | None = None,
         clock: Clock | None = None,
         lines: SharedTurnQueue | None = None,
+        limits: TenantLimits = NO_LIMITS,
+        dropped: DropCount | None = None,
     ) -> None:
-        """An `owned` database is closed with the store."""
+        """An `owned` database is closed with the store. A session that a run makes counts for the
+        `limits`, and `dropped` counts those that go for it."""
         self.database = database
         self._owned = owned
         self._most = max(1, runs_per_user)
         self._max_state_bytes = max_state_bytes
         self._user_ids = user_ids or PlainUserIds(b"")
         self._clock = clock or SystemClock()
+        self._limits = limits
+        self._dropped = dropped or DropCount()
         # Lines are named by what says nothing of a user, so that every program names them alike.
         self._lines = lines or SharedTurnQueue(open_turn_lines(database), lambda name: name)
 
@@ -148,8 +162,11 @@ class StoredWorkflows:
         """
         now = self._clock.now_ms()
 
-        def work(connection: Connection) -> tuple[int, str | None]:
+        def work(connection: Connection) -> tuple[int, str | None, Dropped]:
             narrow(connection, tenant)
+            if self._limits.sessions:
+                # In the order in which a turn takes them: the tenant's row, then the session's.
+                counters.count_messages(connection, tenant, 0, now)
             sessions.touch(connection, tenant, run.session_id, now)
             if state is None:
                 text = states.find(connection, tenant, run.session_id).text
@@ -177,10 +194,11 @@ class StoredWorkflows:
             runs.drop_oldest(
                 connection, tenant, self._most, DROPPED_AT_ONCE, stale_ms=now - STALE_MS
             )
-            return number, text
+            return number, text, self._make_room(connection, tenant, run.session_id)
 
         with self._owning(run.run_id):
-            number, text = self.database.write(work)
+            number, text, dropped = self.database.write(work)
+            self._dropped.add(dropped.sessions)
             yield self._journal(tenant, number, 1, run, text, at_end)
 
     @contextmanager
@@ -206,6 +224,13 @@ class StoredWorkflows:
             journal.given_up = interruptions > MAX_INTERRUPTIONS
             journal.records.extend(map(step_of, lines))
             yield journal
+
+    def _make_room(self, connection: Connection, tenant: int, session_id: str) -> Dropped:
+        """A session that a run has made counts like any other."""
+        if not self._limits.sessions:
+            return NOTHING_DROPPED
+        count = sessions.count(connection, tenant)
+        return make_room(connection, tenant, self._limits, 0, session_count=count, keep=session_id)
 
     @contextmanager
     def _owning(self, run_id: str) -> Iterator[None]:

@@ -213,6 +213,18 @@ def test_a_run_keeps_to_the_limits_of_turns(app: Flask, client: FlaskClient) -> 
     assert client.post(RUN, json={"user_id": "dora", "input": "x"}).status_code == 429
 
 
+def test_sessions_that_runs_make_keep_to_the_limit_of_a_tenant(make_app: MakeApp) -> None:
+    app = make_app(workflows=FLOWS, TENANT_MAX_SESSIONS="2")
+    client = app.test_client()
+    for name in ("a", "b", "c", "d"):
+        assert client.post(RUN, json={**ALICE, "session_id": name}).status_code == 200
+    listed = client.get("/api/tenants/alice/sessions?sort=session_id").get_json()["sessions"]
+    assert sorted(one["session_id"] for one in listed) == ["c", "d"]
+    kept = client.get("/api/tenants/alice/workflow-runs").get_json()["runs"]
+    assert [one["session_id"] for one in kept] == ["d", "c"]
+    assert client.get("/api/tenants/alice").get_json()["dropped_session_count"] == 2
+
+
 def test_runs_and_turns_of_one_tenant_wait_for_each_other(make_app: MakeApp) -> None:
     gate.clear()
     app = make_app(workflows=FLOWS, TENANT_QUEUE="1")
