@@ -26,6 +26,10 @@ from webapp.tenant_data.consistency.comparison import compare
 Post = Callable[..., Any]
 PAY = calls(("balance", {}), ("pay", {"cents": 5}), usage=said("", 7, 3).usage)
 
+PAY_ALONE = calls(("pay", {"cents": 5}), usage=said("", 7, 3).usage)
+# As an older version stored a first turn that waits.
+_UNLIST = "DELETE FROM sessions WHERE session_id = 's'"
+
 
 class Bank:
     """An application over a database that others may be over as well; remembers what it paid."""
@@ -70,6 +74,10 @@ class Bank:
     def is_consistent(self) -> None:
         findings = compare(self.services.database, self.services.clock.now_ms())
         assert findings.first == []
+
+    def sessions(self) -> list[str]:
+        found: Any = self.client.get("/api/tenants/alice/sessions").json
+        return [session["session_id"] for session in found["sessions"]]
 
     def messages(self, user_id: str = "alice") -> list[str]:
         found: Any = self.client.get(f"/api/tenants/{user_id}/messages").json
@@ -229,6 +237,57 @@ def test_what_waits_goes_with_a_clear_and_a_forget_and_in_time(
     assert bank.chat(said("Hello.", 1, 1), message="Hi").json["reply"] == "Hello."
     assert bank.messages() == ["user", "assistant"]
     assert paid == []
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_first_turn_of_a_session_goes_with_its_session_while_it_waits(
+    bank: Bank, paid: list[Any], listed: bool
+) -> None:
+    def pause() -> Any:
+        headers = {"Idempotency-Key": "one"}
+        answer = bank.chat(PAY_ALONE, message="Pay.", session_id="s", headers=headers).json
+        assert bank.sessions() == ["s"]
+        if not listed:
+            bank.services.database.write(lambda connection: connection.execute(_UNLIST, {}))
+        return answer
+
+    def is_gone(answer: Any) -> bool:
+        given = approve(answer["pending_calls"])
+        return bool(bank.chat(approvals=given, session_id="s").status_code == 404)
+
+    session = "/api/tenants/alice/sessions/s"
+    first = pause()
+    assert bank.client.delete("/api/tenants/bob/sessions/s").status_code == 404
+    assert bank.client.delete(f"{session}/messages").json == {"cleared": 0}
+    assert is_gone(first)
+    assert bank.sessions() == (["s"] if listed else [])
+    second = pause()
+    assert second["request_id"] != first["request_id"]
+    assert bank.client.delete(session).json == {"messages": 0}
+    assert is_gone(second)
+    assert bank.client.delete(session).status_code == 404
+    assert (bank.sessions(), paid) == ([], [])
+    assert pause()["request_id"] != second["request_id"]
+    bank.is_consistent()
+
+
+def test_a_session_whose_first_turn_waits_counts_towards_the_limit(
+    make_bank: Callable[..., Bank], clock: HandClock
+) -> None:
+    bank = make_bank(TENANT_MAX_SESSIONS="2")
+    for number in range(3):
+        clock.advance(1)
+        waiting = bank.chat(PAY_ALONE, message="Pay.", session_id=f"s{number}").json
+    assert sorted(bank.sessions()) == ["s1", "s2"]
+    with bank.services.database.read() as connection:
+        found = connection.execute("SELECT session_id FROM paused_turns", {}).fetchall()
+    assert sorted(row[0] for row in found) == ["s1", "s2"]
+    given = approve(waiting["pending_calls"])
+    assert bank.chat(said("Done.", 1, 1), approvals=given, session_id="s2").json["reply"] == "Done."
+    listed: Any = bank.client.get("/api/tenants/alice/sessions").json
+    session = listed["sessions"][0]
+    assert (session["session_id"], session["title"], session["turn_count"]) == ("s2", "Pay.", 1)
+    bank.is_consistent()
 
 
 def test_a_turn_that_was_cleared_while_it_went_on_brings_nothing_back(

@@ -34,7 +34,7 @@ from webapp.tenant_data.storing import (
     Stored,
     forgotten,
     keep_to_limits,
-    require_session,
+    open_session,
     store_request,
     store_turn,
 )
@@ -179,9 +179,8 @@ class StoredTurn:
                 summaries.keep(
                     connection, tenant, turn.session_id, output.summary, self._newest_message
                 )
-            stored: Stored | None = None
             if output.paused is not None:
-                self._pause(connection, output.paused, record)
+                stored = self._pause(connection, output.paused, record)
             else:
                 self._end_pause(connection)
                 stored = store_turn(
@@ -207,7 +206,7 @@ class StoredTurn:
                 count_tools(connection, turn, record.at_ms)
             if self._mark is not None:
                 keep(connection, tenant, self._mark, answer, record.at_ms)
-            if stored is None or not limits:
+            if not limits:
                 return NOTHING_DROPPED
             return keep_to_limits(connection, tenant, turn.session_id, limits, stored)
 
@@ -263,8 +262,11 @@ class StoredTurn:
         self._paused_version = row.version
         return from_text(row.turn)
 
-    def _pause(self, connection: Connection, paused: PausedTurn, record: RequestRecord) -> None:
-        """Counts the request, and keeps the turn so far. One that has asked no model is no turn."""
+    def _pause(self, connection: Connection, paused: PausedTurn, record: RequestRecord) -> Stored:
+        """Counts the request, and keeps the turn so far. One that has asked no model is no turn.
+
+        Its session is made, so that it is listed, cleared and forgotten like any other.
+        """
         text, tenant = to_text(paused), self._tenant
         if len(text) > MAX_PAUSED_CHARS:
             raise MessageTooLong("This turn has become too long to wait for an approval.")
@@ -272,14 +274,15 @@ class StoredTurn:
         turn = self._turns_before if record.total_tokens else None
         if not store_request(connection, tenant, record, turn=turn):
             raise forgotten()
-        require_session(connection, tenant, self._turn.session_id, self._forgets)
+        session = self._turn.session_id
+        made = open_session(connection, tenant, session, self._forgets, record.at_ms)
         if self._paused_version:
             self._change(connection, text)
-            return
+            return Stored(0, made)
         expires = record.at_ms + round(self._storage.limits.approval_seconds * 1000)
-        session = self._turn.session_id
         if not paused_turns.put(connection, tenant, session, text, record.at_ms, expires):
             raise _gone()
+        return Stored(0, made)
 
     def _require_room(self, connection: Connection, text: str, now_ms: int) -> None:
         session = self._turn.session_id

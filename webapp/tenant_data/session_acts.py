@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from webapp.errors import NotFound
-from webapp.memory.clearing.parts import ClearedPart, clear_session_part, forget_session_part
+from webapp.memory.clearing.parts import (
+    ClearedPart,
+    clear_session_part,
+    clear_unlisted_part,
+    forget_session_part,
+)
 from webapp.memory.sessions import store as sessions
 from webapp.memory.sessions.listing import store as listing
 from webapp.memory.sessions.listing.query import Page, SessionQuery
@@ -90,17 +95,25 @@ class SessionActs:
     def _act(
         self, user_id: str, session_id: str, part_of: _Part, action: str, audit: Audit | None
     ) -> int | None:
-        """How many messages went; None when there is no such session."""
+        """How many messages went; None when there is no such session, and nothing of its name."""
         total, known = 0, False
 
         def step(connection: Connection) -> ClearedPart | None:
             tenant, session = self._find(connection, user_id, session_id)
-            if tenant is None or session is None:
+            if tenant is None:
                 return None
-            part = part_of(connection, tenant, session)
+            number: dict[str, int] = {}
+            if session is None:
+                named = clear_unlisted_part(connection, tenant, session_id)
+                if not named.found and not known:
+                    return None
+                part = ClearedPart(finished=named.finished)
+            else:
+                part = part_of(connection, tenant, session)
+                number = {"session": session.number}
             if audit is not None:
                 if part.finished:
-                    figures = {"session": session.number, "messages": total + part.messages}
+                    figures = number | {"messages": total + part.messages}
                     audit(connection, AuditNote(action, tenant, figures))
                 elif not known:
                     audit(connection, AuditNote(f"{action}_begun", tenant, begun=True))

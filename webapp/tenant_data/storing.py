@@ -71,13 +71,18 @@ def store_turn(
     return Stored(before.message_count + growth.added, growth.made)
 
 
-def require_session(
-    connection: Connection, tenant: int, session_id: str, forgets: int | None
-) -> None:
-    """`Conflict` when the turn's session was forgotten meanwhile; `forgets` as `store_turn` has
-    it."""
-    if forgets is not None and sessions.find(connection, tenant, session_id) is None:
+def open_session(
+    connection: Connection, tenant: int, session_id: str, forgets: int | None, now_ms: int
+) -> bool:
+    """Notes that the session of a turn without messages is active; whether that made it.
+
+    `Conflict` when it was forgotten meanwhile; `forgets` as `store_turn` has it.
+    """
+    made = sessions.find(connection, tenant, session_id) is None
+    if made:
         _require_not_forgotten(connection, tenant, forgets)
+    sessions.touch(connection, tenant, session_id, now_ms)
+    return made
 
 
 def _require_not_forgotten(connection: Connection, tenant: int, forgets: int | None) -> None:

@@ -36,6 +36,15 @@ class ClearedPart:
     after: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class NamedPart:
+    """The outcome of one part of what bears a session's name: whether there was anything, and
+    whether none is left."""
+
+    found: bool
+    finished: bool
+
+
 def clear_part(connection: Connection, tenant: int, most: int = ROWS) -> ClearedPart:
     """Takes about `most` messages of the tenant; session state stays, and with it the session."""
     tenants.hold(connection, tenant)
@@ -60,11 +69,14 @@ def clear_session_part(
     gone, finished = store.clear_session_part(connection, tenant, session.number, most)
     counters.count_messages(connection, tenant, -gone)
     if finished:
-        runs = workflow_runs.drop_of_session(connection, tenant, session.session_id, RUNS)
-        finished = runs < RUNS
-        kept_answers.clear_session(connection, tenant, session.session_id)
-        paused_turns.clear_session(connection, tenant, session.session_id)
+        finished = _drop_named(connection, tenant, session.session_id).finished
     return ClearedPart(gone, 0, finished)
+
+
+def clear_unlisted_part(connection: Connection, tenant: int, session_id: str) -> NamedPart:
+    """Takes what bears the name of a session that there is not."""
+    tenants.hold(connection, tenant)
+    return _drop_named(connection, tenant, session_id)
 
 
 def forget_session_part(
@@ -80,6 +92,14 @@ def forget_session_part(
         sessions.drop(connection, tenant, session.number)
         counters.count_forgotten_session(connection, tenant)
     return part
+
+
+def _drop_named(connection: Connection, tenant: int, session_id: str) -> NamedPart:
+    """Takes some of the session's runs, its kept answers and the turn that waits."""
+    runs = workflow_runs.drop_of_session(connection, tenant, session_id, RUNS)
+    kept_answers.clear_session(connection, tenant, session_id)
+    waited = paused_turns.clear_session(connection, tenant, session_id)
+    return NamedPart(waited or runs > 0, runs < RUNS)
 
 
 def clear(connection: Connection, tenant: int) -> int:

@@ -108,12 +108,13 @@ def clear(connection: Connection, tenant: int) -> None:
     connection.execute("DELETE FROM paused_turns WHERE tenant_id = :tenant", {"tenant": tenant})
 
 
-def clear_session(connection: Connection, tenant: int, session: str) -> None:
-    """Takes one session's away."""
-    connection.execute(
+def clear_session(connection: Connection, tenant: int, session: str) -> bool:
+    """Takes one session's away; False when none waited."""
+    gone = connection.execute(
         "DELETE FROM paused_turns WHERE tenant_id = :tenant AND session_id = :session",
         {"tenant": tenant, "session": session},
     )
+    return gone.rowcount > 0
 
 
 def clear_left(connection: Connection, most: int) -> int:
