@@ -19,6 +19,7 @@ from webapp.storage import Connection, Database
 from webapp.usage.tool_calls import store
 from webapp.usage.tool_calls.figures import KEPT_MS, tidy_up, tool_figures
 from webapp.usage.windows import WINDOWS
+from webapp.workflow import ExecutionContext, Step, Workflow
 
 NOW = 1_700_000_000_000
 
@@ -152,3 +153,35 @@ def test_turns_count_their_calls_also_when_they_fail(
         assert shown in page
     assert "4</" in page
     services.close()
+
+
+def test_calls_in_runs_of_workflows_are_counted_whole_or_failed(
+    tmp_path: Any, database_url: str, clock: HandClock
+) -> None:
+    @tool
+    def look() -> str:
+        """Look around."""
+        return "seen"
+
+    def breaks(context: ExecutionContext) -> None:
+        if context.input == "Break.":
+            raise RuntimeError
+
+    app = create_app(
+        settings_for(tmp_path, DATABASE_URL=database_url),
+        model=FakeModel.of(
+            calls(("look", {}), ("look", {})), said("Seen."), calls(("look", {})), said("Seen.")
+        ),
+        toolkits=[Toolkit("own", [look])],
+        workflows=[Workflow("w", [Step("ask", instructions="Look."), breaks])],
+        clock=clock,
+    )
+    services, client = services_of(app), app.test_client()
+    services.upgrade_database()
+    for words, status, number in (("Look.", 200, 2), ("Break.", 500, 3)):
+        answer = client.post("/workflows/w/runs", json={"user_id": "alice", "input": words})
+        assert answer.status_code == status
+        found = figures(services.database, now_ms=clock.now_ms())
+        assert found["look"].calls == number
+    (line,) = [each for each in client.get("/metrics").text.splitlines() if 'outcome="ok"' in each]
+    assert line.endswith(" 3.0")

@@ -27,7 +27,7 @@ from webapp.chat.idempotency import (
     require_same_body,
 )
 from webapp.chat.stored_turn import blocked
-from webapp.chat.turn_records import Spent, TurnRecords
+from webapp.chat.turn_records import Spent, TurnRecords, count_tools
 from webapp.chat.values import ChatLimits
 from webapp.clock import Clock
 from webapp.errors import (
@@ -335,6 +335,7 @@ class WorkflowService:
             agent=workflow.agent or ready.agent,
             streaming=streaming,
             request_id=turn.request_id,
+            tool_log=turn.tool_log,
             agents_remember=False,
             step_timeout=self._step_timeout,
             max_state_bytes=self._limits.state_max_bytes,
@@ -377,6 +378,8 @@ class WorkflowService:
                 record = self._records.of(asked.turn, spent)
                 turn = ready.turns if record.total_tokens else None
                 store_request(connection, ready.tenant, record, turn=turn)
+                if asked.turn.tool_log.uses:
+                    count_tools(connection, asked.turn, record.at_ms)
 
         return write
 

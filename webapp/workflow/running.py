@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from webapp.agent import Agent, Meter, RunContext
+from webapp.agent.tool_log import ToolLog
 from webapp.deadline import Deadline
 from webapp.errors import (
     ConfigurationError,
@@ -105,6 +106,7 @@ class Running:
         agent: Agent | None,
         streaming: bool,
         request_id: str = "",
+        tool_log: ToolLog | None = None,
         agents_remember: bool = True,
         step_timeout: float | None = None,
         max_state_bytes: int = MAX_BYTES,
@@ -114,6 +116,7 @@ class Running:
         self._agent = agent
         self._streaming = streaming
         self._request_id = request_id
+        self._tool_log = ToolLog() if tool_log is None else tool_log
         self._agents_remember = agents_remember
         self._step_timeout = step_timeout
         self._max_state_bytes = max_state_bytes
@@ -404,6 +407,7 @@ class Running:
             deadline=deadline,
             state=state,
             idempotency_key=key,
+            tool_log=self._tool_log,
         )
         self._meters.append(asked.meter)
         return context, asked
