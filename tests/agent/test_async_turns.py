@@ -119,12 +119,16 @@ def test_a_schema_is_looked_at_in_the_turns_thread() -> None:
 
 def test_a_thousand_tasks_of_many_users_share_a_few_threads() -> None:
     running, most, lock = 0, 0, threading.Lock()
+    all_begun = threading.Event()
 
     def answer(request: ModelRequest) -> str:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
+            if running == 8:
+                all_begun.set()
+        all_begun.wait(30)
         threading.Event().wait(0.002)
         with lock:
             running -= 1
