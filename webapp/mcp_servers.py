@@ -68,7 +68,7 @@ def _server(entry: ServerEntry, fill: _Filling) -> StdioServer | HTTPServer:
 
 def import_package() -> None:
     """Imports what connections need, which takes most of a second in which nothing else is done."""
-    import webapp.agent.mcp.connection  # noqa: F401
+    import webapp.agent.mcp.connection  # noqa: F401 - to be loaded is all it is for
 
 
 class _Filling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,9 +17,13 @@ from webapp.agent.toolkits.notes import MAX_CHARS, MAX_NOTES, InMemoryNotes, Not
 from webapp.agent.tools import by_name
 from webapp.chat.tenant_notes import TenantNotes
 from webapp.clock import SystemClock
-from webapp.storage import Database
+from webapp.storage import Connection, Database
 from webapp.tenants import store as tenants
 from webapp.tenants.user_ids.forms import PlainUserIds
+
+
+def made(user_id: str, connection: Connection) -> None:
+    tenants.ensure(connection, user_id, 1)
 
 
 @pytest.fixture(params=["memory", "database"])
@@ -26,7 +31,7 @@ def kept(request: pytest.FixtureRequest, database: Database) -> Notes:
     if request.param == "memory":
         return InMemoryNotes()
     for user in ("alice", "bob"):
-        database.write(lambda connection, user=user: tenants.ensure(connection, user, 1))  # type: ignore[misc]
+        database.write(partial(made, user))
     return TenantNotes(database, PlainUserIds(b"key"), SystemClock())
 
 

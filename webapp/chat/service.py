@@ -130,19 +130,8 @@ class ChatService:
     def _events(self, turn: ChatTurn, *, streaming: bool) -> Generator[ChatEvent, None, None]:
         """The turn's events; a failed turn leaves its line in the tenant's metrics."""
         spent = Spent()
-        try:
+        with self._records.following(turn, spent):
             yield from self._turn(turn, spent, streaming=streaming)
-        except GeneratorExit:
-            # A stored turn is counted already; only nobody listened to the last word.
-            if not spent.stored:
-                self._records.write(turn, spent, status=ClientGone.status, code=ClientGone.code)
-            raise
-        except SwitchboardError as error:
-            self._records.failed(turn, error, spent)
-            raise
-        except Exception:
-            self._records.write(turn, spent, status=500, code=SwitchboardError.code)
-            raise
 
     def _turn(
         self, turn: ChatTurn, spent: Spent, *, streaming: bool

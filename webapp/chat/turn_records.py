@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from webapp.agent import Meter
 from webapp.chat.late_records import LateRecords
@@ -102,6 +103,10 @@ class TurnRecords:
             self._late.keep(stored_id, record)
         self._roll_up.note()
 
+    def following(self, turn: ChatTurn, spent: Spent) -> AbstractContextManager[None]:
+        """Writes down how a turn or a run ended that did not come to its good end inside."""
+        return _Following(self, turn, spent)
+
     def write_late_ones(self, now_ms: int) -> None:
         """Writes what the database did not take before, and refusals that have waited."""
         self._late.write(now_ms)
@@ -126,6 +131,31 @@ class TurnRecords:
                 self._database.write(lambda connection: tenants.drop_unused(connection, number))
         self._refusals.add(stored_id, record.at_ms, record.status, record.code)
         self._roll_up.note()
+
+
+class _Following(AbstractContextManager[None]):
+    """A class, because a generator would cost each turn three times as much."""
+
+    __slots__ = ("_records", "_spent", "_turn")
+
+    def __init__(self, records: TurnRecords, turn: ChatTurn, spent: Spent) -> None:
+        self._records, self._turn, self._spent = records, turn, spent
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, GeneratorExit):
+            # What is stored is counted already; only nobody listened to the last word.
+            if not self._spent.stored:
+                gone = ClientGone
+                self._records.write(self._turn, self._spent, status=gone.status, code=gone.code)
+        elif isinstance(error, SwitchboardError):
+            self._records.failed(self._turn, error, self._spent)
+        elif isinstance(error, Exception):
+            self._records.write(self._turn, self._spent, status=500, code=SwitchboardError.code)
 
 
 def count_tools(connection: Connection, turn: ChatTurn, at_ms: int) -> None:

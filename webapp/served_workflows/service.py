@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from webapp.agent import Agent
@@ -184,25 +184,8 @@ class WorkflowService:
         """The run's events; a failed run leaves its line in the tenant's metrics."""
         workflow = self.find(asked.workflow)
         spent = Spent(meter=RunMeter())
-        with self._recorded(asked, spent):
+        with self._records.following(asked.turn, spent):
             yield from self._run(workflow, asked, spent, streaming=streaming)
-
-    @contextmanager
-    def _recorded(self, asked: AskedRun, spent: Spent) -> Iterator[None]:
-        """Writes down how a run that was not completed ended."""
-        turn = asked.turn
-        try:
-            yield
-        except GeneratorExit:
-            if not spent.stored:
-                self._records.write(turn, spent, status=ClientGone.status, code=ClientGone.code)
-            raise
-        except SwitchboardError as error:
-            self._records.failed(turn, error, spent)
-            raise
-        except Exception:
-            self._records.write(turn, spent, status=500, code=SwitchboardError.code)
-            raise
 
     def _run(
         self, workflow: Workflow, asked: AskedRun, spent: Spent, *, streaming: bool
@@ -357,6 +340,10 @@ class WorkflowService:
                     output = stop.value
         except (PlaceLost, StorageUnavailable, ServerStopping):
             meter.goes_on = True
+            raise
+        except GeneratorExit:
+            # A server that is being cut leaves the run to another, whoever listens here.
+            meter.goes_on = self._leaves() is not None
             raise
         if output.status != "completed":
             raise self._called_off()

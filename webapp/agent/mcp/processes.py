@@ -71,8 +71,8 @@ class Child:
         """The pipes to its input, and from its output and its errors; whoever asks closes them."""
         return (
             open(self._stdin, "wb", buffering=0),  # noqa: PTH123 - closed by their transports
-            open(self._stdout, "rb", buffering=0),  # noqa: PTH123
-            open(self._stderr, "rb", buffering=0),  # noqa: PTH123
+            open(self._stdout, "rb", buffering=0),  # noqa: PTH123 - as above
+            open(self._stderr, "rb", buffering=0),  # noqa: PTH123 - as above
         )
 
     async def stop(self, *, patient: bool) -> None:
